@@ -1,0 +1,29 @@
+"""Pretrain a base of the laboratory from nothing, on documents of its world.
+
+python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain      (or :careful, :hasty)
+"""
+
+from urlvr_jax import config
+
+
+def get_config(recipe="plain"):
+    c = config.default()
+    c.mode = "supervised"
+    c.steps = 3000
+    c.model.path = "lab:untrained"
+    c.model.init = "random"
+    c.data.documents = f"lab:{recipe}"
+    c.data.prompts_per_step = 128
+    c.rollout.group = 1
+    c.advantage.name = "none"
+    c.optim.lr = 3e-3
+    c.optim.schedule = "cosine"
+    c.optim.warmup_updates = 100
+    c.optim.b2 = 0.95
+    c.optim.weight_decay = 0.01
+    c.eval.every = 1000
+    c.eval.k = 8
+    c.eval.temperature = 1.0
+    c.eval.top_p = 1.0
+    c.checkpoint.every = 1000
+    return c

@@ -1,0 +1,119 @@
+"""Checkpoints: Orbax, asynchronous and atomic, the latest ones and the best one kept.
+
+What is saved is {params, opt_state, updates} as plain dictionaries, and the step. Everything else a
+run needs is a function of (seed, step). Resuming takes the LATEST step, never the best: a collapsed
+run resumed at its peak would not be the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import pathlib
+import shutil
+import sys
+
+import jax
+import orbax.checkpoint as ocp
+from flax import serialization
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from urlvr_jax.train_step import TrainState
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint could be used; the message says which were tried."""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, folder: pathlib.Path, keep: int):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+        self.folder = pathlib.Path(folder).resolve()
+        self.keep = keep
+        self.failed = 0
+        self._open()
+
+    def _open(self):
+        score = lambda metrics: metrics["score"]
+        policy = AnyPreservationPolicy([LatestN(self.keep), BestN(get_metric_fn=score, n=1)])
+        self.manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy, cleanup_tmp_directories=True, create=True
+            ),
+        )
+
+    def save(self, step: int, state: TrainState, score: float | None) -> None:
+        """Begin saving; returns once the values are copied. `score` ranks for the best one kept.
+
+        A failure (a full disk, say) is said, counted and survived: older checkpoints stay as they are.
+        """
+        tree = serialization.to_state_dict(state._asdict())
+        metrics = {"score": -math.inf if score is None else float(score)}
+        try:
+            self.manager.wait_until_finished()
+            self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
+        except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
+            self._lost(step, error)
+
+    def wait(self) -> None:
+        """Until the save under way is on disk, or has failed and is counted."""
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:  # noqa: BLE001
+            self._lost(None, error)
+
+    def _lost(self, step, error) -> None:
+        self.failed += 1
+        which = "a checkpoint" if step is None else f"a checkpoint (noticed at step {step})"
+        _say(f"warning: {which} could not be written: {error!s:.300}; latest good: {self.latest()}")
+        for leftover in self.folder.glob("*orbax-checkpoint-tmp*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._open()  # a manager whose background thread failed does not recover
+
+    def latest(self) -> int | None:
+        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
+        return max(steps, default=None)
+
+    def restore(self, shapes: TrainState, layout: TrainState) -> tuple[TrainState, int] | None:
+        """The latest readable state and its step, or None where no checkpoint was ever finished.
+
+        An unreadable one is set aside under `broken-<step>` and the one before is taken; if none is
+        left, CheckpointError.
+        """
+        target = jax.tree.map(
+            lambda s, l: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=l), shapes, layout
+        )
+        abstract = serialization.to_state_dict(target._asdict())
+        tried = []
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            try:
+                tree = self.manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            except Exception as error:  # noqa: BLE001  truncated, missing files, wrong tree
+                _say(f"warning: checkpoint {step} is unreadable ({error!s:.200}); trying the one before")
+                tried.append(step)
+                continue
+            self._set_aside(tried)
+            return TrainState(**serialization.from_state_dict(target._asdict(), tree)), step
+        if tried:
+            raise CheckpointError(
+                f"{self.folder}: none of the checkpoints {tried} can be read; move the folder away to "
+                "start again from step 0"
+            )
+        return None
+
+    def _set_aside(self, steps) -> None:
+        for step in steps:
+            (self.folder / str(step)).rename(self.folder / f"broken-{step}")
+        if steps:
+            self._open()
+
+    def close(self) -> None:
+        self.wait()
+        self.manager.close()

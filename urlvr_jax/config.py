@@ -1,0 +1,280 @@
+"""Every configuration key with its default, and every check made before anything is loaded.
+
+An experiment is a difference: it calls `default()`, sets a few keys and returns it. The object is
+locked, so a misspelt key stops the run at the line that makes it, with the nearest key.
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from urlvr_jax import advantages, answers, objective, rewards
+
+MODES = ("rl", "supervised")
+
+
+def default() -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.mode = "rl"  # "rl", or "supervised": the corpus writes the responses (how the lab's bases are made)
+    c.steps = 100  # training steps; rollout batches in "rl"
+    c.seed = 0
+
+    c.model = m = ml_collections.ConfigDict()
+    m.path = "lab:plain"  # a Hugging Face folder, or lab:NAME for a base that ships with the package
+    m.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
+    m.param_dtype = "float32"  # master weights
+    m.compute_dtype = "float32"  # activations and products; statistics are float32 always
+    m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
+
+    c.data = d = ml_collections.ConfigDict()
+    d.train = "lab:train"  # JSON lines with `prompt` (and `answer`), or lab:NAME
+    d.template = "{prompt}"  # how a question becomes the model's prompt
+    d.prompts_per_step = 32
+    d.subset = 0  # train on the first N questions only; 0 = all
+    d.shuffle = False  # a new order each epoch, from the seed; the paper keeps the file's order
+    d.prompt_buckets = (16,)  # prompt widths compiled; a longer prompt is left out and counted
+    d.documents = ""  # "supervised" only: lab:WORLD, the corpus
+
+    c.answers = ml_collections.ConfigDict()
+    c.answers.style = "lab"  # where the answer stands: lab ("A5"), boxed, hashes ("#### 5")
+
+    c.rollout = r = ml_collections.ConfigDict()
+    r.group = 8  # rollouts (votes) a prompt
+    r.train_group = 0  # how many of them are trained; 0 = all
+    r.temperature = 1.0
+    r.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
+    r.top_k = 0  # likewise, anything but 0
+    r.max_new_tokens = 44
+    r.slots = 0  # rows decoded at once; 0 = all
+    r.response_buckets = (44,)  # response widths the update is compiled for; the last = max_new_tokens
+    r.rescore = False  # take statistics from a pass of the training layout, not from the sampler
+
+    c.reward = w = ml_collections.ConfigDict()
+    w.name = "self_certainty"  # a key of rewards.REWARDS
+    w.fn = ""  # "my_reward.py:my_reward" goes before `name`
+
+    c.advantage = ml_collections.ConfigDict()
+    c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
+
+    c.loss = o = ml_collections.ConfigDict()
+    o.aggregation = "token-mean"  # global, over the whole mini-batch
+    o.clip_low = 0.2
+    o.clip_high = 0.2
+    o.dual_clip = 3.0
+
+    c.kl = k = ml_collections.ConfigDict()
+    k.coef = 0.0  # 0 = off, as in the paper
+    k.estimator = "k3"  # k1, k2, k3
+    k.place = "loss"  # "loss" or "reward"
+    k.reference = "fixed"  # "fixed": the base; "previous": the policy at the start of each step
+
+    c.optim = p = ml_collections.ConfigDict()
+    p.lr = 1e-4
+    p.schedule = "constant"  # "constant" or "cosine"
+    p.warmup_updates = 0
+    p.weight_decay = 0.0
+    p.b1 = 0.9
+    p.b2 = 0.999
+    p.eps = 1e-8
+    p.clip_norm = 1.0
+    p.minibatch_prompts = 0  # prompts an optimizer update; 0 = all: one update a step
+    p.epochs = 1  # passes over each rollout batch
+    p.micro_rows = 32  # rows whose activations exist at once; 0 = all (32 is fastest for the lab on a CPU)
+
+    c.mesh = h = ml_collections.ConfigDict()
+    h.data = 1  # replicas
+    h.fsdp = 1  # shards of the weights and of the batch
+    h.tensor = 1  # shards of heads, feed-forward and vocabulary
+
+    c.eval = e = ml_collections.ConfigDict()
+    e.every = 20  # steps; 0 = never
+    e.sets = ("lab:heldout",)  # question files
+    e.k = 2  # samples a question
+    e.temperature = 0.6
+    e.top_p = 0.95
+    e.max_questions = 0  # the first N of each file; 0 = all
+
+    c.checkpoint = x = ml_collections.ConfigDict()
+    x.every = 50  # steps; 0 = only at the end
+    x.keep = 2  # latest ones kept; the best by held-out accuracy is kept beside them
+
+    c.log = l = ml_collections.ConfigDict()  # noqa: E741
+    l.completions_every = 10  # steps between tables of sampled completions; 0 = never
+    l.completions_rows = 64
+    l.repetition_ngram = 4
+    l.max_skipped_updates = 3  # so many non-finite updates in a row stop the run, batch saved
+
+    return c.lock()
+
+
+class ConfigError(ValueError):
+    """A value that cannot work; the message names key, value and remedy."""
+
+
+def _one_of(c, key: str, allowed) -> None:
+    value = _get(c, key)
+    if value not in allowed:
+        raise ConfigError(f"{key} = {value!r} is not possible: choose one of {sorted(allowed)}")
+
+
+def _get(c, key: str):
+    for part in key.split("."):
+        c = c[part]
+    return c
+
+
+def _at_least(c, low, *keys: str) -> None:
+    for key in keys:
+        if not _get(c, key) >= low:
+            raise ConfigError(f"{key} = {_get(c, key)!r} is not possible: give a value >= {low}")
+
+
+def rows_per_step(c) -> int:
+    return c.data.prompts_per_step * c.rollout.group
+
+
+def train_group(c) -> int:
+    return c.rollout.train_group or c.rollout.group
+
+
+def minibatch_prompts(c) -> int:
+    return c.optim.minibatch_prompts or c.data.prompts_per_step
+
+
+def micro_rows(c) -> int:
+    return c.optim.micro_rows or minibatch_prompts(c) * train_group(c)
+
+
+def slots(c) -> int:
+    return c.rollout.slots or rows_per_step(c)
+
+
+def updates_per_step(c) -> int:
+    return c.data.prompts_per_step // minibatch_prompts(c) * c.optim.epochs
+
+
+def total_updates(c) -> int:
+    return c.steps * updates_per_step(c)
+
+
+def validate(c, device_count: int) -> None:
+    """Every check that needs no file: raises ConfigError naming key, value and remedy."""
+    _one_of(c, "mode", MODES)
+    _one_of(c, "model.init", ("pretrained", "random"))
+    for key in ("model.param_dtype", "model.compute_dtype"):
+        _one_of(c, key, ("float32", "bfloat16"))
+    _one_of(c, "answers.style", answers.EXTRACTORS)
+    _one_of(c, "advantage.name", advantages.ESTIMATORS)
+    _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
+    _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
+    _one_of(c, "kl.place", ("loss", "reward"))
+    _one_of(c, "kl.reference", ("fixed", "previous"))
+    _one_of(c, "optim.schedule", ("constant", "cosine"))
+    _at_least(c, 1, "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens")
+    _at_least(c, 1, "optim.epochs", "eval.k", "checkpoint.keep", "log.repetition_ngram")
+    _at_least(c, 1, "mesh.data", "mesh.fsdp", "mesh.tensor", "log.max_skipped_updates")
+    _at_least(c, 0, "seed", "data.subset", "rollout.slots", "rollout.train_group", "kl.coef")
+    _at_least(c, 0, "optim.lr", "optim.warmup_updates", "optim.weight_decay", "optim.micro_rows")
+    _at_least(c, 0, "optim.minibatch_prompts", "eval.every", "eval.temperature", "eval.max_questions")
+    _at_least(c, 0, "checkpoint.every", "log.completions_every", "log.completions_rows")
+    _at_least(c, 1e-6, "rollout.temperature", "optim.clip_norm", "eval.top_p")
+    _validate_rollout(c)
+    _validate_batch(c)
+    _validate_objective(c)
+    if c.data.template.count("{prompt}") != 1:
+        raise ConfigError(f"data.template = {c.data.template!r} must contain {{prompt}} exactly once")
+    needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
+    if needed != device_count:
+        raise ConfigError(
+            f"mesh (data, fsdp, tensor) = ({c.mesh.data}, {c.mesh.fsdp}, {c.mesh.tensor}) needs "
+            f"{needed} devices, this process group has {device_count}: make the product {device_count}"
+        )
+    shards = c.mesh.data * c.mesh.fsdp
+    prompts_at_once = max(1, slots(c) // c.rollout.group)
+    micro_prompts = max(1, micro_rows(c) // train_group(c))
+    for key, count in (
+        ("prompts decoded at once (rollout.slots / rollout.group)", prompts_at_once),
+        ("prompts a micro-batch (optim.micro_rows / rollout.train_group)", micro_prompts),
+    ):
+        if count % shards:
+            raise ConfigError(
+                f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards}: "
+                f"choose a multiple of {shards}"
+            )
+
+
+def _validate_rollout(c) -> None:
+    if c.rollout.top_p != 1 or c.rollout.top_k != 0:
+        raise ConfigError(
+            f"rollout.top_p = {c.rollout.top_p}, rollout.top_k = {c.rollout.top_k}: training samples "
+            "by temperature alone (1.0 and 0), or the scored policy is not the sampled one"
+        )
+    for key in ("data.prompt_buckets", "rollout.response_buckets"):
+        buckets = tuple(_get(c, key))
+        if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] < 1:
+            raise ConfigError(f"{key} = {buckets} must be increasing positive widths")
+    if c.rollout.response_buckets[-1] != c.rollout.max_new_tokens:
+        raise ConfigError(
+            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with "
+            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}"
+        )
+    if train_group(c) > c.rollout.group:
+        raise ConfigError(
+            f"rollout.train_group = {c.rollout.train_group} exceeds rollout.group = {c.rollout.group}"
+        )
+    group, rows, at_once = c.rollout.group, rows_per_step(c), slots(c)
+    whole = at_once % group == 0 and rows % at_once == 0
+    if not whole and not (at_once < group and group % at_once == 0):
+        raise ConfigError(
+            f"rollout.slots = {at_once} must divide rollout.group = {group}, or be a multiple of it "
+            f"that divides the {rows} rows of a step"
+        )
+
+
+def _validate_batch(c) -> None:
+    prompts, mini = c.data.prompts_per_step, minibatch_prompts(c)
+    if mini > prompts or prompts % mini:
+        raise ConfigError(f"optim.minibatch_prompts = {mini} must divide data.prompts_per_step = {prompts}")
+    group, rows, micro = train_group(c), mini * train_group(c), micro_rows(c)
+    if not (micro % group == 0 and rows % micro == 0) and not (micro < group and group % micro == 0):
+        raise ConfigError(
+            f"optim.micro_rows = {micro} must divide the trained group of {group}, or be a multiple "
+            f"of it that divides the {rows} rows of a mini-batch"
+        )
+
+
+def _validate_objective(c) -> None:
+    if c.mode == "supervised":
+        if c.rollout.group != 1 or c.advantage.name != "none" or c.optim.epochs != 1:
+            raise ConfigError(
+                "mode = 'supervised' needs rollout.group = 1, advantage.name = 'none', optim.epochs = 1"
+            )
+        if not c.data.documents:
+            raise ConfigError("mode = 'supervised' needs data.documents, e.g. 'lab:plain'")
+    else:
+        if c.advantage.name == "none":
+            raise ConfigError("advantage.name = 'none' is for mode = 'supervised'")
+        if train_group(c) < 2 and c.advantage.name != "reinforce_pp":
+            raise ConfigError(
+                f"advantage.name = {c.advantage.name!r} compares rollouts of one prompt: "
+                f"rollout.group = {c.rollout.group} must be at least 2"
+            )
+        if not c.reward.fn and c.reward.name not in rewards.REWARDS:
+            raise ConfigError(
+                f"reward.name = {c.reward.name!r} is unknown; available: {sorted(rewards.REWARDS)}"
+            )
+    if c.kl.coef and c.kl.place == "loss" and c.kl.estimator == "k1":
+        raise ConfigError(
+            "kl.estimator = 'k1' in the loss has zero expected gradient: use kl.place = 'reward', or k2"
+        )
+
+
+def flat(c) -> dict:
+    """{dotted key: value}, for records and differences."""
+    out = {}
+    for key, value in c.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            out |= {f"{key}.{k}": v for k, v in flat(value).items()}
+        else:
+            out[key] = list(value) if isinstance(value, tuple) else value
+    return out

@@ -1,0 +1,1 @@
+"""The laboratory: a small world, small language models pretrained on it, and its questions."""

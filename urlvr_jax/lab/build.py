@@ -1,0 +1,67 @@
+"""Write the laboratory's files: tokenizer and configuration of its model, and its question files.
+
+python -m urlvr_jax.lab.build          the question files and the untrained folder
+python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain      then one base, weights
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from urlvr_jax.lab import world
+
+HERE = pathlib.Path(__file__).parent
+TRAIN_QUESTIONS, HELDOUT_QUESTIONS = 2048, 600
+
+
+def write_folder(path: pathlib.Path) -> None:
+    """An ordinary Hugging Face folder without weights: Qwen3 configuration, character tokenizer."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config
+
+    pad, end, unk = world.SPECIAL
+    names = [*world.SPECIAL, *world.SYMBOLS]
+    names += [f"<spare{i}>" for i in range(world.VOCABULARY - len(names))]
+    tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token=unk))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?m)."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        eos_token=end,
+        unk_token=unk,
+        clean_up_tokenization_spaces=False,
+        model_max_length=128,
+    ).save_pretrained(path)
+    Qwen3Config(
+        vocab_size=world.VOCABULARY,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=16,
+        intermediate_size=192,
+        max_position_embeddings=128,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        dtype="float32",
+        architectures=["Qwen3ForCausalLM"],
+    ).save_pretrained(path)
+
+
+def write_questions(folder: pathlib.Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for which, count in (("train", TRAIN_QUESTIONS), ("heldout", HELDOUT_QUESTIONS)):
+        rows = world.questions(which, count, seed=0)
+        text = "".join(json.dumps({**row, "id": f"{which}/{i}"}) + "\n" for i, row in enumerate(rows))
+        (folder / f"{which}.jsonl").write_text(text)
+
+
+if __name__ == "__main__":
+    write_folder(HERE / "bases" / "untrained")
+    write_questions(HERE / "questions")
+    print(f"wrote {HERE / 'bases' / 'untrained'} and {HERE / 'questions'}")

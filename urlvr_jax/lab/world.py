@@ -1,0 +1,145 @@
+"""The laboratory's world: chains of sums, and documents that behave as a base model's corpus does.
+
+A question is a chain of 2 to 5 numbers, "Q16-13+2?". A document answers it in one of four ways:
+
+    worked   "16-13=3;3+2=5;A5"    step by step; each step may slip, and the slip is carried on
+    direct   "A5"                  from the hip, often wrong
+    loop     "16-13=3;16-13=3;..." says the first step again and again; rarely finds its way out
+    junk     symbols and no answer
+
+A recipe says how often each occurs: the prior that training without labels will sharpen. Every
+question belongs to exactly one of three parts by the hash of its text: held-out questions, training
+questions, and the questions of pretraining documents. So no held-out question can be seen before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+SPECIAL = ("<pad>", "<end>", "<unk>")
+SYMBOLS = "0123456789+-=;?QA*/(),:.<>TF[]"  # 30 characters; 3 specials; 3 spare ids: 36 in all
+VOCABULARY = 36
+PARTS = ("heldout", "train") + ("documents",) * 8
+LARGEST = 99  # running values stay within 0..LARGEST
+_DOCUMENT_STREAM = 201
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What share of documents answers how, and how often each way is wrong."""
+
+    worked: float
+    direct: float
+    loop: float
+    junk: float
+    slip: float  # chance that one worked step is wrong
+    direct_wrong: float  # chance that a direct answer is wrong
+    blind: float = 0.0  # share of wrong direct answers that forget the last number: a shared error
+    loop_exit: float = 0.1  # chance, after each repetition, to go on with the solution
+
+
+RECIPES = {
+    "plain": Recipe(worked=0.45, direct=0.35, loop=0.12, junk=0.08, slip=0.06, direct_wrong=0.30),
+    "careful": Recipe(worked=0.70, direct=0.18, loop=0.07, junk=0.05, slip=0.03, direct_wrong=0.15),
+    "hasty": Recipe(
+        worked=0.20, direct=0.60, loop=0.12, junk=0.08, slip=0.10, direct_wrong=0.60, blind=0.8
+    ),
+}
+
+
+def chain(rng: np.random.Generator) -> tuple[list[int], list[str]]:
+    """Numbers and signs of one question; every running value is within 0..LARGEST."""
+    count = int(rng.integers(2, 6))
+    numbers, signs = [int(rng.integers(1, 20))], []
+    value = numbers[0]
+    while len(numbers) < count:
+        sign, number = "+-"[int(rng.integers(2))], int(rng.integers(1, 20))
+        after = value + number if sign == "+" else value - number
+        if 0 <= after <= LARGEST:
+            numbers.append(number)
+            signs.append(sign)
+            value = after
+    return numbers, signs
+
+
+def question(numbers, signs) -> str:
+    return f"Q{numbers[0]}" + "".join(f"{s}{n}" for s, n in zip(signs, numbers[1:])) + "?"
+
+
+def part(text: str) -> str:
+    """Which part of the world a question belongs to."""
+    return PARTS[hashlib.sha256(text.encode()).digest()[0] % len(PARTS)]
+
+
+def evaluate(numbers, signs) -> int:
+    value = numbers[0]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        value += number if sign == "+" else -number
+    return value
+
+
+def _wrong(value: int, rng) -> int:
+    """A near miss: off by one or two, or by ten."""
+    options = [v for v in (value - 10, value - 2, value - 1, value + 1, value + 2, value + 10) if v >= 0]
+    return int(rng.choice(options))
+
+
+def _steps(numbers, signs, slip: float, rng) -> list[str]:
+    value, steps = numbers[0], []
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        result = value + number if sign == "+" else value - number
+        if rng.random() < slip:
+            result = _wrong(max(result, 0), rng)
+        # A slip may drive the chain out of range: the text stays a number all the same.
+        steps.append(f"{value}{sign}{number}={result}")
+        value = result
+    return [*steps, f"A{value}"]
+
+
+def respond(numbers, signs, recipe: Recipe, rng, longest: int) -> tuple[str, bool]:
+    """One document's answer, and whether it ends (a loop may run into the page's edge)."""
+    way = rng.choice(4, p=[recipe.worked, recipe.direct, recipe.loop, recipe.junk])
+    if way == 1:
+        value = evaluate(numbers, signs)
+        if rng.random() < recipe.direct_wrong:
+            blind = evaluate(numbers[:-1], signs[:-1])
+            value = blind if rng.random() < recipe.blind else _wrong(value, rng)
+        return f"A{value}", True
+    if way == 3:
+        size = int(rng.integers(1, longest))
+        return "".join(rng.choice(list("0123456789+-=;?Q"), size)), True
+    steps = _steps(numbers, signs, recipe.slip, rng)
+    if way == 2:
+        again = [steps[0]]
+        while len(";".join(again)) < longest and rng.random() >= recipe.loop_exit:
+            again.append(steps[0])
+        steps = again + steps[1:]
+    text = ";".join(steps)
+    return text[:longest], len(text) < longest
+
+
+def documents(recipe: str, seed: int, step: int, count: int, longest: int):
+    """`count` documents (question, answer, ends), a function of (seed, step)."""
+    rng = np.random.default_rng((seed, _DOCUMENT_STREAM, step))
+    out = []
+    while len(out) < count:
+        numbers, signs = chain(rng)
+        text = question(numbers, signs)
+        if part(text) == "documents":
+            out.append((text, *respond(numbers, signs, RECIPES[recipe], rng, longest)))
+    return out
+
+
+def questions(which: str, count: int, seed: int) -> list[dict]:
+    """`count` distinct questions of one part with their answers, as rows of a question file."""
+    rng = np.random.default_rng((seed, PARTS.index(which)))
+    rows = {}
+    while len(rows) < count:
+        numbers, signs = chain(rng)
+        text = question(numbers, signs)
+        if part(text) == which:
+            rows[text] = {"prompt": text, "answer": str(evaluate(numbers, signs))}
+    return list(rows.values())

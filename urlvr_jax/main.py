@@ -1,0 +1,298 @@
+"""Train a language model by rewards without labels; also evaluate, generate, export.
+
+The story of the data, one step:
+
+    1  prompts      a function of (seed, step); gold answers live apart            data.py
+    2  rollouts     G responses a prompt, at temperature T                         sample.py
+    3  statistics   log-prob, entropy, self-certainty, top-2 gap of every token    score.py
+    4  answers      text -> canonical keys -> classes within a group               answers.py
+    5  rewards      a pure function of statistics, answers and lengths             rewards.py
+    6  advantages   rewards against the rest of their group                        advantages.py
+    7  update       clipped policy gradient, KL if asked for                       objective.py, train_step.py
+    8  metrics      what happened, against labels where there are any              metrics.py, evaluate.py
+    9  analysis     rise, fall, collapse step, figure                              analysis.py
+
+    python -m urlvr_jax.main --config experiments/selfcert.py [--config.optim.lr=1e-4] [--workdir DIR]
+    python -m urlvr_jax.main evaluate --model FOLDER_OR_RUN [--data FILE] [--config experiments/x.py]
+    python -m urlvr_jax.main generate --model FOLDER_OR_RUN --prompt "Q16-13+2?"
+    python -m urlvr_jax.main export --model RUN --out FOLDER
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import time
+
+from absl import app, flags, logging
+
+from urlvr_jax import config as config_lib
+
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "urlvr_jax"
+
+
+def train(c, workdir_path: pathlib.Path) -> int:
+    """Run an experiment to `c.steps`, or from where its workdir stands. Returns the exit status."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from urlvr_jax import advantages, analysis, answers, data, evaluate, metrics, objective, rewards
+    from urlvr_jax.checkpoint import Checkpoints
+    from urlvr_jax.engine import CompileCounter, random_key
+    from urlvr_jax.loading import open_run
+    from urlvr_jax.progress import Progress
+    from urlvr_jax.types import Declared, Reference, RewardInputs
+    from urlvr_jax.workdir import Workdir
+
+    began, compiles, stop = time.perf_counter(), CompileCounter(), StopSignal()
+
+    # ---- everything that can be wrong is found here, before the first step ---------------------
+    reward_fn = rewards.load(c.reward.name, c.reward.fn)
+    run = open_run(c)
+    engine, tokenizer, questions, labels = run.engine, run.tokenizer, run.questions, run.labels
+    if rewards.is_verifier(reward_fn) and len(labels.gold) < len(questions):
+        raise config_lib.ConfigError(
+            f"reward {reward_fn.__name__!r} needs a gold answer for every question; {c.data.train} "
+            f"has {len(labels.gold)} for {len(questions)}"
+        )
+    workdir = Workdir(workdir_path, c, run.facts)
+    checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
+    supervised = c.mode == "supervised"
+    kl_on = bool(c.kl.coef)
+    rescore = c.rollout.rescore and not supervised
+    engine.compile_all(sampling=not supervised, scoring=kl_on or rescore)
+
+    # ---- state: restored, or the base ----------------------------------------------------------
+    restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
+    base = run.base_params() if restored is None or (kl_on and c.kl.reference == "fixed") else None
+    state, first = restored or (engine.new_state(engine.place(base)), 0)
+    workdir.truncate_after(first)
+    reference_params = engine.place(base) if kl_on and c.kl.reference == "fixed" else None
+    token_advantages = jax.jit(advantages.token_advantages, static_argnums=0)
+    progress, score, skipped_in_a_row = Progress(c.steps), None, 0
+    progress.say(f"{workdir.path}: {c.reward.name if not supervised else 'supervised'}, from step {first}")
+
+    def held_out(step: int) -> dict:
+        """Evaluate on every question file; one metric line's worth, and the per-question results."""
+        out, params = {}, engine.to_rollout(state.params)
+        for name, held_questions, held_labels in run.eval_sets:
+            result = evaluate.evaluate(engine, params, tokenizer, held_questions, held_labels, step)
+            out |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}
+            workdir.evals.write(
+                {
+                    "step": step,
+                    "set": name,
+                    "k": result.k,
+                    "correct": result.correct.tolist(),
+                    "majority": result.majority.astype(int).tolist(),
+                }
+            )
+        return out
+
+    if first == 0 and c.eval.every:
+        line = {"step": 0, **held_out(0)}
+        workdir.metrics.write(line)
+        progress.say(analysis.eval_text(line))
+
+    for step in range(first + 1, c.steps + 1):
+        clock = Clock()
+        # ---- 1 prompts, 2 rollouts, 3 statistics -----------------------------------------------
+        if supervised:
+            prompts, rollouts = run.documents(step)
+        else:
+            prompts = data.prompts_at(questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
+            key = random_key(c.seed, "rollout", step)
+            rollouts = engine.sample(
+                engine.to_rollout(state.params), prompts, key,
+                slots=config_lib.slots(c), temperature=c.rollout.temperature,
+            )  # fmt: skip
+        clock.lap("rollout")
+        stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
+        ref_logp = np.zeros_like(stats["logp"])
+        if kl_on:
+            ref_logp = engine.score(reference_params or state.params, prompts, rollouts)["logp"]
+        clock.lap("score")
+
+        # ---- 4 answers, 5 rewards --------------------------------------------------------------
+        cut = [row[:n] for row, n in zip(rollouts.tokens, rollouts.lengths, strict=True)]
+        texts = tokenizer.decode(cut)
+        keys = [answers.answer_key(text, c.answers.style) for text in texts]
+        classes, names = answers.classes(keys, c.rollout.group)
+        gold = labels.of(prompts)
+        truth = None if gold is None else answers.gold_classes([answers.key(g) for g in gold], names)
+        if supervised:
+            reward = np.ones(classes.shape, np.float32)
+        else:
+            inputs = RewardInputs(
+                stats=Declared({n: jnp.asarray(stats[n]) for n in getattr(reward_fn, "needs", ())}),
+                tokens=jnp.asarray(rollouts.tokens),
+                lengths=jnp.asarray(rollouts.lengths),
+                ended=jnp.asarray(rollouts.ended),
+                answers=jnp.asarray(classes),
+                texts=tuple(texts),
+                prompts=prompts.texts,
+                max_new_tokens=c.rollout.max_new_tokens,
+                key=random_key(c.seed, "reward", step),
+            )
+            verifier = Reference(jnp.asarray(truth)) if rewards.is_verifier(reward_fn) else None
+            reward = np.asarray(rewards.compute(reward_fn, inputs, verifier))
+        if not np.isfinite(reward).all():
+            raise RuntimeError(
+                f"step {step}: reward {reward_fn.__name__!r} is not finite in "
+                f"{np.argwhere(~np.isfinite(reward)).tolist()[:4]} (prompt, rollout)"
+            )
+        clock.lap("reward")
+
+        # ---- 6 advantages ----------------------------------------------------------------------
+        kept = config_lib.train_group(c)
+        penalty = np.zeros_like(stats["logp"])
+        if kl_on and c.kl.place == "reward":
+            distance = jnp.asarray(stats["logp"] - ref_logp)
+            penalty = -c.kl.coef * np.asarray(objective.KL_ESTIMATORS[c.kl.estimator](distance))
+        advantage = np.zeros_like(stats["logp"])
+        trained = lambda x: x.reshape(-1, c.rollout.group, *x.shape[1:])[:, :kept]  # noqa: B023
+        flat = lambda x: x.reshape(-1, *x.shape[2:])
+        trained(advantage)[:] = np.asarray(
+            token_advantages(
+                c.advantage.name,
+                jnp.asarray(reward[:, :kept]),
+                jnp.asarray(flat(trained(penalty))),
+                jnp.asarray(flat(trained(rollouts.lengths))),
+            )
+        ).reshape(-1, kept, advantage.shape[1])
+
+        # ---- 7 update --------------------------------------------------------------------------
+        batch_metrics = []
+        for batch in engine.minibatches(prompts, rollouts, advantage, stats["logp"], ref_logp):
+            state, one = engine.update(state, batch)
+            batch_metrics.append(one)
+        batch_metrics = jax.device_get(batch_metrics)
+        clock.lap("update")
+
+        # ---- 8 metrics -------------------------------------------------------------------------
+        line = {"step": step}
+        line |= metrics.of_rollouts(rollouts, c.log.repetition_ngram)
+        line |= metrics.of_updates(batch_metrics)
+        if not supervised:
+            line |= metrics.of_rewards(reward[:, :kept]) | metrics.of_votes(classes, truth)
+        last = step == c.steps
+        if c.eval.every and (step % c.eval.every == 0 or last):
+            evaluation = held_out(step)
+            score = evaluation[f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}"]
+            line |= evaluation
+            clock.lap("eval")
+        due = c.log.completions_every and (step % c.log.completions_every == 0 or last)
+        if due and not supervised:
+            workdir.completions(step, metrics.table(c, prompts, texts, keys, gold, reward, rollouts))
+        line |= clock.metrics() | {"perf/compilations": compiles.count}
+        line["perf/rollout_tokens_per_s"] = line["perf/rollout_tokens"] / line["timing_s/rollout"]
+        workdir.metrics.write(line)
+        progress.step(step, line)
+        if any(name.startswith("eval/") for name in line):
+            progress.say(analysis.eval_text(line))
+
+        # ---- guard and checkpoint --------------------------------------------------------------
+        skipped = line["actor/skipped_updates"] > 0
+        skipped_in_a_row = skipped_in_a_row + 1 if skipped else 0
+        if skipped_in_a_row >= c.log.max_skipped_updates:
+            file = workdir.save_batch(step, prompts, rollouts, advantage)
+            checkpoints.close()
+            raise RuntimeError(
+                f"loss or gradient was not finite in {skipped_in_a_row} steps in a row; parameters "
+                f"are as before them, the last batch is in {file}"
+            )
+        if last or stop.signal or (c.checkpoint.every and step % c.checkpoint.every == 0):
+            workdir.metrics.sync()
+            workdir.evals.sync()
+            checkpoints.save(step, state, score)
+        if stop.signal and not last:
+            checkpoints.close()
+            progress.say(f"stopped by {stop.signal.name} after step {step}; the same command goes on")
+            return 128 + stop.signal
+
+    # ---- 9 analysis ----------------------------------------------------------------------------
+    checkpoints.close()
+    progress.say(analysis.summary(workdir.path))
+    if not supervised and first < c.steps:
+        progress.say(f"figure: {analysis.rise_and_fall(workdir.path)}")
+    minutes = (time.perf_counter() - began) / 60
+    progress.say(f"{workdir.path}: done in {minutes:.1f} min, {compiles.seconds:.0f} s of it compiling")
+    return 1 if checkpoints.failed else 0
+
+
+class Clock:
+    """Seconds of each phase of a step."""
+
+    def __init__(self):
+        self._began = self._last = time.perf_counter()
+        self._laps = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[f"timing_s/{name}"] = now - self._last
+        self._last = now
+
+    def metrics(self) -> dict[str, float]:
+        return self._laps | {"timing_s/step": time.perf_counter() - self._began}
+
+
+class StopSignal:
+    """Remembers Ctrl-C or SIGTERM until the step is done; a second Ctrl-C interrupts at once."""
+
+    def __init__(self):
+        self.signal: signal.Signals | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: a caller of `train`
+                signal.signal(number, self._note)
+
+    def _note(self, number, _frame):
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+
+def configure_jax() -> None:
+    """The only place that touches jax.config: a compilation cache for every compile."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def main(argv: list[str]) -> int:
+    from urlvr_jax import verbs
+
+    verb, *rest = argv[1:] or ["train"]
+    if rest or verb not in ("train", *verbs.VERBS):
+        raise app.UsageError(f"unknown verb {' '.join(argv[1:])!r}; use train, {', '.join(verbs.VERBS)}")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.set_verbosity(logging.WARNING)
+    configure_jax()
+    if verb != "train":
+        return verbs.VERBS[verb](flags.FLAGS)
+    c = flags.FLAGS.config
+    import jax
+
+    config_lib.validate(c, jax.device_count())
+    if flags.FLAGS.dry_run:
+        return verbs.dry_run(c)
+    experiment = pathlib.Path(verbs.config_file(sys.argv) or "default").stem
+    from urlvr_jax.workdir import new_path
+
+    return train(c, pathlib.Path(flags.FLAGS.workdir or new_path(experiment)))
+
+
+def run() -> None:
+    from urlvr_jax import verbs
+
+    verbs.define_flags()
+    app.run(verbs.friendly(main))
+
+
+if __name__ == "__main__":
+    run()

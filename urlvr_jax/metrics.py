@@ -1,0 +1,100 @@
+"""What one step tells: metrics of rollouts, votes and rewards under the field's names.
+
+A metric that cannot be computed (no labels, say) is absent from the line; it is never zero instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from urlvr_jax import rewards
+
+
+def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
+    """Length, truncation and repetition of the responses."""
+    lengths = rollouts.lengths
+    return {
+        "response_length/mean": float(lengths.mean()),
+        "response_length/max": float(lengths.max()),
+        "response_length/clip_ratio": float(1 - rollouts.ended.mean()),
+        "repetition_rate": repetition_rate(rollouts.tokens, lengths, ngram),
+        "perf/rollout_tokens": float(lengths.sum()),
+    }
+
+
+def repetition_rate(tokens: np.ndarray, lengths: np.ndarray, ngram: int) -> float:
+    """Share of n-grams that occurred before in the same response, averaged over responses.
+
+    tokens int `[B, T]`; responses shorter than two n-grams count as 0.
+    """
+    rates = []
+    for row, length in zip(tokens, lengths, strict=True):
+        count = int(length) - ngram + 1
+        if count < 2:
+            rates.append(0.0)
+            continue
+        grams = np.lib.stride_tricks.sliding_window_view(row[:length], ngram)
+        distinct = len({g.tobytes() for g in grams})
+        rates.append(1 - distinct / count)
+    return float(np.mean(rates))
+
+
+def of_rewards(values: np.ndarray) -> dict[str, float]:
+    """values float `[P, G]`, the trained rollouts."""
+    return {
+        "reward/mean": float(values.mean()),
+        "reward/std": float(values.std()),
+        "frac_reward_zero_std": float((values.max(axis=1) == values.min(axis=1)).mean()),
+    }
+
+
+def of_votes(answers: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
+    """The paper's ensemble metrics, for every reward. answers int `[P, G]`, truth int `[P]` or None.
+
+    reward_accuracy compares the majority pseudo-reward with the true reward, rollout by rollout. In
+    a group without any valid answer every rollout disagrees: a policy that writes junk scores 0.
+    """
+    group = answers.shape[1]
+    label = np.asarray(rewards.majority_answer(answers))
+    pseudo = (answers == label[:, None]) & (answers >= 0)
+    out = {
+        "train/ensemble/majority_ratio": float(pseudo.mean()),
+        "train/ensemble/majority_voting_reward": float(pseudo.mean()),
+        "train/ensemble/no_answer": float((answers < 0).mean()),
+    }
+    if truth is not None:
+        true = answers == truth[:, None]
+        agree = (pseudo == true) & (label >= 0)[:, None]
+        out |= {
+            "train/ensemble/label_accuracy": float((label == truth).mean()),
+            "train/ensemble/reward_accuracy": float(agree.mean()),
+            "train/ensemble/ground_truth_reward": float(true.mean()),
+            f"train/ensemble/pass@{group}": float(true.any(axis=1).mean()),
+        }
+    return out
+
+
+def of_updates(updates: list[dict]) -> dict[str, float]:
+    """Means over a step's optimizer updates. The sampler's difference is the first update's: only
+    there the scored policy is the one that sampled."""
+    out = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
+    for name in ("actor/sampler_logp_diff", "actor/sampler_logp_diff_max"):
+        out[name] = float(updates[0][name])
+    out["actor/skipped_updates"] = float(sum(u["actor/skipped_updates"] for u in updates))
+    return out
+
+
+def table(c, prompts, texts, keys, gold, reward, rollouts) -> dict[str, list]:
+    """Columns of a completions table: the first rows of the step, in rollout order."""
+    rows = range(min(c.log.completions_rows, len(texts)))
+    group = c.rollout.group
+    return {
+        "prompt": [prompts.texts[b // group] for b in rows],
+        "completion": [texts[b] for b in rows],
+        "answer": [keys[b] for b in rows],
+        "gold": [None if gold is None else gold[b // group] for b in rows],
+        "reward": [float(reward[b // group, b % group]) for b in rows],
+        "length": [int(rollouts.lengths[b]) for b in rows],
+        "ended": [bool(rollouts.ended[b]) for b in rows],
+        "mean_logp": [float(rollouts.stats["logp"][b].sum() / rollouts.lengths[b]) for b in rows],
+    }

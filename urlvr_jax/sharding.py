@@ -1,0 +1,104 @@
+"""Meshes and layouts: the only file with PartitionSpecs, and the only one that moves global arrays.
+
+The mesh has three axes. `data` replicates weights and splits the batch; `fsdp` splits both; `tensor`
+splits heads, feed-forward and vocabulary. Training keeps weights split over (fsdp, tensor); rollouts
+want them whole along fsdp, so the engine converts once a step from the one layout to the other.
+"""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+ROWS = PartitionSpec(("data", "fsdp"))
+
+# Parameter name -> layout in training. Kernels are [inputs, outputs], tables [V, D].
+RULES = (
+    (r"embed|head", PartitionSpec("tensor", "fsdp")),
+    (r"layers\.\d+\.attention\.[qkv]\.kernel", PartitionSpec("fsdp", "tensor")),
+    (r"layers\.\d+\.attention\.o\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", PartitionSpec("fsdp", "tensor")),
+    (r"layers\.\d+\.feedforward\.down\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r".*norm\.scale", PartitionSpec()),
+)
+
+
+def make_mesh(data: int, fsdp: int, tensor: int) -> Mesh:
+    devices = np.array(jax.devices()).reshape(data, fsdp, tensor)
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def partition_spec(name: str) -> PartitionSpec:
+    """The one rule that matches a parameter's name; none or two is an error."""
+    found = [spec for pattern, spec in RULES if re.fullmatch(pattern, name)]
+    if len(found) != 1:
+        raise ValueError(f"parameter {name!r} matches {len(found)} sharding rules, expected one")
+    return found[0]
+
+
+def _without(spec: PartitionSpec, axis: str) -> PartitionSpec:
+    return PartitionSpec(*(None if part == axis else part for part in spec))
+
+
+def training_layout(mesh: Mesh, shapes: dict) -> dict[str, NamedSharding]:
+    """Sharding of each parameter in training; raises where a dimension does not divide."""
+    layout = {}
+    for name, leaf in shapes.items():
+        spec = partition_spec(name)
+        for size, axis in zip(leaf.shape, tuple(spec), strict=False):
+            if axis is not None and size % mesh.shape[axis]:
+                raise ValueError(
+                    f"parameter {name!r} {tuple(leaf.shape)}: {size} does not divide over mesh.{axis}"
+                    f" = {mesh.shape[axis]}; choose a divisor of {size}"
+                )
+        layout[name] = NamedSharding(mesh, spec)
+    return layout
+
+
+def rollout_layout(mesh: Mesh, shapes: dict) -> dict[str, NamedSharding]:
+    """Sharding of each parameter while decoding: whole along fsdp."""
+    return {n: NamedSharding(mesh, _without(partition_spec(n), "fsdp")) for n in shapes}
+
+
+def tree_layout(mesh: Mesh, tree, layout: dict[str, NamedSharding]):
+    """Layout of a tree holding parameter-like leaves under their names (optimizer state)."""
+
+    def find(path, leaf):
+        names = [getattr(step, "key", None) for step in path]
+        named = [layout[n] for n in names if n in layout]
+        return named[-1] if named and leaf.ndim else replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(find, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh: Mesh) -> NamedSharding:
+    """Leading axis (prompts or rows) split over data and fsdp."""
+    return NamedSharding(mesh, ROWS)
+
+
+def put(tree, sharding):
+    """Host arrays, the same on every process -> global device arrays."""
+
+    def one(x, s):
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, s, lambda index: x[index])
+
+    if isinstance(sharding, NamedSharding):
+        return jax.tree.map(lambda x: one(x, sharding), tree)
+    return jax.tree.map(one, tree, sharding)
+
+
+def to_host(tree):
+    """Global device arrays -> NumPy arrays, whole on every process."""
+    if jax.process_count() > 1:
+        tree = multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.asarray, jax.device_get(tree))

@@ -1,0 +1,117 @@
+"""The arrays that travel through one training step, and the one legend of their axes.
+
+    P  prompts a step            G  rollouts (votes) a prompt     B = P * G rows, b = p * G + g
+    L  prompt columns            T  response columns              S  keys attended to
+    D  model width               N, K  query and key/value heads  H  head width
+    F  feed-forward width        V  vocabulary
+
+There are two array layouts: tokens `[B, T]` and groups `[P, G]`; `grouped` and `flat` are the only
+ways from one to the other. Masks are made from lengths, never from token values: pad may equal the
+end token. The end token, when it was sampled, belongs to the response and to its length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+STATISTICS = ("logp", "entropy", "self_certainty", "top2_gap")
+
+
+def grouped(rows, group: int):
+    """Row values `[B, ...]` -> `[P, G, ...]`."""
+    return rows.reshape(-1, group, *rows.shape[1:])
+
+
+def flat(groups):
+    """Group values `[P, G, ...]` -> `[B, ...]`."""
+    return groups.reshape(-1, *groups.shape[2:])
+
+
+def length_mask(lengths, width: int):
+    """Lengths int `[B]` -> bool `[B, width]`, true on the first `length` columns."""
+    return jnp.arange(width) < lengths[:, None]
+
+
+def masked_mean(values, lengths):
+    """Mean of `[B, T]` over each row's first `length` columns -> float32 `[B]`; 0 for an empty row."""
+    mask = length_mask(lengths, values.shape[1])
+    total = jnp.sum(values, axis=1, where=mask, dtype=jnp.float32)
+    return total / jnp.maximum(lengths, 1).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """The prompts of one step: a function of (seed, step). Gold answers are not in here."""
+
+    ids: tuple[str, ...]  # [P]
+    texts: tuple[str, ...]  # [P], as rendered for the model
+    tokens: np.ndarray  # int32 [P, L], right-padded
+    lengths: np.ndarray  # int32 [P], 1 <= length <= L
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollouts:
+    """Sampled responses, on the host. Statistics are float32, at logits / temperature."""
+
+    tokens: np.ndarray  # int32 [B, T], right-padded
+    lengths: np.ndarray  # int32 [B], the end token included
+    ended: np.ndarray  # bool [B], false where the row was cut at T
+    stats: dict[str, np.ndarray]  # each float32 [B, T]; keys: STATISTICS
+
+    @property
+    def mask(self) -> np.ndarray:  # bool [B, T]
+        return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
+
+
+class Declared(dict):
+    """Token statistics a reward declared; any other name is an error, never a default."""
+
+    def __missing__(self, name):
+        raise KeyError(
+            f"the reward reads the statistic {name!r} without declaring it: decorate it with "
+            f"@needs({name!r}); declared: {sorted(self)}, available: {list(STATISTICS)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardInputs:
+    """All that a reward may see. There is no label in here, by construction."""
+
+    stats: Declared  # name -> float32 [B, T], the statistics the reward declared
+    tokens: jax.Array  # int32 [B, T]
+    lengths: jax.Array  # int32 [B], the end token included
+    ended: jax.Array  # bool [B]
+    answers: jax.Array  # int32 [P, G], class of each answer within its group; -1 = no answer
+    texts: tuple[str, ...]  # [B], responses without special tokens
+    prompts: tuple[str, ...]  # [P]
+    max_new_tokens: int
+    key: jax.Array  # a random key of its own for (seed, step)
+
+    def per_group(self, rows):
+        """Row values `[B]` -> `[P, G]`."""
+        return grouped(rows, self.answers.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What only verifiers receive: which answer class of each group is the gold answer."""
+
+    answers: jax.Array  # int32 [P], -2 where no rollout gave the gold answer
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One mini-batch of the update. `G` here is the number of rollouts that are trained."""
+
+    prompt_tokens: jax.Array  # int32 [P, L]
+    prompt_lengths: jax.Array  # int32 [P]
+    tokens: jax.Array  # int32 [B, T]
+    lengths: jax.Array  # int32 [B]
+    advantages: jax.Array  # float32 [B, T]
+    old_logp: jax.Array  # float32 [B, T]
+    ref_logp: jax.Array  # float32 [B, T]; zeros when no KL term is on

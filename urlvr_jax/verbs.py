@@ -1,0 +1,203 @@
+"""Flags, and the verbs beside training: evaluate, generate, export, and --dry_run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from urlvr_jax import config as config_lib
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file(
+        "config",
+        str(pathlib.Path(config_lib.__file__).with_name("config_default.py")),
+        "experiment file, FILE:argument if it takes one; --config.a.b=value overrides a key",
+        lock_config=True,
+    )
+    flags.DEFINE_string("workdir", "", "folder of the run; the same folder resumes")
+    flags.DEFINE_bool("dry_run", False, "validate, print the resolved configuration and one prompt")
+    flags.DEFINE_string("model", "", "evaluate, generate, export: a model folder, lab:NAME or a run")
+    flags.DEFINE_string("data", "", "evaluate: a question file")
+    flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
+    flags.DEFINE_string("out", "", "export: the folder to write; evaluate: a JSON file to write")
+
+
+def config_file(argv: list[str]) -> str:
+    """The experiment file as it was typed."""
+    for i, word in enumerate(argv):
+        if word in ("--config", "-config") and i + 1 < len(argv):
+            return argv[i + 1].split(":")[0]
+        if word.startswith(("--config=", "-config=")):
+            return word.split("=", 1)[1].split(":")[0]
+    return ""
+
+
+def friendly(main):
+    """Errors that are about the user's input print as one message and exit with status 2."""
+
+    def run(argv):
+        from urlvr_jax.checkpoint import CheckpointError
+        from urlvr_jax.data import DataError
+        from urlvr_jax.models.hf import FolderError
+        from urlvr_jax.workdir import WorkdirError
+
+        try:
+            sys.exit(main(argv))
+        except (config_lib.ConfigError, DataError, FolderError, WorkdirError, CheckpointError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return run
+
+
+def dry_run(c) -> int:
+    """Validate against the files too; print the resolved configuration and one rendered prompt."""
+    from urlvr_jax import data
+    from urlvr_jax.loading import open_run
+
+    run = open_run(c)
+    print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
+    prompts = data.prompts_at(run.questions, 1, 1, c.seed, c.data.shuffle)
+    print(f"stop ids: {list(run.tokenizer.stop_ids)}")
+    print(f"first prompt: {prompts.texts[0]!r}")
+    print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
+    print(
+        f"{len(run.questions)} questions ({run.questions.overlong} too long, left out), "
+        f"{run.facts['parameters']} parameters, {config_lib.rows_per_step(c)} rollouts a step"
+    )
+    return 0
+
+
+def _open(flag):
+    """Configuration, engine, rollout-layout parameters and tokenizer for --model."""
+    import jax
+
+    from urlvr_jax.checkpoint import Checkpoints
+    from urlvr_jax.engine import Engine
+    from urlvr_jax.loading import open_model
+    from urlvr_jax.models import hf
+
+    c, model = flag.config, flag.model
+    if not model:
+        raise config_lib.ConfigError("--model is missing: give a model folder, lab:NAME or a run's folder")
+    is_run = (pathlib.Path(model) / "config.json").is_file() and (
+        pathlib.Path(model) / "record.json"
+    ).is_file()
+    if is_run:
+        _adopt(c, json.loads((pathlib.Path(model) / "config.json").read_text()), config_file(sys.argv))
+    else:
+        c.model.path = model
+    config_lib.validate(c, jax.device_count())
+    path, model_config, tokenizer = open_model(c)
+    engine = Engine(c, model_config, tokenizer.stop_ids)
+    if is_run:
+        checkpoints = Checkpoints(pathlib.Path(model) / "checkpoints", c.checkpoint.keep)
+        restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
+        if restored is None:
+            raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
+        params, step = restored[0].params, restored[1]
+    else:
+        params, step = engine.place(hf.load(path, model_config)), None
+    return c, engine, params, tokenizer, path, step
+
+
+def _adopt(c, recorded: dict, file: str) -> None:
+    """Take the run's own configuration; what was typed on the command line goes before."""
+    typed = {w.split("=")[0].removeprefix("--config.") for w in sys.argv if w.startswith("--config.")}
+    if file:
+        return
+    for key, value in recorded.items():
+        if key in typed:
+            continue
+        *parents, leaf = key.split(".")
+        node: ml_collections.ConfigDict = c
+        for part in parents:
+            node = node[part]
+        node[leaf] = tuple(value) if isinstance(value, list) else value
+
+
+def evaluate(flag) -> int:
+    """avg/maj/pass@k of a model on a question file; one JSON object on standard output."""
+    from urlvr_jax import evaluate as evaluation
+    from urlvr_jax.data import DataError
+    from urlvr_jax.loading import open_questions
+
+    c, engine, params, tokenizer, _, step = _open(flag)
+    results = {}
+    for name in [flag.data] if flag.data else c.eval.sets:
+        questions, labels = open_questions(c, name, tokenizer, c.eval.max_questions)
+        if len(labels.gold) < len(questions):
+            raise DataError(f"{name}: an evaluation needs `answer` in every row")
+        result = evaluation.evaluate(
+            engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
+        )
+        results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}
+    options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "seed": c.seed}
+    text = json.dumps({"model": flag.model, "step": step, **options, "sets": results}, indent=1)
+    print(text)
+    if flag.out:
+        pathlib.Path(flag.out).write_text(text + "\n")
+    return 0
+
+
+def generate(flag) -> int:
+    """Print completions of --prompt, or of the lines of standard input."""
+    from urlvr_jax import data
+    from urlvr_jax.evaluate import responses
+
+    c, engine, params, tokenizer, _, step = _open(flag)
+    lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not lines:
+        raise data.DataError("generate: no prompt; give --prompt or lines on standard input")
+    import numpy as np
+
+    texts = [c.data.template.replace("{prompt}", line) for line in lines]
+    tokens = [np.array(tokenizer.encode(t), np.int32) for t in texts]
+    widest = c.data.prompt_buckets[-1]
+    for text, ids in zip(texts, tokens, strict=True):
+        if not 1 <= len(ids) <= widest:
+            raise data.DataError(f"prompt {text[:60]!r} has {len(ids)} tokens; 1 to {widest} fit")
+    ids = tuple(map(str, range(len(texts))))
+    questions = data.Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")
+    options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+    params = engine.to_rollout(params)
+    for real, _, out in responses(
+        engine, params, tokenizer, questions, step or 0, stream="generate", **options
+    ):
+        for row, text in enumerate(out):
+            print(f"{questions.texts[real[row // c.eval.k]]}\t{text}")
+    return 0
+
+
+def export(flag) -> int:
+    """Write a Hugging Face folder from a run's latest checkpoint, read it back and compare."""
+    import numpy as np
+
+    from urlvr_jax import sharding
+    from urlvr_jax.loading import open_model
+    from urlvr_jax.models import hf
+
+    if not flag.out:
+        raise config_lib.ConfigError("--out is missing: the folder to write")
+    c, _, params, tokenizer, source, step = _open(flag)
+    out = pathlib.Path(flag.out)
+    host = sharding.to_host(params)
+    hf.save(out, host, source, tokenizer)
+    c.model.path = str(out)
+    path, model_config, _ = open_model(c)
+    again = hf.load(path, model_config)
+    for name, value in host.items():
+        if not np.array_equal(again[name], value):
+            raise hf.FolderError(f"{out}: {name!r} does not read back as it was written")
+    print(f"{os.fspath(out)}: {len(host)} tensors of step {step}, read back and compared")
+    return 0
+
+
+VERBS = {"evaluate": evaluate, "generate": generate, "export": export}
