@@ -9,7 +9,7 @@ from urlvr_jax import config
 def get_config(recipe="plain"):
     c = config.default()
     c.mode = "supervised"
-    c.steps = 3000
+    c.steps = 2000
     c.model.path = "lab:untrained"
     c.model.init = "random"
     c.data.documents = f"lab:{recipe}"
@@ -21,7 +21,7 @@ def get_config(recipe="plain"):
     c.optim.warmup_updates = 100
     c.optim.b2 = 0.95
     c.optim.weight_decay = 0.01
-    c.eval.every = 1000
+    c.eval.every = 2000
     c.eval.k = 8
     c.eval.temperature = 1.0
     c.eval.top_p = 1.0

@@ -13,8 +13,13 @@ in every denominator.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import functools
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from urlvr_jax.objective import KL_ESTIMATORS
 from urlvr_jax.types import grouped, length_mask
 
 STD_EPSILON = 1e-6
@@ -45,6 +50,7 @@ GROUP_ESTIMATORS = {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo, "none": none
 ESTIMATORS = (*GROUP_ESTIMATORS, "reinforce_pp")
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def token_advantages(name: str, rewards, kl_penalty, lengths):
     """rewards `[P, G]`, kl_penalty `[B, T]` (<= 0 pulls back), lengths int `[B]` -> `[B, T]`."""
     group = rewards.shape[1]
@@ -59,3 +65,26 @@ def token_advantages(name: str, rewards, kl_penalty, lengths):
         return jnp.where(mask, (returns - mean) / jnp.sqrt(variance + WHITEN_EPSILON), 0.0)
     scores = rewards + grouped(jnp.sum(penalty, axis=1), group)
     return jnp.where(mask, GROUP_ESTIMATORS[name](scores).reshape(-1, 1), 0.0)
+
+
+def kl_penalty(c, logp, ref_logp, mask) -> np.ndarray:
+    """`kl.place = reward`: minus coefficient times the estimator, `[B, T]`, zero past each row's end."""
+    distance = KL_ESTIMATORS[c.kl.estimator](jnp.asarray(logp - ref_logp))
+    return np.where(mask, -c.kl.coef * np.asarray(distance), np.float32(0)).astype(np.float32)
+
+
+def step_advantages(c, rewards, penalty, rollouts) -> np.ndarray:
+    """A step's token advantages float32 `[B, T]`; zero for rollouts that vote but are not trained.
+
+    rewards `[P, G]`, penalty `[B, T]` or None. The baseline of a group is over its trained rollouts.
+    """
+    shape, group = rollouts.tokens.shape, c.rollout.group
+    kept = c.rollout.train_group or group
+    penalty = np.zeros(shape, np.float32) if penalty is None else penalty
+    trained = lambda x: grouped(x, group)[:, :kept].reshape(-1, *x.shape[1:])
+    values = token_advantages(
+        c.advantage.name, rewards[:, :kept], trained(penalty), trained(rollouts.lengths)
+    )
+    out = np.zeros((len(rewards), group, shape[1]), np.float32)
+    out[:, :kept] = np.asarray(values).reshape(len(rewards), kept, -1)
+    return out.reshape(shape)

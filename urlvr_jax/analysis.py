@@ -53,6 +53,12 @@ def curve(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
     return [p[0] for p in points], [p[1] for p in points]
 
 
+def last_value(path: pathlib.Path, name: str | None) -> float | None:
+    """The latest value of a metric of a run; None if there is none yet."""
+    values = curve(read_lines(path / "metrics.jsonl"), name)[1] if name else []
+    return values[-1] if values else None
+
+
 def mcs(lines: list[dict]) -> int | None:
     """Model Collapse Step: the first step with reward accuracy below 1 % (paper, F10); None if never."""
     steps, values = curve(lines, "train/ensemble/reward_accuracy")

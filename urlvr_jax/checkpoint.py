@@ -7,6 +7,7 @@ run resumed at its peak would not be the same run.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import pathlib
@@ -40,13 +41,23 @@ class Checkpoints:
         self._open()
 
     def _open(self):
+        for file in self.folder.glob("*/metrics/metrics"):
+            try:
+                json.loads(file.read_text())
+            except ValueError:  # torn: Orbax would not open the whole folder
+                file.unlink()
         score = lambda metrics: metrics["score"]
-        policy = AnyPreservationPolicy([LatestN(self.keep), BestN(get_metric_fn=score, n=1)])
+        best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
         self.manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, cleanup_tmp_directories=True, create=True
+                preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
+                best_fn=score,  # without it scores are not written, and forgotten by a resume
+                cleanup_tmp_directories=True,
+                create=True,
             ),
+            # Said, not guessed: one empty step folder would make Orbax misread all of them.
+            item_handlers=ocp.StandardCheckpointHandler(),
         )
 
     def save(self, step: int, state: TrainState, score: float | None) -> None:
@@ -56,8 +67,8 @@ class Checkpoints:
         """
         tree = serialization.to_state_dict(state._asdict())
         metrics = {"score": -math.inf if score is None else float(score)}
+        self.wait()
         try:
-            self.manager.wait_until_finished()
             self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
         except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
             self._lost(step, error)
@@ -71,7 +82,7 @@ class Checkpoints:
 
     def _lost(self, step, error) -> None:
         self.failed += 1
-        which = "a checkpoint" if step is None else f"a checkpoint (noticed at step {step})"
+        which = "a checkpoint" if step is None else f"checkpoint {step}"
         _say(f"warning: {which} could not be written: {error!s:.300}; latest good: {self.latest()}")
         for leftover in self.folder.glob("*orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -88,7 +99,7 @@ class Checkpoints:
         left, CheckpointError.
         """
         target = jax.tree.map(
-            lambda s, l: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=l), shapes, layout
+            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
         )
         abstract = serialization.to_state_dict(target._asdict())
         tried = []
@@ -110,7 +121,9 @@ class Checkpoints:
 
     def _set_aside(self, steps) -> None:
         for step in steps:
-            (self.folder / str(step)).rename(self.folder / f"broken-{step}")
+            aside = self.folder / f"broken-{step}"
+            shutil.rmtree(aside, ignore_errors=True)  # the same step may break twice
+            (self.folder / str(step)).rename(aside)
         if steps:
             self._open()
 

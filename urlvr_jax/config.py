@@ -87,7 +87,7 @@ def default() -> ml_collections.ConfigDict:
     h.tensor = 1  # shards of heads, feed-forward and vocabulary
 
     c.eval = e = ml_collections.ConfigDict()
-    e.every = 20  # steps; 0 = never
+    e.every = 10  # steps; 0 = never
     e.sets = ("lab:heldout",)  # question files
     e.k = 2  # samples a question
     e.temperature = 0.6

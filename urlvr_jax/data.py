@@ -77,10 +77,12 @@ def read_rows(name: str) -> list[dict]:
         where = f"{path}, line {number}"
         try:
             row = json.loads(line.decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise DataError(f"{where}: not a JSON object in UTF-8 ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"]:
             raise DataError(f"{where}: needs a non-empty string `prompt`, has {str(row)[:80]!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in row["prompt"]):
+            raise DataError(f"{where}: `prompt` has half of a surrogate pair, which is not a character")
         if not isinstance(row.get("answer", ""), str | int | float):
             raise DataError(f"{where}: `answer` must be a string or a number")
         row["id"] = str(row.get("id", number - 1))

@@ -112,6 +112,11 @@ class Engine:
             )
         return self._samplers[shape]
 
+    def prompts_in_flight(self, k: int) -> int:
+        """Questions decoded at once with k samples each: as many rows as a training step has."""
+        shards = self.c.mesh.data * self.c.mesh.fsdp
+        return max(1, config_lib.slots(self.c) // k // shards) * shards
+
     def sample(self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0):
         """Roll out `group` responses a prompt with rollout-layout parameters -> Rollouts."""
         count, width = prompts.tokens.shape
@@ -194,7 +199,7 @@ class Engine:
             )
             layout = self.state_layout()
             state = jax.tree.map(
-                lambda s, l: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=l),
+                lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
                 self.state_shapes(),
                 layout,
             )
@@ -247,6 +252,9 @@ class Engine:
                     c.data.prompts_per_step, prompt_width, c.rollout.group, config_lib.slots(c),
                     c.rollout.temperature, 1.0,
                 )  # fmt: skip
+            if c.eval.every:
+                count, k = self.prompts_in_flight(c.eval.k), c.eval.k
+                self.sampler(count, prompt_width, k, count * k, c.eval.temperature, c.eval.top_p)
             if scoring:
                 self.scorer(prompt_width)
             for width in c.rollout.response_buckets:

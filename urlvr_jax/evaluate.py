@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from urlvr_jax import answers, data, rewards
-from urlvr_jax.engine import Engine, random_key
+from urlvr_jax.engine import random_key
 
 BOOTSTRAP_DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # per cent
@@ -50,20 +50,12 @@ def bootstrap_interval(per_question: np.ndarray, seed: int = 0) -> tuple[float, 
     return float(low), float(high)
 
 
-def chunk_prompts(engine: Engine, k: int) -> int:
-    """Questions decoded at once: as many rows as a training step has in flight."""
-    c = engine.c
-    in_flight = c.rollout.slots or c.data.prompts_per_step * c.rollout.group
-    shards = c.mesh.data * c.mesh.fsdp
-    return max(1, in_flight // k // shards) * shards
-
-
 def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
     """Yield (indices of a chunk's real questions, their rollouts, texts); k rows a question.
 
     The last chunk is filled up with the first question; the filling is cut off again.
     """
-    count = chunk_prompts(engine, k)
+    count = engine.prompts_in_flight(k)
     for start in range(0, len(questions), count):
         real = list(range(start, min(start + count, len(questions))))
         prompts = data.take(questions, real + [0] * (count - len(real)))

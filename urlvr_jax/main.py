@@ -8,7 +8,7 @@ The story of the data, one step:
     4  answers      text -> canonical keys -> classes within a group               answers.py
     5  rewards      a pure function of statistics, answers and lengths             rewards.py
     6  advantages   rewards against the rest of their group                        advantages.py
-    7  update       clipped policy gradient, KL if asked for                       objective.py, train_step.py
+    7  update       clipped policy gradient, KL if asked for               objective.py, train_step.py
     8  metrics      what happened, against labels where there are any              metrics.py, evaluate.py
     9  analysis     rise, fall, collapse step, figure                              analysis.py
 
@@ -37,21 +37,23 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".ca
 def train(c, workdir_path: pathlib.Path) -> int:
     """Run an experiment to `c.steps`, or from where its workdir stands. Returns the exit status."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from urlvr_jax import advantages, analysis, answers, data, evaluate, metrics, objective, rewards
+    from urlvr_jax import analysis, data, evaluate, metrics, rewards
+    from urlvr_jax.advantages import kl_penalty, step_advantages
     from urlvr_jax.checkpoint import Checkpoints
     from urlvr_jax.engine import CompileCounter, random_key
+    from urlvr_jax.judge import judge
     from urlvr_jax.loading import open_run
     from urlvr_jax.progress import Progress
-    from urlvr_jax.types import Declared, Reference, RewardInputs
+    from urlvr_jax.train_step import NonFiniteError
     from urlvr_jax.workdir import Workdir
 
     began, compiles, stop = time.perf_counter(), CompileCounter(), StopSignal()
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
-    reward_fn = rewards.load(c.reward.name, c.reward.fn)
+    supervised = c.mode == "supervised"
+    reward_fn = rewards.constant if supervised else rewards.load(c.reward.name, c.reward.fn)
     run = open_run(c)
     engine, tokenizer, questions, labels = run.engine, run.tokenizer, run.questions, run.labels
     if rewards.is_verifier(reward_fn) and len(labels.gold) < len(questions):
@@ -61,8 +63,8 @@ def train(c, workdir_path: pathlib.Path) -> int:
         )
     workdir = Workdir(workdir_path, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
-    supervised = c.mode == "supervised"
     kl_on = bool(c.kl.coef)
+    kl_in_reward = kl_on and c.kl.place == "reward"
     rescore = c.rollout.rescore and not supervised
     engine.compile_all(sampling=not supervised, scoring=kl_on or rescore)
 
@@ -70,10 +72,11 @@ def train(c, workdir_path: pathlib.Path) -> int:
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
     base = run.base_params() if restored is None or (kl_on and c.kl.reference == "fixed") else None
     state, first = restored or (engine.new_state(engine.place(base)), 0)
-    workdir.truncate_after(first)
+    workdir.truncate_after(first if restored else -1)
     reference_params = engine.place(base) if kl_on and c.kl.reference == "fixed" else None
-    token_advantages = jax.jit(advantages.token_advantages, static_argnums=0)
-    progress, score, skipped_in_a_row = Progress(c.steps), None, 0
+    progress, skipped_in_a_row = Progress(c.steps), 0
+    score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
+    score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint
     progress.say(f"{workdir.path}: {c.reward.name if not supervised else 'supervised'}, from step {first}")
 
     def held_out(step: int) -> dict:
@@ -117,53 +120,11 @@ def train(c, workdir_path: pathlib.Path) -> int:
             ref_logp = engine.score(reference_params or state.params, prompts, rollouts)["logp"]
         clock.lap("score")
 
-        # ---- 4 answers, 5 rewards --------------------------------------------------------------
-        cut = [row[:n] for row, n in zip(rollouts.tokens, rollouts.lengths, strict=True)]
-        texts = tokenizer.decode(cut)
-        keys = [answers.answer_key(text, c.answers.style) for text in texts]
-        classes, names = answers.classes(keys, c.rollout.group)
-        gold = labels.of(prompts)
-        truth = None if gold is None else answers.gold_classes([answers.key(g) for g in gold], names)
-        if supervised:
-            reward = np.ones(classes.shape, np.float32)
-        else:
-            inputs = RewardInputs(
-                stats=Declared({n: jnp.asarray(stats[n]) for n in getattr(reward_fn, "needs", ())}),
-                tokens=jnp.asarray(rollouts.tokens),
-                lengths=jnp.asarray(rollouts.lengths),
-                ended=jnp.asarray(rollouts.ended),
-                answers=jnp.asarray(classes),
-                texts=tuple(texts),
-                prompts=prompts.texts,
-                max_new_tokens=c.rollout.max_new_tokens,
-                key=random_key(c.seed, "reward", step),
-            )
-            verifier = Reference(jnp.asarray(truth)) if rewards.is_verifier(reward_fn) else None
-            reward = np.asarray(rewards.compute(reward_fn, inputs, verifier))
-        if not np.isfinite(reward).all():
-            raise RuntimeError(
-                f"step {step}: reward {reward_fn.__name__!r} is not finite in "
-                f"{np.argwhere(~np.isfinite(reward)).tolist()[:4]} (prompt, rollout)"
-            )
+        # ---- 4 answers, 5 rewards, 6 advantages ------------------------------------------------
+        judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step)
+        penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask) if kl_in_reward else None
+        advantage = step_advantages(c, judged.reward, penalty, rollouts)
         clock.lap("reward")
-
-        # ---- 6 advantages ----------------------------------------------------------------------
-        kept = config_lib.train_group(c)
-        penalty = np.zeros_like(stats["logp"])
-        if kl_on and c.kl.place == "reward":
-            distance = jnp.asarray(stats["logp"] - ref_logp)
-            penalty = -c.kl.coef * np.asarray(objective.KL_ESTIMATORS[c.kl.estimator](distance))
-        advantage = np.zeros_like(stats["logp"])
-        trained = lambda x: x.reshape(-1, c.rollout.group, *x.shape[1:])[:, :kept]  # noqa: B023
-        flat = lambda x: x.reshape(-1, *x.shape[2:])
-        trained(advantage)[:] = np.asarray(
-            token_advantages(
-                c.advantage.name,
-                jnp.asarray(reward[:, :kept]),
-                jnp.asarray(flat(trained(penalty))),
-                jnp.asarray(flat(trained(rollouts.lengths))),
-            )
-        ).reshape(-1, kept, advantage.shape[1])
 
         # ---- 7 update --------------------------------------------------------------------------
         batch_metrics = []
@@ -178,16 +139,19 @@ def train(c, workdir_path: pathlib.Path) -> int:
         line |= metrics.of_rollouts(rollouts, c.log.repetition_ngram)
         line |= metrics.of_updates(batch_metrics)
         if not supervised:
-            line |= metrics.of_rewards(reward[:, :kept]) | metrics.of_votes(classes, truth)
+            line |= metrics.of_rewards(judged.reward[:, : config_lib.train_group(c)])
+            line |= metrics.of_votes(judged.classes, judged.truth)
+        if kl_in_reward:
+            line["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
         last = step == c.steps
         if c.eval.every and (step % c.eval.every == 0 or last):
             evaluation = held_out(step)
-            score = evaluation[f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}"]
+            score = evaluation[score_name]
             line |= evaluation
             clock.lap("eval")
         due = c.log.completions_every and (step % c.log.completions_every == 0 or last)
         if due and not supervised:
-            workdir.completions(step, metrics.table(c, prompts, texts, keys, gold, reward, rollouts))
+            workdir.completions(step, metrics.table(c, prompts, judged, rollouts))
         line |= clock.metrics() | {"perf/compilations": compiles.count}
         line["perf/rollout_tokens_per_s"] = line["perf/rollout_tokens"] / line["timing_s/rollout"]
         workdir.metrics.write(line)
@@ -201,7 +165,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
         if skipped_in_a_row >= c.log.max_skipped_updates:
             file = workdir.save_batch(step, prompts, rollouts, advantage)
             checkpoints.close()
-            raise RuntimeError(
+            raise NonFiniteError(
                 f"loss or gradient was not finite in {skipped_in_a_row} steps in a row; parameters "
                 f"are as before them, the last batch is in {file}"
             )

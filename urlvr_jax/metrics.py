@@ -84,16 +84,16 @@ def of_updates(updates: list[dict]) -> dict[str, float]:
     return out
 
 
-def table(c, prompts, texts, keys, gold, reward, rollouts) -> dict[str, list]:
+def table(c, prompts, judged, rollouts) -> dict[str, list]:
     """Columns of a completions table: the first rows of the step, in rollout order."""
-    rows = range(min(c.log.completions_rows, len(texts)))
+    rows = range(min(c.log.completions_rows, len(judged.texts)))
     group = c.rollout.group
     return {
         "prompt": [prompts.texts[b // group] for b in rows],
-        "completion": [texts[b] for b in rows],
-        "answer": [keys[b] for b in rows],
-        "gold": [None if gold is None else gold[b // group] for b in rows],
-        "reward": [float(reward[b // group, b % group]) for b in rows],
+        "completion": [judged.texts[b] for b in rows],
+        "answer": [judged.keys[b] for b in rows],
+        "gold": [None if judged.gold is None else judged.gold[b // group] for b in rows],
+        "reward": [float(judged.reward[b // group, b % group]) for b in rows],
         "length": [int(rollouts.lengths[b]) for b in rows],
         "ended": [bool(rollouts.ended[b]) for b in rows],
         "mean_logp": [float(rollouts.stats["logp"][b].sum() / rollouts.lengths[b]) for b in rows],

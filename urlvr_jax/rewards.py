@@ -18,6 +18,10 @@ import jax.numpy as jnp
 from urlvr_jax.types import STATISTICS, Reference, RewardInputs, length_mask, masked_mean
 
 
+class RewardError(ValueError):
+    """A reward that cannot be found, or that does not keep to its interface."""
+
+
 def needs(*statistics: str):
     """Declare the token statistics a reward reads; the engine hands over just those."""
     unknown = sorted(set(statistics) - set(STATISTICS))
@@ -105,6 +109,11 @@ def length(inputs: RewardInputs):
     return inputs.per_group(inputs.lengths / inputs.max_new_tokens).astype(jnp.float32)
 
 
+def constant(inputs: RewardInputs):
+    """1 for every row: supervised mode, where the corpus wrote the responses."""
+    return jnp.ones(inputs.answers.shape, jnp.float32)
+
+
 REWARDS = {
     fn.__name__: fn
     for fn in (
@@ -125,17 +134,17 @@ def load(name: str, fn: str):
     """The configured reward: `fn` ("file.py:function") if given, else REWARDS[name]."""
     if not fn:
         if name not in REWARDS:
-            raise ValueError(f"reward.name = {name!r} is unknown; available: {sorted(REWARDS)}")
+            raise RewardError(f"reward.name = {name!r} is unknown; available: {sorted(REWARDS)}")
         return REWARDS[name]
     path, _, attribute = fn.rpartition(":")
     if not path or not pathlib.Path(path).is_file():
-        raise ValueError(f"reward.fn = {fn!r}: give an existing file and a function, 'my.py:my_reward'")
+        raise RewardError(f"reward.fn = {fn!r}: give an existing file and a function, 'my.py:my_reward'")
     spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not callable(getattr(module, attribute, None)):
         functions = [n for n, f in inspect.getmembers(module, inspect.isfunction)]
-        raise ValueError(f"reward.fn = {fn!r}: {path} has no function {attribute!r}; it has {functions}")
+        raise RewardError(f"reward.fn = {fn!r}: {path} has no function {attribute!r}; it has {functions}")
     return getattr(module, attribute)
 
 
@@ -149,7 +158,7 @@ def compute(fn, inputs: RewardInputs, reference: Reference | None):
     out = fn(inputs, reference) if is_verifier(fn) else fn(inputs)
     out = jnp.asarray(out, jnp.float32)
     if out.shape != inputs.answers.shape:
-        raise ValueError(
+        raise RewardError(
             f"reward {fn.__name__!r} returned shape {out.shape}, expected [P, G] = "
             f"{inputs.answers.shape}; `inputs.per_group(x)` turns [B] into [P, G]"
         )

@@ -18,6 +18,10 @@ from urlvr_jax.score import score
 from urlvr_jax.types import Batch, length_mask
 
 
+class NonFiniteError(RuntimeError):
+    """Loss or gradient was not finite in several steps in a row; the message names the saved batch."""
+
+
 class TrainState(NamedTuple):
     params: dict[str, jax.Array]
     opt_state: optax.OptState
@@ -40,23 +44,26 @@ class UpdateConfig:
     micro_rows: int  # rows whose activations exist at once
 
 
-def micro_split(batch: Batch, micro_rows: int) -> Batch:
-    """Cut a batch into micro-batches on a new leading axis; a prompt travels with its rows.
+def micro_split(batch: Batch, weights, micro_rows: int):
+    """Cut (batch, weights `[B, T]`) into micro-batches on a new leading axis; prompts keep their rows.
 
     `micro_rows` is a multiple of G (whole groups) or divides G (a prompt then occurs repeatedly).
+    Micro-batch i of n takes prompts i, i + n, ...: so each holds rows of every device of the mesh.
     """
     prompts, rows = batch.prompt_tokens.shape[0], batch.tokens.shape[0]
     group, count = rows // prompts, rows // micro_rows
 
     def split(name, x):
-        if not name.startswith("prompt_"):
-            return x.reshape(count, micro_rows, *x.shape[1:])
         if micro_rows < group:
-            x = jnp.repeat(x, group // micro_rows, axis=0)
-        return x.reshape(count, -1, *x.shape[1:])
+            if name.startswith("prompt_"):
+                x = jnp.repeat(x, group // micro_rows, axis=0)
+            return x.reshape(count, -1, *x.shape[1:])
+        of_prompt = x.shape[0] // prompts  # rows of x a prompt has: 1 or G
+        x = x.reshape(-1, count, of_prompt, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(count, -1, *x.shape[3:])
 
     fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    return Batch(**{name: split(name, x) for name, x in fields.items()})
+    return Batch(**{name: split(name, x) for name, x in fields.items()}), split("weights", weights)
 
 
 def batch_loss(graph, params, batch: Batch, weights, config: UpdateConfig):
@@ -100,10 +107,9 @@ def gradients(graph, params, batch: Batch, config: UpdateConfig):
     if config.micro_rows == batch.tokens.shape[0]:
         (loss, (sums, worst)), grads = grad(graph, params, batch, weights, config)
         return grads, loss, sums, worst
-    micro = micro_split(batch, config.micro_rows)
-    weights = weights.reshape(-1, config.micro_rows, weights.shape[1])
+    parts = micro_split(batch, weights, config.micro_rows)
     one = lambda args: grad(graph, params, *args, config)
-    (loss, (sums, worst)), grads = jax.eval_shape(one, jax.tree.map(lambda x: x[0], (micro, weights)))
+    (loss, (sums, worst)), grads = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, loss, sums, worst))
 
     def body(carry, args):
@@ -111,7 +117,7 @@ def gradients(graph, params, batch: Batch, config: UpdateConfig):
         added = jax.tree.map(jnp.add, carry[:3], (grads, loss, sums))
         return (*added, jnp.maximum(carry[3], worst)), None
 
-    return jax.lax.scan(body, zeros, (micro, weights))[0]
+    return jax.lax.scan(body, zeros, parts)[0]
 
 
 def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Batch):

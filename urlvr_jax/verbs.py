@@ -46,11 +46,20 @@ def friendly(main):
         from urlvr_jax.checkpoint import CheckpointError
         from urlvr_jax.data import DataError
         from urlvr_jax.models.hf import FolderError
+        from urlvr_jax.rewards import RewardError
+        from urlvr_jax.train_step import NonFiniteError
         from urlvr_jax.workdir import WorkdirError
 
+        expected = (
+            config_lib.ConfigError, DataError, FolderError, RewardError, WorkdirError, CheckpointError,
+            NonFiniteError,
+        )  # fmt: skip
+
         try:
+            if (file := config_file(sys.argv)) and not pathlib.Path(file).is_file():
+                raise config_lib.ConfigError(f"--config: experiment file {file!r} does not exist")
             sys.exit(main(argv))
-        except (config_lib.ConfigError, DataError, FolderError, WorkdirError, CheckpointError) as error:
+        except expected as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
 

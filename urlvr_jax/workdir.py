@@ -14,6 +14,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -73,9 +74,8 @@ class Workdir:
             old = json.loads(file.read_text())
             keys = sorted((set(old) | set(self.config)) - set(MAY_CHANGE))
             changed = [k for k in keys if old.get(k) != self.config.get(k)]
-            if old["steps"] > self.config["steps"]:
-                changed.append("steps")
-            if old["steps"] != self.config["steps"] and self.config["optim.schedule"] != "constant":
+            fewer, other = old["steps"] > self.config["steps"], old["steps"] != self.config["steps"]
+            if fewer or (other and self.config["optim.schedule"] != "constant"):
                 changed.append("steps")
             if changed:
                 lines = [f"  {k}: {old.get(k)!r} -> {self.config.get(k)!r}" for k in changed]
@@ -145,7 +145,9 @@ class Lines:
         self._out = open(file, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, line: dict) -> None:
-        self._out.write(json.dumps(line) + "\n")
+        """A number that is not finite is left out: NaN is not JSON (skipped updates are counted)."""
+        finite = {k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
+        self._out.write(json.dumps(finite, allow_nan=False) + "\n")
         self._out.flush()
 
     def sync(self) -> None:

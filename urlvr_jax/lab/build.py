@@ -22,7 +22,6 @@ def write_folder(path: pathlib.Path) -> None:
 
     pad, end, unk = world.SPECIAL
     names = [*world.SPECIAL, *world.SYMBOLS]
-    names += [f"<spare{i}>" for i in range(world.VOCABULARY - len(names))]
     tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token=unk))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?m)."), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -35,7 +34,7 @@ def write_folder(path: pathlib.Path) -> None:
         model_max_length=128,
     ).save_pretrained(path)
     Qwen3Config(
-        vocab_size=world.VOCABULARY,
+        vocab_size=len(names),
         hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -5,7 +5,7 @@ A question is a chain of 2 to 5 numbers, "Q16-13+2?". A document answers it in o
     worked   "16-13=3;3+2=5;A5"    step by step; each step may slip, and the slip is carried on
     direct   "A5"                  from the hip, often wrong
     loop     "16-13=3;16-13=3;..." says the first step again and again; rarely finds its way out
-    junk     symbols and no answer
+    junk     digits and signs, and no answer
 
 A recipe says how often each occurs: the prior that training without labels will sharpen. Every
 question belongs to exactly one of three parts by the hash of its text: held-out questions, training
@@ -20,8 +20,7 @@ import hashlib
 import numpy as np
 
 SPECIAL = ("<pad>", "<end>", "<unk>")
-SYMBOLS = "0123456789+-=;?QA*/(),:.<>TF[]"  # 30 characters; 3 specials; 3 spare ids: 36 in all
-VOCABULARY = 36
+SYMBOLS = "0123456789+-=;?QA"  # no spare ids: self-certainty averages over all of them
 PARTS = ("heldout", "train") + ("documents",) * 8
 LARGEST = 99  # running values stay within 0..LARGEST
 _DOCUMENT_STREAM = 201
@@ -42,10 +41,10 @@ class Recipe:
 
 
 RECIPES = {
-    "plain": Recipe(worked=0.45, direct=0.35, loop=0.12, junk=0.08, slip=0.06, direct_wrong=0.30),
-    "careful": Recipe(worked=0.70, direct=0.18, loop=0.07, junk=0.05, slip=0.03, direct_wrong=0.15),
+    "plain": Recipe(worked=0.42, direct=0.42, loop=0.08, junk=0.08, slip=0.07, direct_wrong=0.30),
+    "careful": Recipe(worked=0.70, direct=0.20, loop=0.05, junk=0.05, slip=0.03, direct_wrong=0.15),
     "hasty": Recipe(
-        worked=0.20, direct=0.60, loop=0.12, junk=0.08, slip=0.10, direct_wrong=0.60, blind=0.8
+        worked=0.20, direct=0.64, loop=0.08, junk=0.08, slip=0.10, direct_wrong=0.60, blind=0.8
     ),
 }
 
@@ -66,7 +65,7 @@ def chain(rng: np.random.Generator) -> tuple[list[int], list[str]]:
 
 
 def question(numbers, signs) -> str:
-    return f"Q{numbers[0]}" + "".join(f"{s}{n}" for s, n in zip(signs, numbers[1:])) + "?"
+    return f"Q{numbers[0]}" + "".join(f"{s}{n}" for s, n in zip(signs, numbers[1:], strict=True)) + "?"
 
 
 def part(text: str) -> str:
@@ -110,7 +109,7 @@ def respond(numbers, signs, recipe: Recipe, rng, longest: int) -> tuple[str, boo
         return f"A{value}", True
     if way == 3:
         size = int(rng.integers(1, longest))
-        return "".join(rng.choice(list("0123456789+-=;?Q"), size)), True
+        return "".join(rng.choice(list("0123456789+-=;?"), size)), True
     steps = _steps(numbers, signs, recipe.slip, rng)
     if way == 2:
         again = [steps[0]]

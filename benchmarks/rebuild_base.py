@@ -1,0 +1,96 @@
+"""Rebuild a base of the laboratory from its recipe and compare it with the one that ships.
+
+    python benchmarks/rebuild_base.py plain             train on one core, compare, print
+    python benchmarks/rebuild_base.py plain --record    make it the one that ships
+
+On the same machine, core and versions the weights have the recorded sha256. Elsewhere rounding differs;
+then avg@8, maj@8 and pass@8 at T = 1 must fall within the sum of both 95 % intervals. Exit status 1
+otherwise. A rebuild takes about five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BASES = ROOT / "urlvr_jax" / "lab" / "bases"
+MEASURES = ("avg@8", "maj@8", "pass@8")
+EVALUATION = ("--config.eval.k=8", "--config.eval.temperature=1.0", "--config.eval.top_p=1.0")
+
+
+def command(*words: str) -> str:
+    """Run a verb of the program on one core; returns what it printed."""
+    pin = (
+        (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+        if sys.platform == "linux"
+        else None
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "urlvr_jax.main", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pin,
+    )  # fmt: skip
+    return done.stdout
+
+
+def rebuild(name: str, folder: pathlib.Path) -> dict:
+    """Train, export and measure one base in `folder`; its record."""
+    run, out = folder / "run", folder / name
+    command("--config", f"experiments/lab_pretrain.py:{name}", "--workdir", str(run))
+    command("export", "--model", str(run), "--out", str(out))
+    measured = json.loads(command("evaluate", "--model", str(out), *EVALUATION))["sets"]["lab:heldout"]
+    record = json.loads((run / "record.json").read_text())
+    return {
+        "command": f"python -m urlvr_jax.main --config experiments/lab_pretrain.py:{name}",
+        "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+        "config_hash": record["config_hash"],
+        "versions": record["attempts"][-1]["versions"],
+        "held_out": {
+            m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
+            for m in MEASURES
+        },
+    }
+
+
+def agree(shipped: dict, rebuilt: dict) -> bool:
+    """Same bytes, or each measure within the sum of both intervals."""
+    if shipped["sha256"] == rebuilt["sha256"]:
+        return True
+    reach = lambda r: (r["high"] - r["low"]) / 2
+    pairs = [(shipped["held_out"][m], rebuilt["held_out"][m]) for m in MEASURES]
+    return all(abs(a["mean"] - b["mean"]) <= reach(a) + reach(b) for a, b in pairs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        rebuilt = rebuild(options.name, folder)
+        shipped_file = BASES / options.name / "recipe.json"
+        if options.record:
+            shutil.rmtree(BASES / options.name, ignore_errors=True)
+            shutil.copytree(folder / options.name, BASES / options.name)
+            (BASES / options.name / "model.safetensors").chmod(0o644)
+            shipped_file.write_text(json.dumps(rebuilt, indent=1) + "\n")
+    shipped = json.loads(shipped_file.read_text())
+    print(f"{options.name}: rebuilt sha256 {rebuilt['sha256'][:16]}, shipped {shipped['sha256'][:16]}")
+    for m in MEASURES:
+        text = lambda r, m=m: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**r["held_out"][m])
+        print(f"  {m}: rebuilt {text(rebuilt)}, shipped {text(shipped)}")
+    same = rebuilt["sha256"] == shipped["sha256"]
+    print("identical" if same else "agrees within intervals" if agree(shipped, rebuilt) else "DIFFERS")
+    return 0 if agree(shipped, rebuilt) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""Control: a fair coin on the laboratory's plain base.
+
+    python -m urlvr_jax.main --config experiments/random_reward.py
+
+Cost: COST. Expect: EXPECT
+"""
+
+from urlvr_jax import config
+
+
+def get_config():
+    c = config.default()
+    c.reward.name = "random"
+    return c

@@ -1,0 +1,19 @@
+"""Eight pretended CPU devices, no network, and a compilation cache that outlives the run.
+
+LLVM optimises nothing here: the programs are tiny, compiling them is what the tests' time goes into.
+"""
+
+import os
+import pathlib
+
+_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import jax  # noqa: E402
+
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+jax.config.update("jax_compilation_cache_dir", str(_CACHE / "urlvr_jax" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

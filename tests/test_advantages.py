@@ -1,0 +1,114 @@
+"""Advantages against float64 NumPy, estimator by estimator."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from urlvr_jax import advantages
+
+P, G, T = 5, 4, 6
+RNG = np.random.default_rng(3)
+REWARDS = RNG.normal(size=(P, G)).astype(np.float32)
+LENGTHS = RNG.integers(1, T + 1, P * G).astype(np.int32)
+LENGTHS[:4] = 1, T, 0, 3
+MASK = np.arange(T) < LENGTHS[:, None]
+PENALTY = -RNG.random((P * G, T)).astype(np.float32)  # columns past the length hold junk
+run = jax.jit(advantages.token_advantages, static_argnums=0)
+
+
+def reference(name, rewards, penalty, lengths):
+    rewards, rows = rewards.astype(np.float64), []
+    penalty = [row[:n].astype(np.float64) for row, n in zip(penalty, lengths, strict=True)]
+    if name == "reinforce_pp":
+        returns = [
+            rewards.flat[b] + np.array([k[t:].sum() for t in range(len(k))]) for b, k in enumerate(penalty)
+        ]
+        all_tokens = np.concatenate(returns)
+        mean, variance = all_tokens.mean(), all_tokens.var(ddof=1)
+        rows = [(r - mean) / np.sqrt(variance + 1e-8) for r in returns]
+    else:
+        for p, group in enumerate(rewards):
+            n = len(group)
+            s = np.array([r + penalty[p * n + g].sum() for g, r in enumerate(group)])
+            for g in range(n):
+                a = {
+                    "grpo": (s[g] - s.mean()) / (s.std(ddof=1) + 1e-6),
+                    "dr_grpo": s[g] - s.mean(),
+                    "rloo": s[g] - np.delete(s, g).mean(),
+                    "none": s[g],
+                }[name]
+                rows.append(np.full(lengths[p * n + g], a))
+    out = np.zeros((len(lengths), T))
+    for b, row in enumerate(rows):
+        out[b, : len(row)] = row
+    return out
+
+
+@pytest.mark.parametrize("name", advantages.ESTIMATORS)
+@pytest.mark.parametrize("kl", [False, True])
+def test_advantages_equal_float64(name, kl):
+    penalty = PENALTY if kl else np.zeros_like(PENALTY)
+    got = run(name, REWARDS, penalty, LENGTHS)
+    assert got.dtype == jnp.float32 and got.shape == (P * G, T)
+    np.testing.assert_allclose(got, reference(name, REWARDS, penalty, LENGTHS), rtol=1e-5, atol=1e-5)
+    assert (np.asarray(got)[~MASK] == 0).all()
+    if kl:  # the penalty moves the advantage, and not through columns past the length
+        assert np.abs(got - run(name, REWARDS, 0 * penalty, LENGTHS)).max() > 1e-2
+        clean = run(name, REWARDS, np.where(MASK, penalty, np.nan), LENGTHS)
+        np.testing.assert_array_equal(got, clean)
+
+
+def test_one_hit_among_eight_is_worth_what_the_paper_says():
+    rewards = np.zeros((1, 8), np.float32)
+    rewards[0, 3] = 1
+    got = np.asarray(advantages.grpo(jnp.asarray(rewards)))[0]
+    want = np.full(8, -0.3536)
+    want[3] = 2.4749
+    np.testing.assert_allclose(got, want, atol=5e-5)
+    rloo = np.asarray(advantages.rloo(jnp.asarray(rewards)))[0]
+    np.testing.assert_allclose(rloo, np.where(np.arange(8) == 3, 1, -1 / 7), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("value", [0.1, 0.7, 1e-3, 1 / 3, -2.3, 123456.7, 0.0])
+def test_equal_rewards_have_no_advantage_at_all(name, value):
+    for group in (2, 3, 5, 7, 8):
+        rewards = np.full((2, group), value, np.float32)
+        rewards[1, 0] += 1  # the other group is not equal
+        got = run(name, rewards, np.zeros((2 * group, 2), np.float32), np.full(2 * group, 2))
+        assert (np.asarray(got)[:group] == 0).all()
+        assert (np.asarray(got)[group:] != 0).all()
+
+
+def test_whitening_weighs_every_token_the_same():
+    """Two long rows and a short one: the mean is over tokens, not over rows."""
+    rewards = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    lengths = np.array([6, 1, 2, 3])
+    got = np.asarray(run("reinforce_pp", rewards, np.zeros((4, T), np.float32), lengths), np.float64)
+    values = np.repeat([1.0, 0, 0, 1], lengths)
+    want = (values - values.mean()) / np.sqrt(values.var(ddof=1) + 1e-8)
+    np.testing.assert_allclose(got[np.arange(T) < lengths[:, None]], want, rtol=1e-5)
+    np.testing.assert_allclose(got.sum(), 0, atol=1e-5)
+
+
+def test_the_penalty_of_later_tokens_is_what_reinforce_pp_returns():
+    """A penalty on the last token pulls on all tokens, one on the first only on the first."""
+    rewards, lengths = np.zeros((1, 2), np.float32), np.array([3, 3])
+    penalty = np.zeros((2, T), np.float32)
+    penalty[0, 2] = -1
+    last = np.asarray(run("reinforce_pp", rewards, penalty, lengths))
+    assert len(set(last[0, :3])) == 1 and last[0, 0] < last[1, 0]
+    penalty = np.zeros((2, T), np.float32)
+    penalty[0, 0] = -1
+    first = np.asarray(run("reinforce_pp", rewards, penalty, lengths))
+    assert first[0, 0] < first[0, 1] == first[0, 2] == first[1, 0]
+
+
+def test_groups_do_not_mix():
+    changed = REWARDS.copy()
+    changed[2] += 7 * RNG.random(G).astype(np.float32)
+    for name in ("grpo", "dr_grpo", "rloo"):
+        before, after = (run(name, r, 0 * PENALTY, LENGTHS) for r in (REWARDS, changed))
+        rows = np.arange(P * G) // G != 2
+        np.testing.assert_array_equal(np.asarray(before)[rows], np.asarray(after)[rows])

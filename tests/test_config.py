@@ -1,0 +1,227 @@
+"""Every experiment loads, and what cannot work is refused with key, value and remedy."""
+
+import importlib.util
+import itertools
+import json
+import pathlib
+
+import pytest
+from launcher import launcher_fixture  # noqa: F401
+
+from urlvr_jax import config
+from urlvr_jax.lab import world
+
+EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+
+
+def load(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(file):
+    """The arguments an experiment file is meant to be called with."""
+    if file.stem == "grid":
+        grid = load(file)
+        return [(f"{reward},{rate}",) for reward, rate in itertools.product(grid.REWARDS, grid.RATES)]
+    if file.stem == "lab_pretrain":
+        return [(recipe,) for recipe in world.RECIPES]
+    return [()]
+
+
+CASES = [
+    pytest.param(file, args, id=":".join((file.stem, *args)))
+    for file in sorted(EXPERIMENTS.glob("*.py"))
+    for args in [(), *arguments(file)]
+]
+
+
+@pytest.mark.parametrize("file, args", CASES)
+def test_every_experiment_loads_and_validates(file, args):
+    c = load(file).get_config(*args)
+    config.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor)
+    flat = config.flat(c)
+    assert json.loads(json.dumps(flat)) == flat
+    assert set(flat) == set(config.flat(config.default())), "an experiment adds no key"
+    assert c.is_locked
+
+
+def test_the_grid_tunes_no_reward_apart():
+    grid = load(EXPERIMENTS / "grid.py")
+    changed = set()
+    base = config.flat(grid.get_config())
+    for reward, rate in itertools.product(grid.REWARDS, grid.RATES):
+        flat = config.flat(grid.get_config(f"{reward},{rate}"))
+        changed |= {key for key in flat if flat[key] != base[key]}
+    assert changed == {"reward.name", "optim.lr"}
+
+
+def test_a_misspelt_key_in_an_experiment_file_stops_with_the_nearest_key(launcher, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from urlvr_jax import config\n\n\ndef get_config():\n    c = config.default()\n"
+        "    c.rollout.temprature = 0.5\n    return c\n"
+    )
+    call = launcher.run(["--config", str(file), "--dry_run"])
+    assert call.status != 0
+    assert 'Did you mean "temperature" instead of "temprature"?' in call.err
+    assert "mine.py" in call.err and "line 6" in call.err
+
+
+def test_a_misspelt_override_stops_with_the_nearest_key(launcher):
+    call = launcher.run(["--config", "experiments/selfcert.py", "--config.optim.lrr=1", "--dry_run"])
+    assert call.status != 0
+    assert 'Did you mean "lr" instead of "lrr"?' in call.err
+
+
+def test_an_override_of_the_wrong_type_names_the_flag(launcher):
+    call = launcher.run(["--config", "experiments/selfcert.py", "--config.optim.lr=fast", "--dry_run"])
+    assert call.status != 0
+    assert "--config.optim.lr=fast" in call.err
+
+
+def test_an_experiment_file_that_does_not_exist_is_named_without_a_traceback(launcher):
+    call = launcher.run(["--config", "experiments/nope.py", "--dry_run"])
+    assert call.status == 2
+    assert call.err.startswith("error: ") and "experiments/nope.py" in call.err
+    assert "Traceback" not in call.err
+
+
+def test_a_refused_value_is_one_line_and_exit_status_2(launcher, tmp_path):
+    call = launcher.run(["--config.kl.place=nowhere", "--workdir", str(tmp_path / "run")])
+    assert call.status == 2
+    assert call.err == "error: kl.place = 'nowhere' is not possible: choose one of ['loss', 'reward']\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_verb_names_the_known_ones(launcher):
+    call = launcher.run(["trian"])
+    assert call.status != 0
+    for word in ("trian", "train", "evaluate", "generate", "export"):
+        assert word in call.err + call.out
+
+
+# ---- validate() -----------------------------------------------------------------------------
+
+SUPERVISED = {
+    "mode": "supervised",
+    "rollout.group": 1,
+    "advantage.name": "none",
+    "data.documents": "lab:plain",
+}
+REFUSED = [
+    # overrides, words the message has
+    ({"mode": "sft"}, "mode 'sft' supervised"),
+    ({"model.init": "zeros"}, "model.init 'zeros' pretrained random"),
+    ({"model.param_dtype": "float16"}, "model.param_dtype 'float16' bfloat16"),
+    ({"model.compute_dtype": "int8"}, "model.compute_dtype 'int8' bfloat16"),
+    ({"answers.style": "xml"}, "answers.style 'xml' boxed lab"),
+    ({"advantage.name": "gae"}, "advantage.name 'gae' grpo rloo"),
+    ({"loss.aggregation": "mean"}, "loss.aggregation 'mean' token-mean"),
+    ({"kl.estimator": "k4"}, "kl.estimator 'k4' k2 k3"),
+    ({"kl.place": "advantage"}, "kl.place 'advantage' loss reward"),
+    ({"kl.reference": "ema"}, "kl.reference 'ema' fixed previous"),
+    ({"optim.schedule": "linear"}, "optim.schedule 'linear' cosine constant"),
+    ({"reward.name": "entropy"}, "reward.name 'entropy' self_certainty majority_voting"),
+    ({"advantage.name": "none"}, "advantage.name 'none' supervised"),
+    ({"rollout.top_p": 0.9}, "rollout.top_p 0.9 temperature 1.0"),
+    ({"rollout.top_k": 5}, "rollout.top_k 5 temperature"),
+    ({"kl.coef": 0.1, "kl.estimator": "k1"}, "kl.estimator 'k1' zero gradient kl.place reward k2"),
+    ({"data.prompt_buckets": ()}, "data.prompt_buckets () increasing"),
+    ({"data.prompt_buckets": (16, 8)}, "data.prompt_buckets (16, 8) increasing"),
+    ({"data.prompt_buckets": (8, 8)}, "data.prompt_buckets (8, 8) increasing"),
+    ({"data.prompt_buckets": (0, 8)}, "data.prompt_buckets (0, 8) positive"),
+    ({"rollout.response_buckets": (44, 20)}, "rollout.response_buckets (44, 20) increasing"),
+    ({"rollout.response_buckets": (20,)}, "rollout.response_buckets (20,) rollout.max_new_tokens 44"),
+    ({"rollout.max_new_tokens": 20}, "rollout.response_buckets (44,) rollout.max_new_tokens 20"),
+    ({"rollout.train_group": 9}, "rollout.train_group 9 rollout.group 8"),
+    ({"rollout.slots": 3}, "rollout.slots 3 rollout.group 8 256"),
+    ({"rollout.slots": 24}, "rollout.slots 24 rollout.group 8 256"),
+    ({"optim.minibatch_prompts": 5}, "optim.minibatch_prompts 5 data.prompts_per_step 32"),
+    ({"optim.minibatch_prompts": 64}, "optim.minibatch_prompts 64 data.prompts_per_step 32"),
+    ({"optim.micro_rows": 3}, "optim.micro_rows 3 8 256"),
+    ({"optim.micro_rows": 512}, "optim.micro_rows 512 8 256"),
+    ({"rollout.group": 1, "optim.micro_rows": 0}, "advantage.name 'grpo' rollout.group 1 2"),
+    ({"rollout.train_group": 1, "optim.micro_rows": 0}, "advantage.name 'grpo' 2"),
+    ({"data.template": "Solve"}, "data.template 'Solve' {prompt} once"),
+    ({"data.template": "{prompt}{prompt}"}, "data.template {prompt} once"),
+    ({"mesh.data": 2}, "mesh (2, 1, 1) 2 1 product"),
+    ({"mesh.fsdp": 4, "mesh.tensor": 2}, "mesh (1, 4, 2) 8 1 product"),
+    (SUPERVISED | {"data.documents": ""}, "supervised data.documents lab:plain"),
+    (SUPERVISED | {"rollout.group": 2}, "supervised rollout.group 1"),
+    (SUPERVISED | {"advantage.name": "grpo"}, "supervised advantage.name 'none'"),
+    (SUPERVISED | {"optim.epochs": 2}, "supervised optim.epochs 1"),
+]
+TOO_SMALL = {
+    1: (
+        "steps data.prompts_per_step rollout.group rollout.max_new_tokens optim.epochs eval.k "
+        "checkpoint.keep log.repetition_ngram mesh.data mesh.fsdp mesh.tensor log.max_skipped_updates"
+    ),
+    0: (
+        "seed data.subset rollout.slots rollout.train_group kl.coef optim.lr optim.warmup_updates "
+        "optim.weight_decay optim.micro_rows optim.minibatch_prompts eval.every eval.temperature "
+        "eval.max_questions checkpoint.every log.completions_every log.completions_rows"
+    ),
+    1e-6: "rollout.temperature optim.clip_norm eval.top_p",
+}
+for low, keys in TOO_SMALL.items():
+    for key in keys.split():
+        bad = 0 if low else -1
+        REFUSED.append(({key: bad}, f"{key} {bad} {low}"))
+
+
+def configured(overrides):
+    c = config.default()
+    c.update_from_flattened_dict(overrides)
+    return c
+
+
+@pytest.mark.parametrize("overrides, expected", REFUSED, ids=lambda x: x if isinstance(x, str) else "")
+def test_what_cannot_work_is_refused_with_key_value_and_remedy(overrides, expected):
+    with pytest.raises(config.ConfigError) as error:
+        config.validate(configured(overrides), 1)
+    for word in expected.split():
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        SUPERVISED,
+        {"kl.coef": 0.1, "kl.estimator": "k1", "kl.place": "reward"},
+        {"kl.coef": 0.0, "kl.estimator": "k1"},
+        {"rollout.slots": 4},
+        {"rollout.slots": 64},
+        {"optim.micro_rows": 4},
+        {"optim.minibatch_prompts": 8, "optim.epochs": 2},
+        {"rollout.train_group": 4, "optim.micro_rows": 0},
+        {"rollout.group": 1, "advantage.name": "reinforce_pp", "optim.micro_rows": 0},
+        {"data.prompt_buckets": (8, 16), "rollout.response_buckets": (11, 22, 44)},
+        {"eval.temperature": 0.0},
+    ],
+    ids=str,
+)
+def test_what_can_work_is_let_through(overrides):
+    config.validate(configured(overrides), 1)
+
+
+def test_a_mesh_that_does_not_divide_the_batch_is_refused():
+    c = configured({"mesh.data": 8, "data.prompts_per_step": 4, "optim.micro_rows": 0})
+    with pytest.raises(config.ConfigError, match="rollout.slots.* = 4 .* multiple of 8"):
+        config.validate(c, 8)
+    c = configured({"mesh.fsdp": 8, "optim.micro_rows": 32})
+    with pytest.raises(config.ConfigError, match="optim.micro_rows.* = 4 .* multiple of 8"):
+        config.validate(c, 8)
+    config.validate(configured({"mesh.data": 8, "optim.micro_rows": 64}), 8)
+
+
+def test_a_custom_reward_goes_before_the_name():
+    config.validate(configured({"reward.name": "whatever", "reward.fn": "mine.py:reward"}), 1)
+
+
+def test_every_default_has_the_type_its_override_needs():
+    for key, value in config.flat(config.default()).items():
+        assert isinstance(value, str | int | float | list), key

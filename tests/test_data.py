@@ -1,0 +1,359 @@
+"""Question files in, prompts of a step out; the laboratory's world keeps its promises."""
+
+import collections
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from urlvr_jax import data
+from urlvr_jax.lab import build, world
+from urlvr_jax.tokenizer import Tokenizer
+
+UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
+TOKENIZER = Tokenizer(UNTRAINED)
+
+
+def write(folder, *lines, name="questions.jsonl"):
+    file = folder / name
+    file.write_bytes(b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines))
+    return file
+
+
+def load(file, buckets=(16,), template="{prompt}", subset=0):
+    return data.load(str(file), TOKENIZER, template, buckets, subset)
+
+
+def some_questions(count):
+    tokens = tuple(np.full(1 + i % 5, i % 30 + 3, np.int32) for i in range(count))
+    names = tuple(f"q{i}" for i in range(count))
+    return data.Questions(names, names, tokens, (4, 8), 0, "")
+
+
+def epochs_of(questions, count, steps, seed, shuffle):
+    """Ids in the order they are drawn, cut into epochs."""
+    ids = [i for s in range(1, steps + 1) for i in data.prompts_at(questions, s, count, seed, shuffle).ids]
+    return [ids[i : i + len(questions)] for i in range(0, len(ids), len(questions))]
+
+
+# ---- prompts of a step ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count, size", [(3, 10), (4, 12), (7, 5), (12, 5), (5, 5)])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_prompts_cover_every_epoch_without_a_gap(count, size, shuffle):
+    questions = some_questions(size)
+    epochs = epochs_of(questions, count, steps=3 * size, seed=3, shuffle=shuffle)
+    assert len(epochs) == 3 * count
+    for epoch in epochs:
+        assert sorted(epoch) == sorted(questions.ids)
+    if not shuffle:
+        assert all(epoch == list(questions.ids) for epoch in epochs)
+
+
+def test_prompts_are_a_function_of_seed_and_step():
+    questions = some_questions(50)
+    forward = [data.prompts_at(questions, s, 8, 1, True).ids for s in range(1, 20)]
+    backward = [data.prompts_at(questions, s, 8, 1, True).ids for s in range(19, 0, -1)]
+    assert forward == backward[::-1]
+
+
+def test_the_shuffle_changes_with_the_epoch_and_the_seed():
+    questions = some_questions(50)
+    first, second = epochs_of(questions, 10, 10, seed=1, shuffle=True)
+    other, _ = epochs_of(questions, 10, 10, seed=2, shuffle=True)
+    assert first != second
+    assert first != other
+    assert first != list(questions.ids)
+
+
+def test_prompts_are_padded_to_the_narrowest_bucket_that_holds_them():
+    questions = some_questions(10)  # lengths 1 to 5
+    short, long = data.take(questions, [0, 3]), data.take(questions, [0, 4])
+    assert short.tokens.shape == (2, 4) and long.tokens.shape == (2, 8)
+    assert long.lengths.tolist() == [1, 5]
+    assert long.tokens[1].tolist() == [7] * 5 + [0] * 3
+
+
+# ---- question files -------------------------------------------------------------------------
+
+
+def test_questions_carry_no_answers_and_labels_nothing_else(tmp_path):
+    file = write(tmp_path, {"prompt": "Q1+2?", "answer": 3, "solution": "1+2=3", "id": "a"})
+    questions, labels = load(file)
+    fields = {f.name for f in dataclasses.fields(questions)}
+    assert fields == {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint"}
+    assert [f.name for f in dataclasses.fields(labels)] == ["gold"]
+    assert labels.gold == {"a": "3"}
+    assert questions.texts == ("Q1+2?",)
+    shown = repr(dataclasses.replace(questions, fingerprint=""))
+    assert "1+2=3" not in shown and "answer" not in shown
+
+
+def test_the_fingerprint_is_of_the_questions_and_not_of_the_answers(tmp_path):
+    one, _ = load(write(tmp_path, {"prompt": "Q1+2?", "answer": 3}))
+    two, _ = load(write(tmp_path, {"prompt": "Q1+2?", "answer": 4}))
+    three, _ = load(write(tmp_path, {"prompt": "Q1+3?", "answer": 4}))
+    assert one.fingerprint == two.fingerprint != three.fingerprint
+
+
+def test_labels_of_prompts_without_answers_are_none(tmp_path):
+    file = write(tmp_path, {"prompt": "Q1+2?", "answer": "3"}, {"prompt": "Q2+2?"})
+    questions, labels = load(file)
+    assert labels.of(data.take(questions, [0])) == ["3"]
+    assert labels.of(data.take(questions, [1])) is None
+    assert labels.of(data.take(questions, [0, 1])) is None
+
+
+def test_the_template_is_rendered_and_subset_takes_the_first(tmp_path):
+    file = write(tmp_path, *({"prompt": f"Q{i}+1?"} for i in range(5)))
+    questions, _ = load(file, template="<{prompt}>", subset=2)
+    assert questions.texts == ("<Q0+1?>", "<Q1+1?>")
+
+
+def test_a_prompt_with_braces_is_not_rendered_twice(tmp_path):
+    questions, _ = load(write(tmp_path, {"prompt": "{prompt}{0}"}), template="Q{prompt}")
+    assert questions.texts == ("Q{prompt}{0}",)
+
+
+def test_blank_lines_are_skipped_and_line_numbers_still_right(tmp_path):
+    file = write(tmp_path, {"prompt": "Q1+2?"}, b"", b"  ", b"{broken")
+    with pytest.raises(data.DataError, match="line 4"):
+        load(file)
+
+
+GOOD = {"prompt": "Q1+2?", "answer": "3"}
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (b'{"prompt": "Q1+2?", "answer": ', "JSON"),
+        (b"not json", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"prompt": "Q\xff1+2?"}', "UTF-8"),
+        (b"\x00\x01\x02\x80", "UTF-8"),
+        (b'["Q1+2?", "3"]', "prompt"),
+        (b'"Q1+2?"', "prompt"),
+        ({"question": "Q1+2?"}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 12}, "prompt"),
+        ({"prompt": "Q\ud800"}, "prompt"),
+        ({"prompt": "Q1+2?", "answer": None}, "answer"),
+        ({"prompt": "Q1+2?", "answer": ["3"]}, "answer"),
+        ({"prompt": "Q9+9?", "id": 0}, "'0' occurs before, in line 1"),
+    ],
+    ids=lambda x: str(x)[:40],
+)
+def test_a_broken_line_is_an_error_naming_file_and_line(tmp_path, bad, words):
+    file = write(tmp_path, GOOD, bad)
+    with pytest.raises(data.DataError) as error:
+        load(file)
+    assert f"{file}, line 2" in str(error.value)
+    assert words in str(error.value)
+
+
+def test_a_duplicate_id_names_both_lines(tmp_path):
+    file = write(tmp_path, *({"prompt": f"Q{i}+1?", "id": i % 3} for i in range(4)))
+    with pytest.raises(data.DataError, match="line 4: id '0' occurs before, in line 1"):
+        load(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
+def test_an_empty_file_is_an_error(tmp_path, content):
+    with pytest.raises(data.DataError, match="no questions"):
+        load(write(tmp_path, content))
+
+
+def test_a_missing_file_is_an_error_naming_it(tmp_path):
+    with pytest.raises(data.DataError, match="nowhere.jsonl"):
+        load(tmp_path / "nowhere.jsonl")
+    with pytest.raises(data.DataError, match=re.escape(repr(str(tmp_path)))):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("kind, known", [("questions", "lab:heldout"), ("bases", "lab:untrained")])
+def test_an_unknown_lab_name_lists_what_there_is(kind, known):
+    with pytest.raises(data.DataError) as error:
+        data.resolve("lab:nope", kind)
+    assert "lab:nope" in str(error.value) and known in str(error.value)
+
+
+def test_overlong_prompts_are_left_out_and_counted(tmp_path):
+    rows = [{"prompt": "Q" + "1" * n + "?", "answer": n, "id": n} for n in (1, 20, 2, 14, 15)]
+    questions, labels = load(write(tmp_path, *rows))
+    assert questions.ids == ("1", "2", "14")
+    assert questions.overlong == 2
+    assert set(labels.gold) == set(questions.ids)
+    assert max(len(t) for t in questions.tokens) == 16, "one that just fits is kept"
+
+
+def test_only_overlong_prompts_are_an_error_naming_the_key(tmp_path):
+    file = write(tmp_path, {"prompt": "Q" + "1" * 40})
+    with pytest.raises(data.DataError, match="data.prompt_buckets"):
+        load(file)
+
+
+# ---- the laboratory -------------------------------------------------------------------------
+
+
+def shipped(which):
+    return data.read_rows(f"lab:{which}")
+
+
+def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
+    build.write_questions(tmp_path)
+    for which in ("train", "heldout"):
+        new, old = tmp_path / f"{which}.jsonl", data.resolve(f"lab:{which}", "questions")
+        assert new.read_bytes() == old.read_bytes()
+
+
+def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path):
+    build.write_folder(tmp_path)
+    read = lambda path: json.loads((path / "tokenizer.json").read_text())
+    assert read(tmp_path) == read(UNTRAINED)
+
+
+def test_gold_answers_are_right():
+    for row in shipped("train") + shipped("heldout"):
+        assert re.fullmatch(r"Q\d+([+-]\d+)*\?", row["prompt"])
+        assert str(eval(row["prompt"][1:-1])) == row["answer"]
+
+
+def test_no_heldout_question_is_a_training_question():
+    train, heldout = ([r["prompt"] for r in shipped(which)] for which in ("train", "heldout"))
+    assert len(train) == len(set(train)) == build.TRAIN_QUESTIONS
+    assert len(heldout) == len(set(heldout)) == build.HELDOUT_QUESTIONS
+    assert not set(train) & set(heldout)
+
+
+@functools.cache
+def pretraining(recipe):
+    """The documents of a base's first 300 steps."""
+    return [d for step in range(1, 301) for d in world.documents(recipe, 0, step, 128, 43)]
+
+
+@pytest.mark.parametrize("recipe", world.RECIPES)
+def test_no_heldout_or_training_question_is_asked_in_pretraining(recipe):
+    asked = {question for question, _, _ in pretraining(recipe)}
+    for which in ("heldout", "train"):
+        assert not asked & {row["prompt"] for row in shipped(which)}
+
+
+@pytest.mark.parametrize("recipe", world.RECIPES)
+def test_no_heldout_question_occurs_within_a_pretraining_response(recipe):
+    heldout = {row["prompt"] for row in shipped("heldout")}
+    mark = re.compile(r"(?=(Q[0-9+-]+\?))")
+    for _, response, _ in pretraining(recipe):
+        assert not heldout & set(mark.findall(response)), response
+
+
+def test_documents_are_a_function_of_seed_and_step():
+    at = lambda step, seed: data.documents_at("lab:plain", TOKENIZER, step, 16, seed, (16,), 44)
+    one, two, other_step, other_seed = at(5, 0), at(5, 0), at(6, 0), at(5, 1)
+    for (prompts, rollouts), same in (((one), True), ((other_step), False), ((other_seed), False)):
+        assert (prompts.texts == two[0].texts) is same
+        assert np.array_equal(rollouts.tokens, two[1].tokens) is same
+
+
+def test_documents_read_back_as_the_world_wrote_them():
+    prompts, rollouts = data.documents_at("lab:plain", TOKENIZER, 7, 200, 0, (16,), 44)
+    written = world.documents("plain", 0, 7, 200, 43)
+    cut = [row[:n] for row, n in zip(rollouts.tokens, rollouts.lengths, strict=True)]
+    for i, (question, response, ends) in enumerate(written):
+        assert TOKENIZER.decode([prompts.tokens[i, : prompts.lengths[i]]]) == [question]
+        assert TOKENIZER.decode([cut[i]]) == [response]
+        assert rollouts.ended[i] == ends == (cut[i][-1] == TOKENIZER.stop_ids[0])
+        assert rollouts.lengths[i] <= 44
+        assert not rollouts.tokens[i, rollouts.lengths[i] :].any()
+
+
+def test_the_tokenizer_round_trips_the_worlds_alphabet():
+    ids = TOKENIZER.encode(world.SYMBOLS)
+    assert len(ids) == len(set(ids)) == len(world.SYMBOLS)
+    assert TOKENIZER.decode([ids]) == [world.SYMBOLS]
+    assert not set(ids) & {0, 1, 2}
+    assert TOKENIZER.stop_ids == (1,)
+    for text in ("Q16-13+2?", "16-13=3;3+2=5;A5", "A-3", "???"):
+        assert TOKENIZER.decode([TOKENIZER.encode(text)]) == [text]
+        assert len(TOKENIZER.encode(text)) == len(text)
+
+
+def test_a_character_outside_the_alphabet_is_one_unknown_token():
+    assert TOKENIZER.encode("Qx1\nü") == [TOKENIZER.encode("Q")[0], 2, TOKENIZER.encode("1")[0], 2, 2]
+
+
+STEP = re.compile(r"(-?\d+)([+-])(\d+)=(-?\d+)")
+
+
+def way(response):
+    """How a document answers, read off its text: (way, steps)."""
+    parts = response.split(";")
+    if re.fullmatch(r"A-?\d+", response):
+        return "direct", []
+    steps = [STEP.fullmatch(p) for p in parts[:-1]]
+    if (
+        len(parts) > 1
+        and all(steps)
+        and re.fullmatch(r"A-?\d+", parts[-1])
+        and len(set(parts)) == len(parts)
+    ):
+        return "worked", [s.groups() for s in steps]
+    if STEP.fullmatch(parts[0]) and (len(parts) == 1 or parts[1].startswith(parts[0][: len(parts[1])])):
+        return "loop", []
+    return "junk", []
+
+
+def within(count, total, share):
+    """Whether a count is within 5 standard deviations of a binomial's mean."""
+    return abs(count - total * share) <= 5 * np.sqrt(total * share * (1 - share)) + 1e-9
+
+
+@pytest.mark.parametrize("name", world.RECIPES)
+def test_shares_and_slips_match_the_recipe(name):
+    recipe, ways, slips, steps_seen = world.RECIPES[name], collections.Counter(), 0, 0
+    wrong = forgot = 0
+    rng, total = np.random.default_rng(11), 20_000
+    for _ in range(total):
+        numbers, signs = world.chain(rng)
+        response, _ = world.respond(numbers, signs, recipe, rng, 43)
+        kind, steps = way(response)
+        ways[kind] += 1
+        if kind == "worked":
+            for left, sign, right, result in steps:
+                slips += int(result) != int(left) + int(sign + right)
+                steps_seen += 1
+        if kind == "direct":
+            value = int(response[1:])
+            wrong += value != world.evaluate(numbers, signs)
+            forgot += value == world.evaluate(numbers[:-1], signs[:-1])
+    unnoticed = recipe.loop * recipe.loop_exit  # a loop left at once reads as worked
+    assert within(ways["worked"], total, recipe.worked + unnoticed), ways
+    assert within(ways["loop"], total, recipe.loop - unnoticed), ways
+    assert within(ways["direct"], total, recipe.direct), ways
+    assert within(ways["junk"], total, recipe.junk), ways
+    assert within(slips, steps_seen, recipe.slip), (slips, steps_seen)
+    assert within(wrong, ways["direct"], recipe.direct_wrong)
+    if recipe.blind:
+        assert forgot / wrong > 0.9 * recipe.blind
+    else:
+        assert forgot / wrong < 0.2, "a near miss may equal the forgotten sum, no more"
+
+
+def test_running_values_stay_in_range():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        numbers, signs = world.chain(rng)
+        assert 2 <= len(numbers) <= 5 and len(signs) == len(numbers) - 1
+        for n in range(1, len(numbers) + 1):
+            assert 0 <= world.evaluate(numbers[:n], signs[: n - 1]) <= world.LARGEST
+
+
+def test_every_question_fits_the_default_bucket_and_every_solution_the_page():
+    for row in shipped("train") + shipped("heldout"):
+        assert len(row["prompt"]) <= 16

@@ -1,0 +1,204 @@
+"""Metrics and findings against numbers worked out by hand or by enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from urlvr_jax import analysis, evaluate, metrics
+from urlvr_jax.types import Rollouts
+
+ENSEMBLE = "train/ensemble/"
+
+
+def rollouts(tokens, lengths, ended):
+    return Rollouts(np.array(tokens, np.int32), np.array(lengths, np.int32), np.array(ended), {})
+
+
+def test_the_repetition_rate_is_the_share_of_n_grams_seen_before():
+    rows = [
+        [1, 2, 1, 2, 1, 2],  # bigrams 12 21 12 21 12: 3 of 5 seen before
+        [1, 2, 3, 4, 5, 6],  # none
+        [7, 7, 7, 0, 0, 0],  # length 3: 77 77, 1 of 2; the zeros are not part of it
+        [7, 7, 0, 0, 0, 0],  # length 2: one bigram cannot repeat
+        [0, 0, 0, 0, 0, 0],  # empty
+    ]
+    lengths = np.array([6, 6, 3, 2, 0])
+    tokens = np.array(rows, np.int32)
+    each = [metrics.repetition_rate(tokens[i : i + 1], lengths[i : i + 1], 2) for i in range(5)]
+    np.testing.assert_allclose(each, [3 / 5, 0, 1 / 2, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(metrics.repetition_rate(tokens, lengths, 2), np.mean(each))
+    np.testing.assert_allclose(metrics.repetition_rate(tokens[:1], lengths[:1], 1), 4 / 6)
+    np.testing.assert_allclose(metrics.repetition_rate(tokens[:1], lengths[:1], 4), 1 / 3)
+
+
+def test_rollout_metrics_by_hand():
+    line = metrics.of_rollouts(rollouts([[1, 2, 3, 4], [5, 0, 0, 0]], [4, 1], [False, True]), 2)
+    assert line == {
+        "response_length/mean": 2.5,
+        "response_length/max": 4.0,
+        "response_length/clip_ratio": 0.5,
+        "repetition_rate": 0.0,
+        "perf/rollout_tokens": 5.0,
+    }
+
+
+def test_reward_metrics_by_hand():
+    values = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1]], np.float32)
+    line = metrics.of_rewards(values)
+    np.testing.assert_allclose(line["reward/mean"], 7 / 16)
+    np.testing.assert_allclose(line["reward/std"], values.astype(np.float64).std(), rtol=1e-6)
+    assert line["frac_reward_zero_std"] == 0.5
+
+
+def test_vote_metrics_by_hand():
+    answers = np.array(
+        [
+            [0, 0, 0, 1],  # majority 0 is right: pseudo = true everywhere
+            [0, 0, 1, -1],  # majority 0, truth 1: three rollouts disagree, the silent one agrees
+            [-1, -1, -1, -1],  # nobody answers: every rollout disagrees
+            [0, 1, -1, -1],  # tie, 0 wins; nobody gave the gold answer: one disagrees
+        ],
+        np.int32,
+    )
+    line = metrics.of_votes(answers, np.array([0, 1, -2, -2]))
+    want = {
+        "majority_ratio": (3 + 2 + 0 + 1) / 16,
+        "majority_voting_reward": (3 + 2 + 0 + 1) / 16,
+        "no_answer": 7 / 16,
+        "label_accuracy": 1 / 4,
+        "reward_accuracy": (4 + 1 + 0 + 3) / 16,
+        "ground_truth_reward": 4 / 16,
+        "pass@4": 2 / 4,
+    }
+    assert set(line) == {ENSEMBLE + n for n in want}
+    for name, value in want.items():
+        np.testing.assert_allclose(line[ENSEMBLE + name], value, err_msg=name)
+
+
+def test_a_policy_that_never_answers_has_no_reward_accuracy():
+    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -2))
+    for name in ("reward_accuracy", "label_accuracy", "ground_truth_reward", "majority_ratio"):
+        assert line[ENSEMBLE + name] == 0, name
+
+
+def test_without_labels_no_metric_about_labels_is_there():
+    line = metrics.of_votes(np.array([[0, 0, 1]], np.int32), None)
+    assert set(line) == {ENSEMBLE + n for n in ("majority_ratio", "majority_voting_reward", "no_answer")}
+
+
+def test_update_metrics_are_means_but_for_the_sampler_and_the_skipped():
+    names = (
+        "actor/loss",
+        "actor/sampler_logp_diff",
+        "actor/sampler_logp_diff_max",
+        "actor/skipped_updates",
+    )
+    line = metrics.of_updates([dict(zip(names, row, strict=True)) for row in ([1, 2, 3, 1], [3, 8, 9, 1])])
+    assert line == dict(zip(names, (2.0, 2.0, 3.0, 2.0), strict=True))
+
+
+def test_pass_at_k_equals_enumeration():
+    n = 6
+    for k in range(1, n + 1):
+        got = evaluate.pass_at(np.arange(n + 1), n, k)
+        for c in range(n + 1):
+            subsets = list(itertools.combinations([1] * c + [0] * (n - c), k))
+            np.testing.assert_allclose(got[c], np.mean([any(s) for s in subsets]), atol=1e-12)
+
+
+def test_an_evaluation_reports_its_means_within_their_intervals():
+    rng = np.random.default_rng(0)
+    correct = rng.integers(0, 5, 50)
+    e = evaluate.Evaluation(correct, correct > 2, 4, 7.5, 0.9)
+    line = e.metrics()
+    np.testing.assert_allclose(line["avg@4"], correct.mean() / 4)
+    np.testing.assert_allclose(line["maj@4"], (correct > 2).mean())
+    np.testing.assert_allclose(line["pass@4"], (correct > 0).mean())
+    for name in ("avg@4", "maj@4", "pass@4"):
+        assert line[f"{name}/low"] < line[name] < line[f"{name}/high"]
+    assert line["response_length/mean"] == 7.5 and line["ended"] == 0.9
+
+
+def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(4)
+    trials, covered, widths = 300, 0, []
+    for _ in range(trials):
+        low, high = evaluate.bootstrap_interval((rng.random(60) < 0.3).astype(float))
+        covered += low <= 0.3 <= high
+        widths.append(high - low)
+    assert 0.88 <= covered / trials <= 0.985
+    np.testing.assert_allclose(np.mean(widths), 2 * 1.96 * np.sqrt(0.3 * 0.7 / 60), rtol=0.1)
+    assert evaluate.bootstrap_interval(np.ones(9)) == (1.0, 1.0)
+    assert evaluate.bootstrap_interval([0, 1, 1]) == evaluate.bootstrap_interval([0, 1, 1])
+
+
+def test_the_collapse_step_is_the_first_below_one_per_cent():
+    name = ENSEMBLE + "reward_accuracy"
+    lines = [{"step": s, name: v} for s, v in ((1, 0.8), (2, 0.01), (3, 0.0099), (4, 0.5), (5, 0.0))]
+    assert analysis.mcs(lines) == 3
+    assert analysis.mcs(lines[:2]) is None
+    assert analysis.mcs([{"step": 0}, *lines]) == 3  # a line without the metric is passed over
+    assert analysis.mcs([]) is None
+
+
+def test_a_collapse_lasts_five_steps_below_half_the_base():
+    def lines(values):
+        return [{"step": 10 + i, analysis.TRUTH: v} for i, v in enumerate(values)]
+
+    assert analysis.collapse_step(lines([0.8] + [0.39] * 5)) == 11
+    assert analysis.collapse_step(lines([0.8] + [0.39] * 4)) is None
+    assert analysis.collapse_step(lines([0.8] + [0.4] * 9)) is None  # half is not below half
+    assert analysis.collapse_step(lines([0.8, 0.1, 0.1, 0.1, 0.1, 0.8] + [0.3] * 5)) == 16
+    assert analysis.collapse_step([]) is None
+
+
+def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
+    def line(step, even, odd):
+        correct = np.ravel(np.column_stack([even, odd]))
+        return {"step": step, "k": 4, "correct": correct.tolist()}
+
+    evals = [
+        line(20, [3, 3, 3], [2, 1, 0]),  # the best on even questions: the peak
+        line(0, [1, 1, 1], [1, 1, 1]),
+        line(10, [2, 2, 2], [4, 4, 4]),  # the best on odd ones: must not be chosen
+        line(30, [3, 3, 3], [4, 4, 4]),  # ties with step 20: the earlier counts
+        line(40, [0, 0, 0], [0, 0, 2]),
+    ]
+    r = analysis.rise_and_fall_of(evals)
+    assert (r.peak_step, r.final_step) == (20, 40)
+    np.testing.assert_allclose((r.base, r.peak, r.final), (0.25, 3 / 12, 2 / 12))
+    np.testing.assert_allclose(r.rise.mean, 0)
+    np.testing.assert_allclose(r.fall.mean, 2 / 12 - 3 / 12)
+    np.testing.assert_allclose(r.final_minus_base.mean, 2 / 12 - 0.25)
+    assert (r.rise.low, r.rise.high) == (-0.25, 0.25)  # differences by question: +1/4, 0, -1/4
+    for bad in ([], evals[:1], [evals[0], evals[2]]):
+        with pytest.raises(ValueError, match="step 0"):
+            analysis.rise_and_fall_of(bad)
+
+
+def test_the_completions_table_lines_up_rows_and_groups():
+    class Settings:
+        class log:
+            completions_rows = 5
+
+        class rollout:
+            group = 2
+
+    r = Rollouts(
+        np.zeros((6, 3), np.int32),
+        np.array([1, 2, 3, 1, 2, 3]),
+        np.array([True] * 5 + [False]),
+        {"logp": -np.arange(18, dtype=np.float32).reshape(6, 3)},
+    )
+    r.stats["logp"][~r.mask] = 0
+
+    class prompts:
+        texts = ("p", "q", "r")
+
+    reward = np.arange(6.0).reshape(3, 2)
+    table = metrics.table(Settings, prompts, list("abcdef"), list("123456"), list("xyz"), reward, r)
+    assert {len(column) for column in table.values()} == {5}
+    assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")
+    assert table["reward"] == [0, 1, 2, 3, 4] and table["completion"] == list("abcde")
+    np.testing.assert_allclose(table["mean_logp"], [0, -3.5, -7, -9, -12.5])
