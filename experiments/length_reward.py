@@ -1,8 +1,8 @@
-"""Control: longer is better on the laboratory's plain base.
+"""Control: longer is better.
 
     python -m urlvr_jax.main --config experiments/length_reward.py
 
-Cost: COST. Expect: EXPECT
+Cost: about 3 minutes on two cores. Expect (seed 0, held-out accuracy): EXPECT
 """
 
 from urlvr_jax import config
@@ -11,4 +11,6 @@ from urlvr_jax import config
 def get_config():
     c = config.default()
     c.reward.name = "length"
+    c.optim.lr = 3e-4
+    c.steps = 150
     return c

@@ -1,6 +1,8 @@
-"""Self-certainty (Intuitor) on the laboratory's plain base: it gets better, then talks itself away.
+"""Self-certainty (Intuitor, RLIF): it gets better, then talks itself into nonsense.
 
-python -m urlvr_jax.main --config experiments/selfcert.py
+    python -m urlvr_jax.main --config experiments/selfcert.py
+
+Cost: about 3 minutes on two cores. Expect (seed 0, held-out accuracy): EXPECT
 """
 
 from urlvr_jax import config
@@ -9,6 +11,6 @@ from urlvr_jax import config
 def get_config():
     c = config.default()
     c.reward.name = "self_certainty"
-    c.optim.lr = 1e-4
-    c.steps = 160
+    c.optim.lr = 3e-5
+    c.steps = 150
     return c

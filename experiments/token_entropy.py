@@ -1,8 +1,8 @@
-"""Token-level entropy (RENT, EM-RL token) on the laboratory's plain base.
+"""Token-level entropy (RENT, EM-RL token): the model is paid for being sure of every token.
 
     python -m urlvr_jax.main --config experiments/token_entropy.py
 
-Cost: COST. Expect: EXPECT
+Cost: about 3 minutes on two cores. Expect (seed 0, held-out accuracy): EXPECT
 """
 
 from urlvr_jax import config
@@ -11,4 +11,6 @@ from urlvr_jax import config
 def get_config():
     c = config.default()
     c.reward.name = "token_level_entropy"
+    c.optim.lr = 3e-5
+    c.steps = 150
     return c
