@@ -32,7 +32,7 @@ from urlvr_jax import config as config_lib  # noqa: E402
 OUT = ROOT / "docs" / "grid"
 RUNS = OUT / "runs.jsonl"
 CURVES = {
-    "reward": "reward/mean",
+    "own_reward": "reward/mean",
     "truth": analysis.TRUTH,
     "reward_accuracy": "train/ensemble/reward_accuracy",
     "majority_ratio": "train/ensemble/majority_ratio",
@@ -210,7 +210,7 @@ def verdicts(runs: list[dict]) -> str:
         ("random: final - base has 0 in its interval", "random", fast,
          lambda r: net(r)["low"] <= 0 <= net(r)["high"]),
         ("format: an answer in 99 % of responses at the end", "format", fast,
-         lambda r: r["reward_last"] >= 0.99),
+         lambda r: r["own_reward_last"] >= 0.99),
         ("length: responses at the end half as long again as at first", "length", fast,
          lambda r: r["length_last"] >= 1.5 * r["length"][0]),
     )  # fmt: skip

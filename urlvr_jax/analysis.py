@@ -160,7 +160,7 @@ def rise_and_fall(path) -> pathlib.Path:
     lines = read_lines(path / "metrics.jsonl")
     config = json.loads((path / "config.json").read_text())
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
     _draw_accuracy(axes[0], lines, path)
     _draw_votes(axes[1], lines)
     _draw_form(axes[2], lines)
@@ -177,6 +177,15 @@ def rise_and_fall(path) -> pathlib.Path:
     figure.savefig(file, dpi=160)
     plt.close(figure)
     return file
+
+
+def _legend_below(*axes) -> None:
+    """One legend for axes that share a panel, under it, where no curve runs."""
+    handles = [h for axis in axes for h in axis.get_legend_handles_labels()[0]]
+    axes[0].legend(
+        handles, [h.get_label() for h in handles], fontsize=7.5, frameon=False, ncols=2,
+        loc="upper center", bbox_to_anchor=(0.5, -0.18),
+    )  # fmt: skip
 
 
 def _draw_accuracy(axis, lines, path) -> None:
@@ -197,8 +206,7 @@ def _draw_accuracy(axis, lines, path) -> None:
     own.plot(*curve(lines, "reward/mean"), color=ORANGE, lw=1.4, label="its own reward (right)")
     own.set_ylabel("reward the policy sees", color=ORANGE)
     own.tick_params(axis="y", colors=ORANGE)
-    handles = [*axis.get_legend_handles_labels()[0], *own.get_legend_handles_labels()[0]]
-    axis.legend(handles, [h.get_label() for h in handles], fontsize=7, frameon=False, loc="lower left")
+    _legend_below(axis, own)
 
 
 def _draw_votes(axis, lines) -> None:
@@ -214,7 +222,7 @@ def _draw_votes(axis, lines) -> None:
         axis.axvline(collapsed, color=GREY, lw=0.9, ls="--")
         axis.annotate(f"MCS {collapsed}", (collapsed, 0.5), fontsize=8, color=GREY, rotation=90)
     axis.set_ylim(0, 1.02)
-    axis.legend(fontsize=7, frameon=False)
+    _legend_below(axis)
 
 
 def _draw_form(axis, lines) -> None:
@@ -230,5 +238,4 @@ def _draw_form(axis, lines) -> None:
     )
     share.plot(*curve(lines, "actor/entropy"), color=GREY, lw=1.0, ls="--", label="entropy, nats (right)")
     share.set_ylim(bottom=0)
-    handles = [*axis.get_legend_handles_labels()[0], *share.get_legend_handles_labels()[0]]
-    axis.legend(handles, [h.get_label() for h in handles], fontsize=7, frameon=False)
+    _legend_below(axis, share)
