@@ -1,11 +1,13 @@
 """Advantages against float64 NumPy, estimator by estimator."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from urlvr_jax import advantages
+from urlvr_jax.types import Rollouts
 
 P, G, T = 5, 4, 6
 RNG = np.random.default_rng(3)
@@ -112,3 +114,28 @@ def test_groups_do_not_mix():
         before, after = (run(name, r, 0 * PENALTY, LENGTHS) for r in (REWARDS, changed))
         rows = np.arange(P * G) // G != 2
         np.testing.assert_array_equal(np.asarray(before)[rows], np.asarray(after)[rows])
+
+
+def test_rollouts_that_only_vote_have_no_advantage_and_no_part_in_the_baseline():
+    c = helpers.experiment(rollout__train_group=2)
+    rollouts = Rollouts(np.zeros((P * G, T), np.int32), LENGTHS, np.zeros(P * G, bool), {})
+    got = advantages.step_advantages(c, REWARDS, PENALTY, rollouts).reshape(P, G, T)
+    kept = np.arange(P * G) % G < 2
+    want = reference("grpo", REWARDS[:, :2], PENALTY[kept], LENGTHS[kept]).reshape(P, 2, T)
+    np.testing.assert_allclose(got[:, :2], want, rtol=1e-5, atol=1e-5)
+    assert (got[:, 2:] == 0).all() and np.abs(want).max() > 0.1
+    # All are trained, and there is no penalty.
+    got = advantages.step_advantages(helpers.experiment(), REWARDS, None, rollouts)
+    want = reference("grpo", REWARDS, 0 * PENALTY, LENGTHS)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["k1", "k2", "k3"])
+def test_the_kl_penalty_in_the_reward_is_minus_the_estimator(name):
+    c = helpers.experiment(kl__coef=0.25, kl__place="reward", kl__estimator=name)
+    logp, ref = RNG.uniform(-3, 0, (2, P * G, T)).astype(np.float32)
+    got = advantages.kl_penalty(c, logp, ref, MASK)
+    d = logp.astype(np.float64) - ref
+    want = -0.25 * {"k1": d, "k2": d * d / 2, "k3": np.minimum(np.exp(-d) + d - 1, 10)}[name]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, np.where(MASK, want, 0), rtol=1e-4, atol=1e-6)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from urlvr_jax import analysis, evaluate, metrics
+from urlvr_jax import analysis, evaluate, judge, metrics
 from urlvr_jax.types import Rollouts
 
 ENSEMBLE = "train/ensemble/"
@@ -197,8 +197,10 @@ def test_the_completions_table_lines_up_rows_and_groups():
         texts = ("p", "q", "r")
 
     reward = np.arange(6.0).reshape(3, 2)
-    table = metrics.table(Settings, prompts, list("abcdef"), list("123456"), list("xyz"), reward, r)
+    judged = judge.Judged(list("abcdef"), list("123456"), None, list("xyz"), None, reward)
+    table = metrics.table(Settings, prompts, judged, r)
     assert {len(column) for column in table.values()} == {5}
     assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")
     assert table["reward"] == [0, 1, 2, 3, 4] and table["completion"] == list("abcde")
+    assert table["answer"] == list("12345") and table["length"] == [1, 2, 3, 1, 2]
     np.testing.assert_allclose(table["mean_logp"], [0, -3.5, -7, -9, -12.5])

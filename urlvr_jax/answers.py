@@ -55,7 +55,7 @@ def key(answer: str) -> str:
 def answer_key(text: str, style: str) -> str | None:
     """Key of the answer in a response, or None where there is none."""
     answer = EXTRACTORS[style](text)
-    return None if answer is None or not answer.strip() else key(answer)
+    return None if answer is None else key(answer) or None
 
 
 def tie_order(answer: str) -> bytes:

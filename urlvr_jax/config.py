@@ -244,10 +244,20 @@ def _validate_batch(c) -> None:
 
 
 def _validate_objective(c) -> None:
+    if not (0 <= c.loss.clip_low < 1 and c.loss.clip_high >= 0 and c.loss.dual_clip > 1):
+        raise ConfigError(
+            f"loss.clip_low = {c.loss.clip_low}, loss.clip_high = {c.loss.clip_high}, loss.dual_clip = "
+            f"{c.loss.dual_clip}: need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1"
+        )
     if c.mode == "supervised":
         if c.rollout.group != 1 or c.advantage.name != "none" or c.optim.epochs != 1:
             raise ConfigError(
                 "mode = 'supervised' needs rollout.group = 1, advantage.name = 'none', optim.epochs = 1"
+            )
+        if updates_per_step(c) != 1:
+            raise ConfigError(
+                f"optim.minibatch_prompts = {c.optim.minibatch_prompts}: mode = 'supervised' makes one update "
+                "a step; set it to 0"
             )
         if not c.data.documents:
             raise ConfigError("mode = 'supervised' needs data.documents, e.g. 'lab:plain'")

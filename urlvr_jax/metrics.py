@@ -96,5 +96,5 @@ def table(c, prompts, judged, rollouts) -> dict[str, list]:
         "reward": [float(judged.reward[b // group, b % group]) for b in rows],
         "length": [int(rollouts.lengths[b]) for b in rows],
         "ended": [bool(rollouts.ended[b]) for b in rows],
-        "mean_logp": [float(rollouts.stats["logp"][b].sum() / rollouts.lengths[b]) for b in rows],
+        "mean_logp": [float(rollouts.stats["logp"][b].sum() / max(1, rollouts.lengths[b])) for b in rows],
     }

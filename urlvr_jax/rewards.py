@@ -154,7 +154,7 @@ def is_verifier(fn) -> bool:
 
 
 def compute(fn, inputs: RewardInputs, reference: Reference | None):
-    """Call a reward; its value must be finite float32 `[P, G]`, else an error that says so."""
+    """Call a reward; RewardError unless it returns `[P, G]`."""
     out = fn(inputs, reference) if is_verifier(fn) else fn(inputs)
     out = jnp.asarray(out, jnp.float32)
     if out.shape != inputs.answers.shape:

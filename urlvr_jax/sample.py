@@ -28,12 +28,15 @@ def draw(p, uniform):
     p = jnp.pad(p, ((0, 0), (0, blocks * CDF_BLOCK - vocab))).reshape(rows, blocks, CDF_BLOCK)
     ends = jnp.cumsum(jnp.sum(p, axis=2), axis=1)  # [B, blocks]
     goal = uniform * ends[:, -1]
-    block = jnp.sum(ends <= goal[:, None], axis=1)
+    # The mass test matters where a parallel scan's running sums are not quite monotone.
+    block = jnp.argmax((ends > goal[:, None]) & (jnp.sum(p, axis=2) > 0), axis=1)
     before = jnp.where(block > 0, jnp.take_along_axis(ends, block[:, None] - 1, axis=1)[:, 0], 0.0)
-    inside = jnp.cumsum(jnp.take_along_axis(p, block[:, None, None], axis=1)[:, 0], axis=1)
+    p = jnp.take_along_axis(p, block[:, None, None], axis=1)[:, 0]
+    inside = jnp.cumsum(p, axis=1)
     # Rounding may leave the goal past the block's own sum; the last token with mass takes it.
     goal = jnp.minimum(goal - before, inside[:, -1] * (1 - 2**-23))
-    return (block * CDF_BLOCK + jnp.sum(inside <= goal[:, None], axis=1)).astype(jnp.int32)
+    token = jnp.argmax((inside > goal[:, None]) & (p > 0), axis=1)
+    return (block * CDF_BLOCK + token).astype(jnp.int32)
 
 
 def keep_nucleus(p, top_p):
@@ -123,6 +126,10 @@ def sample(
     (statistics then at T = 1). `constrain` fixes the sharding of the rows in flight.
     """
     prompts = prompt_tokens.shape[0]
+    if not (slots % group == 0 and prompts % (slots // group) == 0) and group % slots:
+        raise ValueError(
+            f"{slots=} must divide {group=}, or be a multiple that divides {prompts * group} rows"
+        )
     at_once, rows_each = max(1, min(slots, prompts * group) // group), min(slots, group)
     prompts_chunks, group_chunks = prompts // at_once, group // rows_each
     row_key = jax.vmap(lambda row: jax.random.fold_in(key, row))

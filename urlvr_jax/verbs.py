@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -61,6 +62,15 @@ def friendly(main):
             sys.exit(main(argv))
         except expected as error:
             print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            print(
+                f"error: {error}: free some space and run the same command again; it goes on from the "
+                "latest checkpoint",
+                file=sys.stderr,
+            )
             sys.exit(2)
 
     return run

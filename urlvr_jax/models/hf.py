@@ -38,7 +38,10 @@ def model_config(path: pathlib.Path, **ours) -> ModelConfig:
 
     if not (path / "config.json").is_file():
         raise FolderError(f"{path} is not a model folder: it has no config.json")
-    theirs = AutoConfig.from_pretrained(str(path), local_files_only=True)
+    try:
+        theirs = AutoConfig.from_pretrained(str(path), local_files_only=True)
+    except Exception as error:  # noqa: BLE001  OSError, ValueError, TypeError, KeyError: all seen
+        raise FolderError(f"{path / 'config.json'} cannot be read: {error}") from None
     if theirs.model_type != "qwen3":
         raise FolderError(f"{path}: model_type {theirs.model_type!r} is not supported; only 'qwen3'")
     rope = theirs.rope_parameters
@@ -138,15 +141,18 @@ def save(path: pathlib.Path, params: dict, source: pathlib.Path, tokenizer) -> N
     """Write a folder that `transformers` loads: the source's configuration, these weights."""
     from safetensors.numpy import save_file
 
-    path.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "generation_config.json"):
-        if (source / name).is_file():
-            (path / name).write_bytes((source / name).read_bytes())
-    tokenizer.save(path)
     tensors = {}
     for name, (theirs, transpose) in sorted(their_names(params).items()):
         value = np.asarray(params[name])
         if not jnp.all(jnp.isfinite(value)):
             raise FolderError(f"parameter {name!r} is not finite; nothing was exported")
         tensors[theirs] = np.ascontiguousarray(value.T if transpose else value)
+    path.mkdir(parents=True, exist_ok=True)
+    config = json.loads((source / "config.json").read_text())
+    config.pop("torch_dtype", None)  # the older spelling of dtype
+    config["dtype"] = str(tensors["model.embed_tokens.weight"].dtype)
+    (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if (source / "generation_config.json").is_file():
+        (path / "generation_config.json").write_bytes((source / "generation_config.json").read_bytes())
+    tokenizer.save(path)
     save_file(tensors, str(path / "model.safetensors"), metadata={"format": "pt"})

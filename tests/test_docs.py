@@ -1,0 +1,52 @@
+"""What the documents say runs as printed."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from urlvr_jax import config, rewards
+from urlvr_jax.types import STATISTICS, Declared, RewardInputs
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DOCS = ("README.md", "docs/rewards.md", "docs/checks.md", "docs/design.md", "docs/metrics.md")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/rewards.md"])
+def test_the_printed_reward_loads_and_runs(document, tmp_path):
+    code = re.search(r"```python\n(# my_reward.py\n.*?)```", (ROOT / document).read_text(), re.S).group(1)
+    file = tmp_path / "my_reward.py"
+    file.write_text(code)
+    fn = rewards.load("", f"{file}:my_reward")
+    rng = np.random.default_rng(0)
+    stats = {n: jnp.asarray(rng.random((6, 5)), jnp.float32) for n in STATISTICS}
+    inputs = RewardInputs(
+        stats=Declared({n: stats[n] for n in fn.needs}),
+        tokens=jnp.zeros((6, 5), jnp.int32),
+        lengths=jnp.array([5, 1, 2, 3, 4, 5]),
+        ended=jnp.ones(6, bool),
+        answers=jnp.array([[0, 1, -1], [0, 0, 0]]),
+        texts=("",) * 6,
+        prompts=("", ""),
+        max_new_tokens=5,
+        key=jax.random.key(0),
+    )
+    out = np.asarray(rewards.compute(fn, inputs, None))
+    gap = np.asarray(stats["top2_gap"])
+    assert out[0, 2] == 0
+    np.testing.assert_allclose(out[1, 0], gap[3, :3].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("document", DOCS)
+def test_files_and_keys_named_in_the_documents_exist(document):
+    text = (ROOT / document).read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert ((ROOT / document).parent / link).exists(), link
+    for path in re.findall(r"\b((?:experiments|benchmarks)/\w+\.py)", text):
+        assert (ROOT / path).is_file(), path
+    known = set(config.flat(config.default()))
+    for key in re.findall(r"--config\.([\w.]+)=", text):
+        assert key in known, key
