@@ -1,4 +1,4 @@
-"""The laboratory's grid: nine rewards, three rates, three seeds, one base.
+"""The laboratory's grid: nine rewards, two rates, three seeds, one base.
 
     python benchmarks/grid.py run [--jobs 2] [--only REWARD]     run what is missing, add to docs/grid
     python benchmarks/grid.py draw                               table and figures from docs/grid
@@ -247,7 +247,7 @@ def draw() -> None:
     text += "## Findings\n\n" + verdicts(runs) + "\n## All cells\n\n"
     (OUT / "README.md").write_text(text + table(runs))
     plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    colours = dict(zip(GRID.RATES, ("#7fb2e5", "#1f5fa8", "#d9711c"), strict=True))
+    colours = dict(zip(GRID.RATES, ("#1f5fa8", "#d9711c"), strict=True))
     panels(plt, runs, colours, "eval_steps", ("eval_avg",), ("held-out accuracy",), "held_out.png")
     panels(
         plt, runs, colours, "curve_steps", ("reward_accuracy", "length", "repetition", "entropy"),

@@ -154,6 +154,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
             workdir.completions(step, metrics.table(c, prompts, judged, rollouts))
         line |= clock.metrics() | {"perf/compilations": compiles.count}
         line["perf/rollout_tokens_per_s"] = line["perf/rollout_tokens"] / line["timing_s/rollout"]
+        checkpoints.wait()  # the save that ran beside this step: so a kill repeats <= checkpoint.every
         workdir.metrics.write(line)
         progress.step(step, line)
         if any(name.startswith("eval/") for name in line):
