@@ -149,6 +149,8 @@ def write_runs(kept: dict) -> None:
 
 def spread(values: list) -> str:
     """Median and range over seeds; 'never' counts as later than any step."""
+    if all(v is None for v in values):
+        return "never"
     if any(v is None for v in values):
         return " ".join("never" if v is None else str(v) for v in values)
     if all(isinstance(v, int) for v in values):
@@ -242,7 +244,7 @@ def draw() -> None:
         "(responses that hit the limit of 44 tokens) and repetition (share of repeated 4-grams) are the last "
         "step's.\n\nRegenerate with `python benchmarks/grid.py draw`; run again with "
         "`python benchmarks/grid.py run`.\n\n![held-out accuracy](held_out.png)\n\n"
-        "![their own reward, votes and form](dynamics.png)\n\n"
+        "![votes, length, repetition, entropy](dynamics.png)\n\n"
     )
     text += "## Findings\n\n" + verdicts(runs) + "\n## All cells\n\n"
     (OUT / "README.md").write_text(text + table(runs))

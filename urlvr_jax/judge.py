@@ -48,6 +48,6 @@ def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int) -> Judg
     if not np.isfinite(reward).all():
         where = np.argwhere(~np.isfinite(reward)).tolist()[:4]
         raise rewards.RewardError(
-            f"step {step}: reward {fn.__name__!r} is not finite in (prompt, rollout) {where}"
+            f"step {step}: reward {fn.__name__!r} is not finite in {where} (prompt, rollout)"
         )
     return Judged(texts, keys, classes, gold, truth, reward)

@@ -123,7 +123,7 @@ def gradients(graph, params, batch: Batch, config: UpdateConfig):
 def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Batch):
     """One update. A non-finite loss or gradient leaves the state as it was and is counted."""
     grads, loss, sums, worst = gradients(graph, state.params, batch, config)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     scale = jnp.minimum(1.0, config.clip_norm / jnp.maximum(norm, 1e-12))
     clipped = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
