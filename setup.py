@@ -21,6 +21,10 @@ CORE = [
     "ml_collections>=1.1,<1.2",
     "numpy>=2.0,<2.6",
     "matplotlib>=3.9,<3.12",
+    "pyarrow>=15",
+    "safetensors>=0.5",
+    "tokenizers>=0.21",
+    "absl-py>=2",
 ]
 
 setup(

@@ -116,8 +116,9 @@ def run(jobs: int, only: str | None) -> None:
     todo = [c for c in cells(only) if kept.get(c, {}).get("config_hash") != expected_hash(*c)]
     print(f"{len(todo)} cells to run, {len(kept)} on file", flush=True)
     cores: queue.Queue = queue.Queue()
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     for i in range(jobs):
-        cores.put(i)
+        cores.put(allowed[i % len(allowed)])
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(run_cell, cell, cores): cell for cell in todo}
         for i, future in enumerate(concurrent.futures.as_completed(futures)):

@@ -80,7 +80,6 @@ def main() -> int:
         if options.record:
             shutil.rmtree(BASES / options.name, ignore_errors=True)
             shutil.copytree(folder / options.name, BASES / options.name)
-            (BASES / options.name / "model.safetensors").chmod(0o644)
             shipped_file.write_text(json.dumps(rebuilt, indent=1) + "\n")
     shipped = json.loads(shipped_file.read_text())
     print(f"{options.name}: rebuilt sha256 {rebuilt['sha256'][:16]}, shipped {shipped['sha256'][:16]}")

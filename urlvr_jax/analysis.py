@@ -123,7 +123,7 @@ def summary(path) -> str:
     out = []
     if (path / "evals.jsonl").stat().st_size:
         evals = first_set(path)
-        if len(evals) > 1:
+        if len(evals) > 1 and len(evals[0]["correct"]) > 1:
             r = rise_and_fall_of(evals)
             out += [
                 f"held-out accuracy   base {r.base:.3f}   peak {r.peak:.3f} (step {r.peak_step})   "
@@ -142,6 +142,7 @@ def summary(path) -> str:
     if len(trained) > 1:
         change = lambda name: f"{trained[0][name]:.2f} -> {trained[-1][name]:.2f}"
         names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")
+        names = [n for n in names if n in trained[0] and n in trained[-1]]
         out.append("first -> last step    " + "   ".join(f"{n} {change(n)}" for n in names))
     return "\n".join(out)
 

@@ -33,15 +33,16 @@ def _say(text: str) -> None:
 class Checkpoints:
     """The checkpoints of one workdir."""
 
-    def __init__(self, folder: pathlib.Path, keep: int):
+    def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
         self.folder = pathlib.Path(folder).resolve()
         self.keep = keep
         self.failed = 0
+        self.read_only = read_only  # for looking at a run that may be under way: nothing is touched
         self._open()
 
     def _open(self):
-        for file in self.folder.glob("*/metrics/metrics"):
+        for file in () if self.read_only else self.folder.glob("*/metrics/metrics"):
             try:
                 json.loads(file.read_text())
             except ValueError:  # torn: Orbax would not open the whole folder
@@ -53,8 +54,9 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
                 best_fn=score,  # without it scores are not written, and forgotten by a resume
-                cleanup_tmp_directories=True,
-                create=True,
+                cleanup_tmp_directories=not self.read_only,
+                create=not self.read_only,
+                read_only=self.read_only,
             ),
             # Said, not guessed: one empty step folder would make Orbax misread all of them.
             item_handlers=ocp.StandardCheckpointHandler(),
@@ -92,7 +94,9 @@ class Checkpoints:
         steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
         return max(steps, default=None)
 
-    def restore(self, shapes: TrainState, layout: TrainState) -> tuple[TrainState, int] | None:
+    def restore(
+        self, shapes: TrainState, layout: TrainState, step: int | None = None
+    ) -> tuple[TrainState, int] | None:
         """The latest readable state and its step, or None where no checkpoint was ever finished.
 
         An unreadable one is set aside under `broken-<step>` and the one before is taken; if none is
@@ -103,15 +107,19 @@ class Checkpoints:
         )
         abstract = serialization.to_state_dict(target._asdict())
         tried = []
-        for step in sorted(self.manager.all_steps(), reverse=True):
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        if step is not None and step not in steps:
+            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; there are {steps}")
+        for found in steps if step is None else [step]:
             try:
-                tree = self.manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                tree = self.manager.restore(found, args=ocp.args.StandardRestore(abstract))
             except Exception as error:  # noqa: BLE001  truncated, missing files, wrong tree
-                _say(f"warning: checkpoint {step} is unreadable ({error!s:.200}); trying the one before")
-                tried.append(step)
+                _say(f"warning: checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
+                tried.append(found)
                 continue
-            self._set_aside(tried)
-            return TrainState(**serialization.from_state_dict(target._asdict(), tree)), step
+            if not self.read_only:
+                self._set_aside(tried)
+            return TrainState(**serialization.from_state_dict(target._asdict(), tree)), found
         if tried:
             raise CheckpointError(
                 f"{self.folder}: none of the checkpoints {tried} can be read; move the folder away to "

@@ -273,6 +273,14 @@ def _validate_objective(c) -> None:
             raise ConfigError(
                 f"reward.name = {c.reward.name!r} is unknown; available: {sorted(rewards.REWARDS)}"
             )
+    if c.kl.coef and c.mode == "supervised":
+        raise ConfigError(f"kl.coef = {c.kl.coef}: mode = 'supervised' has no KL term; set it to 0")
+    if c.kl.coef and c.kl.reference == "previous" and (updates_per_step(c) == 1 or c.kl.place == "reward"):
+        raise ConfigError(
+            "kl.reference = 'previous' is the policy that sampled: with one update a step, or in the reward, "
+            "its KL is 0; use several updates (optim.epochs, optim.minibatch_prompts) and kl.place = 'loss', "
+            "or kl.reference = 'fixed'"
+        )
     if c.kl.coef and c.kl.place == "loss" and c.kl.estimator == "k1":
         raise ConfigError(
             "kl.estimator = 'k1' in the loss has zero expected gradient: use kl.place = 'reward', or k2"

@@ -131,9 +131,6 @@ class Engine:
 
     # ---- scoring ----------------------------------------------------------------------------
 
-    def _score_rows(self) -> int:
-        return config_lib.rows_per_step(self.c)
-
     def scorer(self, width: int):
         """The compiled scoring pass of one prompt width, over all rows in slots at a time."""
         if width not in self._scorers:

@@ -59,7 +59,7 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
     for start in range(0, len(questions), count):
         real = list(range(start, min(start + count, len(questions))))
         prompts = data.take(questions, real + [0] * (count - len(real)))
-        key = random_key(engine.c.seed, stream, step * 100_003 + start)
+        key = random_key(engine.c.seed, stream, (step * 100_003 + start) % 2**32)
         rollouts = engine.sample(params, prompts, key, group=k, temperature=temperature, top_p=top_p)
         rows = len(real) * k
         cut = [r[:n] for r, n in zip(rollouts.tokens[:rows], rollouts.lengths[:rows], strict=True)]

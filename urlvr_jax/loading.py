@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from urlvr_jax import data
+from urlvr_jax import data, rewards
+from urlvr_jax.config import ConfigError
 from urlvr_jax.engine import Engine
 from urlvr_jax.models import hf, transformer
 from urlvr_jax.tokenizer import Tokenizer
@@ -60,7 +61,10 @@ def open_model(c):
         compute_dtype=c.model.compute_dtype,
         remat=c.model.remat,
     )
-    tokenizer = Tokenizer(path)
+    try:
+        tokenizer = Tokenizer(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise hf.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
     if len(tokenizer.hf) > config.vocab_size:
         raise hf.FolderError(
             f"{path}: the tokenizer has {len(tokenizer.hf)} tokens, the model only {config.vocab_size}"
@@ -83,5 +87,17 @@ def open_run(c) -> Run:
             raise data.DataError(f"{name}: an evaluation needs `answer` in every row")
         short = pathlib.Path(name.removeprefix("lab:")).stem
         eval_sets.append((short, held_questions, held_labels))
+    names = [name for name, _, _ in eval_sets]
+    if len(set(names)) < len(names):
+        raise data.DataError(f"eval.sets: two files have the same name, {names}; rename one")
     engine = Engine(c, model_config, tokenizer.stop_ids)
     return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets)
+
+
+def require_labels(fn, run: Run) -> None:
+    """ConfigError if a verifier is to judge questions without gold answers."""
+    if rewards.is_verifier(fn) and len(run.labels.gold) < len(run.questions):
+        raise ConfigError(
+            f"reward {fn.__name__!r} needs a gold answer for every question; {run.c.data.train} has "
+            f"{len(run.labels.gold)} for {len(run.questions)}"
+        )

@@ -44,7 +44,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     from urlvr_jax.checkpoint import Checkpoints
     from urlvr_jax.engine import CompileCounter, random_key
     from urlvr_jax.judge import judge
-    from urlvr_jax.loading import open_run
+    from urlvr_jax.loading import open_run, require_labels
     from urlvr_jax.progress import Progress
     from urlvr_jax.train_step import NonFiniteError
     from urlvr_jax.workdir import Workdir
@@ -56,11 +56,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     reward_fn = rewards.constant if supervised else rewards.load(c.reward.name, c.reward.fn)
     run = open_run(c)
     engine, tokenizer, questions, labels = run.engine, run.tokenizer, run.questions, run.labels
-    if rewards.is_verifier(reward_fn) and len(labels.gold) < len(questions):
-        raise config_lib.ConfigError(
-            f"reward {reward_fn.__name__!r} needs a gold answer for every question; {c.data.train} "
-            f"has {len(labels.gold)} for {len(questions)}"
-        )
+    require_labels(reward_fn, run)
     workdir = Workdir(workdir_path, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
     kl_on = bool(c.kl.coef)
@@ -77,7 +73,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     progress, skipped_in_a_row = Progress(c.steps), 0
     score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
     score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint
-    progress.say(f"{workdir.path}: {c.reward.name if not supervised else 'supervised'}, from step {first}")
+    progress.say(f"{workdir.path}: {reward_fn.__name__}, from step {first}")
 
     def held_out(step: int) -> dict:
         """Evaluate on every question file; one metric line's worth, and the per-question results."""
@@ -96,7 +92,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
             )
         return out
 
-    if first == 0 and c.eval.every:
+    if first == 0 and run.eval_sets:
         line = {"step": 0, **held_out(0)}
         workdir.metrics.write(line)
         progress.say(analysis.eval_text(line))
@@ -144,7 +140,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
         if kl_in_reward:
             line["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
         last = step == c.steps
-        if c.eval.every and (step % c.eval.every == 0 or last):
+        if run.eval_sets and (step % c.eval.every == 0 or last):
             evaluation = held_out(step)
             score = evaluation[score_name]
             line |= evaluation
@@ -161,7 +157,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
             progress.say(analysis.eval_text(line))
 
         # ---- guard and checkpoint --------------------------------------------------------------
-        skipped = line["actor/skipped_updates"] > 0
+        skipped = line["actor/skipped_updates"] == config_lib.updates_per_step(c)  # not one was applied
         skipped_in_a_row = skipped_in_a_row + 1 if skipped else 0
         if skipped_in_a_row >= c.log.max_skipped_updates:
             file = workdir.save_batch(step, prompts, rollouts, advantage)
@@ -176,13 +172,15 @@ def train(c, workdir_path: pathlib.Path) -> int:
             checkpoints.save(step, state, score)
         if stop.signal and not last:
             checkpoints.close()
-            progress.say(f"stopped by {stop.signal.name} after step {step}; the same command goes on")
+            progress.say(
+                f"stopped by {stop.signal.name} after step {step}; --workdir {workdir.path} goes on from there"
+            )
             return 128 + stop.signal
 
     # ---- 9 analysis ----------------------------------------------------------------------------
     checkpoints.close()
     progress.say(analysis.summary(workdir.path))
-    if not supervised and first < c.steps:
+    if not supervised:
         progress.say(f"figure: {analysis.rise_and_fall(workdir.path)}")
     minutes = (time.perf_counter() - began) / 60
     progress.say(f"{workdir.path}: done in {minutes:.1f} min, {compiles.seconds:.0f} s of it compiling")

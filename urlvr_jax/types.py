@@ -5,8 +5,8 @@
     D  model width               N, K  query and key/value heads  H  head width
     F  feed-forward width        V  vocabulary
 
-There are two array layouts: tokens `[B, T]` and groups `[P, G]`; `grouped` and `flat` are the only
-ways from one to the other. Masks are made from lengths, never from token values: pad may equal the
+There are two array layouts: tokens `[B, T]` and groups `[P, G]`; row b is
+rollout b % G of prompt b // G. Masks are made from lengths, never from token values: pad may equal the
 end token. The end token, when it was sampled, belongs to the response and to its length.
 """
 
@@ -24,11 +24,6 @@ STATISTICS = ("logp", "entropy", "self_certainty", "top2_gap")
 def grouped(rows, group: int):
     """Row values `[B, ...]` -> `[P, G, ...]`."""
     return rows.reshape(-1, group, *rows.shape[1:])
-
-
-def flat(groups):
-    """Group values `[P, G, ...]` -> `[B, ...]`."""
-    return groups.reshape(-1, *groups.shape[2:])
 
 
 def length_mask(lengths, width: int):
@@ -67,11 +62,18 @@ class Rollouts:
         return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
 
 
+class UndeclaredError(KeyError):
+    """A reward reads a statistic it did not declare."""
+
+    def __str__(self):
+        return self.args[0]
+
+
 class Declared(dict):
     """Token statistics a reward declared; any other name is an error, never a default."""
 
     def __missing__(self, name):
-        raise KeyError(
+        raise UndeclaredError(
             f"the reward reads the statistic {name!r} without declaring it: decorate it with "
             f"@needs({name!r}); declared: {sorted(self)}, available: {list(STATISTICS)}"
         )

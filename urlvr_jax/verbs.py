@@ -26,6 +26,9 @@ def define_flags() -> None:
     flags.DEFINE_bool("dry_run", False, "validate, print the resolved configuration and one prompt")
     flags.DEFINE_string("model", "", "evaluate, generate, export: a model folder, lab:NAME or a run")
     flags.DEFINE_string("data", "", "evaluate: a question file")
+    flags.DEFINE_integer(
+        "step", None, "evaluate, generate, export: a run's checkpoint; the latest if not given"
+    )
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
     flags.DEFINE_string("out", "", "export: the folder to write; evaluate: a JSON file to write")
 
@@ -49,11 +52,12 @@ def friendly(main):
         from urlvr_jax.models.hf import FolderError
         from urlvr_jax.rewards import RewardError
         from urlvr_jax.train_step import NonFiniteError
+        from urlvr_jax.types import UndeclaredError
         from urlvr_jax.workdir import WorkdirError
 
         expected = (
             config_lib.ConfigError, DataError, FolderError, RewardError, WorkdirError, CheckpointError,
-            NonFiniteError,
+            NonFiniteError, UndeclaredError,
         )  # fmt: skip
 
         try:
@@ -67,8 +71,8 @@ def friendly(main):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             print(
-                f"error: {error}: free some space and run the same command again; it goes on from the "
-                "latest checkpoint",
+                f"error: {error}: free some space and run the same command again; with its --workdir it "
+                "goes on from the latest checkpoint",
                 file=sys.stderr,
             )
             sys.exit(2)
@@ -78,10 +82,12 @@ def friendly(main):
 
 def dry_run(c) -> int:
     """Validate against the files too; print the resolved configuration and one rendered prompt."""
-    from urlvr_jax import data
-    from urlvr_jax.loading import open_run
+    from urlvr_jax import data, rewards
+    from urlvr_jax.loading import open_run, require_labels
 
+    fn = rewards.constant if c.mode == "supervised" else rewards.load(c.reward.name, c.reward.fn)
     run = open_run(c)
+    require_labels(fn, run)
     print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
     prompts = data.prompts_at(run.questions, 1, 1, c.seed, c.data.shuffle)
     print(f"stop ids: {list(run.tokenizer.stop_ids)}")
@@ -117,8 +123,8 @@ def _open(flag):
     path, model_config, tokenizer = open_model(c)
     engine = Engine(c, model_config, tokenizer.stop_ids)
     if is_run:
-        checkpoints = Checkpoints(pathlib.Path(model) / "checkpoints", c.checkpoint.keep)
-        restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
+        checkpoints = Checkpoints(pathlib.Path(model) / "checkpoints", c.checkpoint.keep, read_only=True)
+        restored = checkpoints.restore(engine.state_shapes(), engine.state_layout(), flag.step)
         if restored is None:
             raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
         params, step = restored[0].params, restored[1]
@@ -128,12 +134,11 @@ def _open(flag):
 
 
 def _adopt(c, recorded: dict, file: str) -> None:
-    """Take the run's own configuration; what was typed on the command line goes before."""
+    """Take the run's own configuration, or of it the model alone where an experiment file was given;
+    what was typed on the command line goes before."""
     typed = {w.split("=")[0].removeprefix("--config.") for w in sys.argv if w.startswith("--config.")}
-    if file:
-        return
     for key, value in recorded.items():
-        if key in typed:
+        if key in typed or (file and not key.startswith("model.")):
             continue
         *parents, leaf = key.split(".")
         node: ml_collections.ConfigDict = c
@@ -215,7 +220,8 @@ def export(flag) -> int:
     for name, value in host.items():
         if not np.array_equal(again[name], value):
             raise hf.FolderError(f"{out}: {name!r} does not read back as it was written")
-    print(f"{os.fspath(out)}: {len(host)} tensors of step {step}, read back and compared")
+    of = f" of step {step}" if step is not None else ""
+    print(f"{os.fspath(out)}: {len(host)} tensors{of}, read back and compared")
     return 0
 
 

@@ -156,3 +156,4 @@ def save(path: pathlib.Path, params: dict, source: pathlib.Path, tokenizer) -> N
         (path / "generation_config.json").write_bytes((source / "generation_config.json").read_bytes())
     tokenizer.save(path)
     save_file(tensors, str(path / "model.safetensors"), metadata={"format": "pt"})
+    (path / "model.safetensors").chmod(0o644)  # it is created readable by its owner alone
