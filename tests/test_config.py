@@ -123,6 +123,7 @@ REFUSED = [
     ({"kl.estimator": "k4"}, "kl.estimator 'k4' k2 k3"),
     ({"kl.place": "advantage"}, "kl.place 'advantage' loss reward"),
     ({"kl.reference": "ema"}, "kl.reference 'ema' fixed previous"),
+    ({"kl.coef": 0.1, "kl.reference": "previous"}, "kl.reference 'previous' several updates"),
     ({"optim.schedule": "linear"}, "optim.schedule 'linear' cosine constant"),
     ({"reward.name": "entropy"}, "reward.name 'entropy' self_certainty majority_voting"),
     ({"advantage.name": "none"}, "advantage.name 'none' supervised"),
