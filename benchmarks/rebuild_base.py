@@ -3,8 +3,8 @@
     python benchmarks/rebuild_base.py plain             train on one core, compare, print
     python benchmarks/rebuild_base.py plain --record    make it the one that ships
 
-On the same machine, core and versions the weights have the recorded sha256. Elsewhere rounding differs;
-then avg@8, maj@8 and pass@8 at T = 1 must fall within the sum of both 95 % intervals. Exit status 1
+On the same machine, core and versions the weights should have the recorded sha256. Elsewhere rounding
+differs; then avg@8, maj@8 and pass@8 at T = 1 must fall within the sum of both 95 % intervals. Exit status 1
 otherwise. A rebuild takes about five minutes.
 """
 

@@ -96,7 +96,7 @@ def default() -> ml_collections.ConfigDict:
 
     c.checkpoint = x = ml_collections.ConfigDict()
     x.every = 50  # steps; 0 = only at the end
-    x.keep = 2  # latest ones kept; the best by held-out accuracy is kept beside them
+    x.keep = 2  # latest ones kept; the best saved one by held-out accuracy is kept too
 
     c.log = l = ml_collections.ConfigDict()  # noqa: E741
     l.completions_every = 10  # steps between tables of sampled completions; 0 = never
