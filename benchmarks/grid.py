@@ -1,4 +1,4 @@
-"""The laboratory's grid: nine rewards, two rates, three seeds, one base.
+"""The laboratory's grid: nine rewards, three rates, three seeds, one base.
 
     python benchmarks/grid.py run [--jobs 2] [--only REWARD]     run what is missing, add to docs/grid
     python benchmarks/grid.py draw                               table and figures from docs/grid
@@ -188,7 +188,7 @@ def table(runs: list[dict]) -> str:
 
 def verdicts(runs: list[dict]) -> str:
     """Each finding, and in how many seeds it holds; computed from the runs, nothing else."""
-    slow, fast = GRID.RATES[0], GRID.RATES[1]
+    slowest, slow, fast = GRID.RATES
     held = lambda key: lambda r: r["held_out"][key]
     rise, fall, net = held("rise"), held("fall"), held("final_minus_base")
     findings = (
@@ -208,10 +208,11 @@ def verdicts(runs: list[dict]) -> str:
                 ("ends within 0.03 of its peak", lambda r: fall(r)["mean"] >= -0.03),
             )
         ),
-        ("random: final - base has 0 in its interval", "random", slow,
-         lambda r: net(r)["low"] <= 0 <= net(r)["high"]),
-        ("random: final - base has 0 in its interval", "random", fast,
-         lambda r: net(r)["low"] <= 0 <= net(r)["high"]),
+        *(
+            ("random: final - base has 0 in its interval", "random", rate,
+             lambda r: net(r)["low"] <= 0 <= net(r)["high"])
+            for rate in (slowest, slow, fast)
+        ),
         ("format: an answer in 99 % of responses at the end", "format", fast,
          lambda r: r["own_reward_last"] >= 0.99),
         ("length: responses at the end half as long again as at first", "length", fast,
@@ -250,7 +251,7 @@ def draw() -> None:
     text += "## Findings\n\n" + verdicts(runs) + "\n## All cells\n\n"
     (OUT / "README.md").write_text(text + table(runs))
     plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    colours = dict(zip(GRID.RATES, ("#1f5fa8", "#d9711c"), strict=True))
+    colours = dict(zip(GRID.RATES, ("#7a9a3a", "#1f5fa8", "#d9711c"), strict=True))
     panels(plt, runs, colours, "eval_steps", ("eval_avg",), ("held-out accuracy",), "held_out.png")
     panels(
         plt, runs, colours, "curve_steps", ("reward_accuracy", "length", "repetition", "entropy"),

@@ -1,7 +1,7 @@
 """One cell of the laboratory's grid: every reward under the same base, batch, length and rates.
 
     python -m urlvr_jax.main --config experiments/grid.py:REWARD,RATE --config.seed=0
-    python benchmarks/grid.py run        all cells, three seeds (about an hour and a half of one core)
+    python benchmarks/grid.py run        all cells, three seeds (about two hours of one core)
     python benchmarks/grid.py draw       the table and figures in docs/grid, from the committed runs
 
 No reward is tuned apart: `RATES` holds for all of them.
@@ -20,7 +20,7 @@ REWARDS = (
     "format",
     "length",
 )
-RATES = (3e-5, 3e-4)
+RATES = (1e-5, 3e-5, 3e-4)
 SEEDS = (0, 1, 2)
 
 
