@@ -79,7 +79,8 @@ def default() -> ml_collections.ConfigDict:
     p.clip_norm = 1.0
     p.minibatch_prompts = 0  # prompts an optimizer update; 0 = all: one update a step
     p.epochs = 1  # passes over each rollout batch
-    p.micro_rows = 32  # rows whose activations exist at once; 0 = all (32 is fastest for the lab on a CPU)
+    p.micro_rows = 16  # full-width rows whose activations exist at once; 0 = all
+    p.micro_prompts = 6  # prompts whose responses share them; 0 = as many as fill them at full length
 
     c.mesh = h = ml_collections.ConfigDict()
     h.data = 1  # replicas
@@ -145,6 +146,15 @@ def micro_rows(c) -> int:
     return c.optim.micro_rows or minibatch_prompts(c) * train_group(c)
 
 
+def micro_prompts(c) -> int:
+    return min(c.optim.micro_prompts, minibatch_prompts(c))
+
+
+def shards(c) -> int:
+    """Devices that hold different rows."""
+    return c.mesh.data * c.mesh.fsdp
+
+
 def slots(c) -> int:
     return c.rollout.slots or rows_per_step(c)
 
@@ -175,7 +185,7 @@ def validate(c, device_count: int) -> None:
     _at_least(c, 1, "mesh.data", "mesh.fsdp", "mesh.tensor", "log.max_skipped_updates")
     _at_least(c, 0, "seed", "data.subset", "rollout.slots", "rollout.train_group", "kl.coef")
     _at_least(c, 0, "optim.lr", "optim.warmup_updates", "optim.weight_decay", "optim.micro_rows")
-    _at_least(c, 0, "optim.minibatch_prompts", "eval.every", "eval.temperature", "eval.max_questions")
+    _at_least(c, 0, "optim.minibatch_prompts", "optim.micro_prompts", "eval.every", "eval.temperature", "eval.max_questions")
     _at_least(c, 0, "checkpoint.every", "log.completions_every", "log.completions_rows")
     _at_least(c, 1e-6, "rollout.temperature", "optim.clip_norm", "eval.top_p")
     _validate_rollout(c)
@@ -189,17 +199,19 @@ def validate(c, device_count: int) -> None:
             f"mesh (data, fsdp, tensor) = ({c.mesh.data}, {c.mesh.fsdp}, {c.mesh.tensor}) needs "
             f"{needed} devices, this process group has {device_count}: make the product {device_count}"
         )
-    shards = c.mesh.data * c.mesh.fsdp
-    prompts_at_once = max(1, slots(c) // c.rollout.group)
-    micro_prompts = max(1, micro_rows(c) // train_group(c))
     for key, count in (
-        ("prompts decoded at once (rollout.slots / rollout.group)", prompts_at_once),
-        ("prompts a micro-batch (optim.micro_rows / rollout.train_group)", micro_prompts),
+        ("data.prompts_per_step", c.data.prompts_per_step),
+        ("rollout.slots", slots(c)),
+        (
+            "prompts a micro-batch (optim.micro_rows / rollout.train_group)",
+            max(1, micro_rows(c) // train_group(c)),
+        ),
+        ("optim.micro_prompts", micro_prompts(c)),
     ):
-        if count % shards:
+        if count % shards(c):
             raise ConfigError(
-                f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards}: "
-                f"choose a multiple of {shards}"
+                f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
+                f"choose a multiple of {shards(c)}"
             )
 
 
@@ -222,13 +234,8 @@ def _validate_rollout(c) -> None:
         raise ConfigError(
             f"rollout.train_group = {c.rollout.train_group} exceeds rollout.group = {c.rollout.group}"
         )
-    group, rows, at_once = c.rollout.group, rows_per_step(c), slots(c)
-    whole = at_once % group == 0 and rows % at_once == 0
-    if not whole and not (at_once < group and group % at_once == 0):
-        raise ConfigError(
-            f"rollout.slots = {at_once} must divide rollout.group = {group}, or be a multiple of it "
-            f"that divides the {rows} rows of a step"
-        )
+    if slots(c) > rows_per_step(c):
+        raise ConfigError(f"rollout.slots = {slots(c)} exceeds the {rows_per_step(c)} rows of a step")
 
 
 def _validate_batch(c) -> None:

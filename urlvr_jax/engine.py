@@ -7,6 +7,7 @@ among executables by the current batch's widths; nothing compiles after the firs
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,13 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax import data, optim, sample, score, sharding
 from urlvr_jax.models import transformer
+from urlvr_jax.pack import PackShape, pack
 from urlvr_jax.train_step import TrainState, UpdateConfig, update
+from urlvr_jax.score import Layout
 from urlvr_jax.types import STATISTICS, Batch, Prompts, Rollouts
+
+EVALUATION_WAVES = 4  # rows of an evaluation call, in rows in flight: so that slots refill
+BLOCK = {"gpu": 128, "tpu": 128}  # columns between refills; see sample.BLOCK
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -40,6 +46,14 @@ def random_key(seed: int, stream: str, step: int):
     return jax.random.fold_in(key, step)
 
 
+class Packed(NamedTuple):
+    """A mini-batch and where its tokens stand: `layouts` has a leading axis of micro-batches."""
+
+    batch: Batch
+    layouts: Layout
+    count: jax.Array  # int32, micro-batches in use
+
+
 class Engine:
     """Rollout, score and update of one configuration on one mesh."""
 
@@ -54,8 +68,9 @@ class Engine:
         self.optimizer = optim.optimizer(c.optim, config_lib.total_updates(c))
         self.stop_ids = np.array(stop_ids, np.int32)
         self._samplers, self._scorers, self._updaters = {}, {}, {}
+        self.micro = sharding.micro_batches(self.mesh)
         to_compute = lambda p: {n: x.astype(model_config.compute_dtype) for n, x in p.items()}
-        self.to_rollout = jax.jit(to_compute, out_shardings=self.rollout)
+        self._to_rollout = jax.jit(to_compute, out_shardings=self.rollout)
 
     # ---- state ------------------------------------------------------------------------------
 
@@ -79,6 +94,14 @@ class Engine:
 
     # ---- rollouts ---------------------------------------------------------------------------
 
+    def to_rollout(self, params: dict) -> dict:
+        """Training layout -> rollout layout and compute dtype; the same arrays where both are the same."""
+        same = all(
+            x.dtype == self.c.model.compute_dtype and x.sharding.is_equivalent_to(self.rollout[n], x.ndim)
+            for n, x in params.items()
+        )
+        return params if same else self._to_rollout(params)
+
     def sampler(self, prompts: int, width: int, group: int, slots: int, temperature, top_p):
         """The compiled rollout of one shape."""
         shape = (prompts, width, group, slots, float(temperature), float(top_p))
@@ -91,6 +114,8 @@ class Engine:
                 max_new_tokens=self.c.rollout.max_new_tokens,
                 temperature=float(temperature),
                 top_p=float(top_p),
+                queues=config_lib.shards(self.c),
+                block=BLOCK.get(jax.default_backend(), sample.BLOCK),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows),
             )
             ints = lambda *s, layout: jax.ShapeDtypeStruct(s, jnp.int32, sharding=layout)
@@ -113,49 +138,76 @@ class Engine:
         return self._samplers[shape]
 
     def prompts_in_flight(self, k: int) -> int:
-        """Questions decoded at once with k samples each: as many rows as a training step has."""
-        shards = self.c.mesh.data * self.c.mesh.fsdp
-        return max(1, config_lib.slots(self.c) // k // shards) * shards
+        """Questions rolled out in one call with k samples each: several times the rows in flight."""
+        shards = config_lib.shards(self.c)
+        return max(1, EVALUATION_WAVES * config_lib.slots(self.c) // k // shards) * shards
 
-    def sample(self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0):
-        """Roll out `group` responses a prompt with rollout-layout parameters -> Rollouts."""
+    def start_sample(self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0):
+        """Begin rolling out `group` responses a prompt with rollout-layout parameters; see `finish_sample`."""
         count, width = prompts.tokens.shape
         group = group or self.c.rollout.group
         run = self.sampler(count, width, group, slots or count * group, temperature, top_p)
         key = jax.device_put(key, self.replicated)
         tokens, lengths = sharding.put((prompts.tokens, prompts.lengths), self.rows)
-        out = run(params, tokens, lengths, key, sharding.put(self.stop_ids, self.replicated))
+        return run(params, tokens, lengths, key, sharding.put(self.stop_ids, self.replicated))
+
+    def finish_sample(self, out) -> Rollouts:
+        """Wait for what `start_sample` began."""
         out = sharding.to_host(out)
         stats = {name: out[name] for name in STATISTICS}
         return Rollouts(out["tokens"], out["length"], out["ended"], stats)
 
+    def sample(self, params, prompts: Prompts, key, **options) -> Rollouts:
+        """`start_sample`, `finish_sample`."""
+        return self.finish_sample(self.start_sample(params, prompts, key, **options))
+
     # ---- scoring ----------------------------------------------------------------------------
 
-    def scorer(self, width: int):
-        """The compiled scoring pass of one prompt width, over all rows in slots at a time."""
-        if width not in self._scorers:
-            c, group = self.c, self.c.rollout.group
-            at_once = max(1, config_lib.slots(c) // group)
+    def score_shape(self) -> PackShape:
+        """Like the update's micro-batches, but with every vote."""
+        group, shards = self.c.rollout.group, config_lib.shards(self.c)
+        at_once = max(1, config_lib.micro_rows(self.c) // group // shards) * shards
+        return PackShape.of(group, at_once * group, config_lib.micro_prompts(self.c), shards)
 
-            def run(params, prompt_tokens, prompt_lengths, tokens):
-                one = lambda a: score.score(self.graph, params, *a, c.rollout.temperature)
-                chunks = prompt_tokens.shape[0] // at_once
-                split = lambda x: x.reshape(chunks, -1, *x.shape[1:])
-                out = jax.lax.map(one, jax.tree.map(split, (prompt_tokens, prompt_lengths, tokens)))
-                return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), out)
-
-            ints = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32, sharding=self.rows)
-            prompts, rows = c.data.prompts_per_step, config_lib.rows_per_step(c)
-            args = (ints(prompts, width), ints(prompts), ints(rows, c.rollout.max_new_tokens))
-            jitted = jax.jit(run, out_shardings=self.replicated)
-            self._scorers[width] = jitted.lower(self._abstract_params(), *args).compile()
-        return self._scorers[width]
+    def scorer(self, prompt_width: int, width: int):
+        """The compiled scoring pass of one (prompt, response) bucket."""
+        bucket = (prompt_width, width)
+        if bucket not in self._scorers:
+            prompts, rows = self.c.data.prompts_per_step, config_lib.rows_per_step(self.c)
+            fn = functools.partial(score.score_all, self.graph, temperature=self.c.rollout.temperature)
+            ints = functools.partial(self._abstract, jnp.int32)
+            args = (ints(prompts, prompt_width), ints(prompts), ints(rows, width))
+            layouts = self._abstract_layouts(self.score_shape(), prompts, self.c.rollout.group, width)
+            jitted = jax.jit(fn, out_shardings=self.replicated)
+            self._scorers[bucket] = jitted.lower(
+                self._abstract_params(), *args, layouts, ints()
+            ).compile()
+        return self._scorers[bucket]
 
     def score(self, params, prompts: Prompts, rollouts: Rollouts) -> dict[str, np.ndarray]:
         """Teacher-forced statistics `[B, T]` of a step's rollouts, zero past each row's length."""
-        args = sharding.put((prompts.tokens, prompts.lengths, rollouts.tokens), self.rows)
-        out = sharding.to_host(self.scorer(prompts.tokens.shape[1])(params, *args))
-        return {name: np.where(rollouts.mask, x, np.float32(0)) for name, x in out.items()}
+        width = self.response_bucket(rollouts)
+        lengths = rollouts.lengths.reshape(-1, self.c.rollout.group)
+        layouts, count = pack(lengths, width, width, self.score_shape())
+        args = sharding.put((prompts.tokens, prompts.lengths, rollouts.tokens[:, :width]), self.replicated)
+        run = self.scorer(prompts.tokens.shape[1], width)
+        out = run(
+            params, *args, sharding.put(layouts, self.micro), sharding.put(np.int32(count), self.replicated)
+        )
+        full = ((0, 0), (0, self.c.rollout.max_new_tokens - width))
+        return {name: np.pad(x, full) for name, x in sharding.to_host(out).items()}
+
+    def response_bucket(self, rollouts: Rollouts) -> int:
+        """The narrowest declared width that holds the longest response."""
+        return data.bucket(max(1, int(rollouts.lengths.max())), self.c.rollout.response_buckets)
+
+    def _abstract(self, dtype, *shape):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self.replicated)
+
+    def _abstract_layouts(self, shape: PackShape, prompts: int, group: int, width: int) -> Layout:
+        most = shape.most(prompts, group)
+        of = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32, sharding=self.micro)
+        return Layout(of(most, shape.units, shape.rows, width), of(most, shape.units, shape.prompts))
 
     def _abstract_params(self):
         return {
@@ -177,16 +229,21 @@ class Engine:
             kl_in_loss=(c.kl.estimator, c.kl.coef) if c.kl.coef and c.kl.place == "loss" else None,
             on_policy=config_lib.updates_per_step(c) == 1,
             clip_norm=c.optim.clip_norm,
-            micro_rows=config_lib.micro_rows(c),
         )
+
+    def pack_shape(self) -> PackShape:
+        c = self.c
+        return PackShape.of(
+            config_lib.train_group(c), config_lib.micro_rows(c), config_lib.micro_prompts(c),
+            config_lib.shards(c),
+        )  # fmt: skip
 
     def updater(self, prompt_width: int, width: int):
         """The compiled update of one (prompt, response) bucket; donates the state."""
-        shape = (prompt_width, width)
-        if shape not in self._updaters:
-            prompts = config_lib.minibatch_prompts(self.c)
-            rows = prompts * config_lib.train_group(self.c)
-            of = lambda dtype, *s: jax.ShapeDtypeStruct(s, dtype, sharding=self.rows)
+        bucket = (prompt_width, width)
+        if bucket not in self._updaters:
+            prompts, group = config_lib.minibatch_prompts(self.c), config_lib.train_group(self.c)
+            rows, of = prompts * group, self._abstract
             batch = Batch(
                 of(jnp.int32, prompts, prompt_width),
                 of(jnp.int32, prompts),
@@ -200,20 +257,21 @@ class Engine:
                 self.state_shapes(),
                 layout,
             )
+            layouts = self._abstract_layouts(self.pack_shape(), prompts, group, width)
             fn = functools.partial(update, self.graph, self.optimizer, self.update_config())
             jitted = jax.jit(fn, donate_argnums=0, out_shardings=(layout, self.replicated))
-            self._updaters[shape] = jitted.lower(state, batch).compile()
-        return self._updaters[shape]
+            self._updaters[bucket] = jitted.lower(state, batch, layouts, of(jnp.int32)).compile()
+        return self._updaters[bucket]
 
     def minibatches(self, prompts: Prompts, rollouts: Rollouts, advantages, old_logp, ref_logp):
-        """Host arrays of a step -> placed `Batch`es, `epochs` times over all mini-batches.
+        """Host arrays of a step -> placed `Packed` mini-batches, `epochs` times over all of them.
 
         Rows past `train_group` of each group voted but are not trained. Columns are cut to the
         narrowest response bucket that holds the step's longest row.
         """
         c = self.c
         group, kept = c.rollout.group, config_lib.train_group(c)
-        width = data.bucket(max(1, int(rollouts.lengths.max())), c.rollout.response_buckets)
+        width = self.response_bucket(rollouts)
         trained = lambda x: x.reshape(-1, group, *x.shape[1:])[:, :kept]
         rows = [trained(x)[:, :, :width] for x in (rollouts.tokens, advantages, old_logp, ref_logp)]
         lengths = trained(rollouts.lengths)
@@ -221,6 +279,7 @@ class Engine:
         for _ in range(c.optim.epochs):
             for start in range(0, len(prompts.ids), each):
                 part = slice(start, start + each)
+                layouts, count = pack(lengths[part], width, width, self.pack_shape())
                 tokens, advantage, old, ref = (
                     x[part].reshape(-1, width).astype(d)
                     for x, d in zip(rows, (np.int32, *(np.float32,) * 3), strict=True)
@@ -234,11 +293,13 @@ class Engine:
                     old,
                     ref,
                 )
-                yield sharding.put(batch, self.rows)
+                batch, count = sharding.put((batch, np.int32(count)), self.replicated)
+                yield Packed(batch, sharding.put(layouts, self.micro), count)
 
-    def update(self, state: TrainState, batch: Batch):
+    def update(self, state: TrainState, packed: Packed):
         """One optimizer update; the state given is donated."""
-        return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, batch)
+        batch = packed.batch
+        return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
     def compile_all(self, *, sampling: bool, scoring: bool) -> None:
         """Compile every declared bucket."""
@@ -251,8 +312,9 @@ class Engine:
                 )  # fmt: skip
             if c.eval.every:
                 count, k = self.prompts_in_flight(c.eval.k), c.eval.k
-                self.sampler(count, prompt_width, k, count * k, c.eval.temperature, c.eval.top_p)
-            if scoring:
-                self.scorer(prompt_width)
+                slots = min(config_lib.slots(c), count * k)
+                self.sampler(count, prompt_width, k, slots, c.eval.temperature, c.eval.top_p)
             for width in c.rollout.response_buckets:
+                if scoring:
+                    self.scorer(prompt_width, width)
                 self.updater(prompt_width, width)

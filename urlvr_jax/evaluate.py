@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from urlvr_jax import answers, data, rewards
+from urlvr_jax import config as config_lib
 from urlvr_jax.engine import random_key
 
 BOOTSTRAP_DRAWS = 1000
@@ -60,7 +61,10 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
         real = list(range(start, min(start + count, len(questions))))
         prompts = data.take(questions, real + [0] * (count - len(real)))
         key = random_key(engine.c.seed, stream, (step * 100_003 + start) % 2**32)
-        rollouts = engine.sample(params, prompts, key, group=k, temperature=temperature, top_p=top_p)
+        slots = min(config_lib.slots(engine.c), count * k)
+        rollouts = engine.sample(
+            params, prompts, key, group=k, slots=slots, temperature=temperature, top_p=top_p
+        )
         rows = len(real) * k
         cut = [r[:n] for r, n in zip(rollouts.tokens[:rows], rollouts.lengths[:rows], strict=True)]
         yield real, rollouts, tokenizer.decode(cut)

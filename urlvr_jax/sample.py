@@ -1,4 +1,11 @@
-"""Rollouts: every prompt is prefilled once, its cache shared by the rows of its group.
+"""Rollouts: every prompt is prefilled once; rows end, and others take their slots.
+
+A slot decodes one row at a time. The loop goes in blocks of columns: within a block keys are written at
+one scalar index; after it they join a ring of blocks, outputs go to their rows, and slots whose rows have
+ended take the next rows. A block attends to the prompt, to a window of the ring just long enough for
+the oldest row alive, and to itself: unused cache costs nothing.
+
+With a slot for every row, the rows of a group share their prompt's keys; with fewer, a slot copies them.
 
 Randomness is a function of (seed, stream, step, global row, token position): the caller folds the
 first three into `key`, this file the last two. So a row's tokens depend neither on the slot it ran
@@ -7,14 +14,17 @@ in, nor on the host, nor on what the other rows did.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import ResponseCache
-from urlvr_jax.score import last_prompt_token, logits_at, prefill, statistics_of
+from urlvr_jax.models.transformer import KV, Cache, Segment
+from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
 from urlvr_jax.types import STATISTICS
 
+BLOCK = 32  # columns decoded between refills, and the unit of the cache
 CDF_BLOCK = 256  # the inverse CDF searches blocks of this many tokens, then inside one block
 
 
@@ -53,55 +63,102 @@ def choose(z, uniform, top_p: float):
     return draw(p if top_p >= 1 else keep_nucleus(p, top_p), uniform)
 
 
-def _decode(graph, params, prompt, first, start, row_keys, stop_ids, width, temperature, top_p):
-    """Decode rows until all have ended or `width` columns are written."""
-    model = transformer.bind(graph, params)
+class Slots(NamedTuple):
+    """What each slot is doing. [S] = `[queues, S / queues]` flattened; a queue serves its own slots."""
+
+    row: jax.Array  # int32 [S], the row decoded, B = none
+    born: jax.Array  # int32 [S], the loop's column at which the row began
+    start: jax.Array  # int32 [S], position of its first input
+    last: jax.Array  # int32 [S], the next input
+    ended: jax.Array  # bool [S]
+    keys: jax.Array  # random keys [S]
+
+
+def window_sizes(blocks: int) -> list[int]:
+    """Blocks of past cache that a compiled block loop may attend to: 0, 1, 2, 3, 4, 6, 8, 12, ..."""
+    sizes = [0]
+    while sizes[-1] < blocks:
+        sizes.append(min(blocks, max(sizes[-1] + 1, 2 * sizes[-2] if len(sizes) > 4 else 0)))
+    return sizes
+
+
+def _decode_block(run, params, slots: Slots, time, prompt, window, width: int, limit):
+    """Decode up to `width` columns of every slot. Returns (slots, the block's cache, its outputs `[S, w]`).
+
+    time: the loop's column at the block's start. limit int32: rows end at this length.
+    """
+    model = transformer.bind(run.graph, params)
     head = transformer.head_table(params)
-    rows = first.shape[0]
-    empty = {
-        "tokens": jnp.zeros((rows, width), jnp.int32),
-        **{name: jnp.zeros((rows, width), jnp.float32) for name in STATISTICS},
+    count = slots.row.shape[0]
+    out = {
+        "tokens": jnp.zeros((count, width), jnp.int32),
+        **{name: jnp.zeros((count, width), jnp.float32) for name in STATISTICS},
+        "length": jnp.zeros(count, jnp.int32),
+        "ended": jnp.zeros(count, bool),
     }
-    state = {
-        "t": jnp.int32(0),
-        "last": first,
-        "length": jnp.zeros(rows, jnp.int32),
-        "ended": jnp.zeros(rows, bool),
-        "cache": transformer.empty_cache(model.config, rows, width),
-        "out": empty,
-    }
+    columns = jnp.arange(width)
 
     def body(s):
-        t = s["t"]
+        c, slots, cache, out = s
+        age = time + c - slots.born
         hidden, cache = model(
-            s["last"][:, None], (start + t)[:, None], prompt, ResponseCache(s["cache"], t)
+            slots.last[:, None],
+            (slots.start + age)[:, None],
+            lambda _: (columns <= c)[None, None, None],
+            (prompt, window) if window else (prompt,),
+            Cache(cache, c),
         )
-        z = logits_at(hidden[:, 0], head, temperature if temperature > 0 else 1.0)
-        if temperature > 0:
-            uniform = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, t)))(row_keys)
-            token = choose(z, uniform, top_p)
+        z = logits_at(hidden[:, 0], head, run.temperature if run.temperature > 0 else 1.0)
+        if run.temperature > 0:
+            uniform = jax.vmap(lambda k, t: jax.random.uniform(jax.random.fold_in(k, t)))(slots.keys, age)
+            token = choose(z, uniform, run.top_p)
         else:
             token = jnp.argmax(z, axis=-1).astype(jnp.int32)
+        live = ~slots.ended
         column = {"tokens": token, **statistics_of(z, token)}
-        live = ~s["ended"]
+        stopped = live & jnp.isin(token, run.stop_ids)
         out = {
             name: jax.lax.dynamic_update_slice_in_dim(
-                s["out"][name], jnp.where(live, column[name], 0)[:, None], t, axis=1
+                out[name], jnp.where(live, x, 0)[:, None], c, axis=1
             )
-            for name in s["out"]
-        }
-        return {
-            "t": t + 1,
-            "last": token,
-            "length": s["length"] + live,
-            "ended": s["ended"] | jnp.isin(token, stop_ids),
-            "cache": cache,
-            "out": out,
-        }
+            for name, x in column.items()
+        } | {"length": out["length"] + live, "ended": out["ended"] | stopped}
+        slots = slots._replace(last=token, ended=slots.ended | stopped | (age + 1 >= limit))
+        return c + 1, slots, cache, out
 
-    # Stop when the columns are full, or when no row is alive.
-    final = jax.lax.while_loop(lambda s: (s["t"] < width) & ~jnp.all(s["ended"]), body, state)
-    return {**final["out"], "length": final["length"], "ended": final["ended"]}
+    # Stop when the block is full, or when no row is alive.
+    cache = transformer.empty_cache(model.config, count, width)
+    _, slots, cache, out = jax.lax.while_loop(
+        lambda s: (s[0] < width) & ~jnp.all(s[1].ended), body, (jnp.int32(0), slots, cache, out)
+    )
+    return slots, cache, out
+
+
+def _window(ring, block, time, size: int, width: int, born):
+    """The last `size` blocks of the ring as one segment; a row sees the columns since it began."""
+    if size == 0:
+        return None
+    blocks = ring[0].keys.shape[0]
+    newest_first = block - 1 - jnp.arange(size)
+    pick = lambda x: jnp.take(x, newest_first % blocks, axis=0, mode="clip")
+
+    def side_by_side(x, axis):
+        x = jnp.moveaxis(pick(x), 0, axis)
+        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+    layers = tuple(KV(side_by_side(kv.keys, 3), side_by_side(kv.values, 2)) for kv in ring)
+    written = (newest_first[:, None] * width + jnp.arange(width)).reshape(-1)
+    seen = written >= born[:, None]  # [S, W]
+    return Segment(layers, lambda _: seen[:, None, None])
+
+
+class Run(NamedTuple):
+    """What stays the same during a rollout."""
+
+    graph: object
+    stop_ids: jax.Array
+    temperature: float
+    top_p: float
 
 
 def sample(
@@ -117,45 +174,110 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     top_p: float,
+    queues: int = 1,
+    block: int = BLOCK,
     constrain=lambda x: x,
 ):
     """Sample `group` responses a prompt, `slots` rows at a time.
 
     prompt_tokens int32 `[P, L]`, prompt_lengths int32 `[P]`, stop_ids int32 `[E]`.
-    Returns {"tokens", each statistic: `[B, T]`; "length", "ended": `[B]`}. Temperature 0 is greedy
-    (statistics then at T = 1). `constrain` fixes the sharding of the rows in flight.
+    Returns {"tokens", each statistic: `[B, T]`; "length", "ended": `[B]`; "blocks": how many blocks ran}.
+    Temperature 0 is greedy (statistics then at T = 1). `queues` is the number of devices that hold rows:
+    each serves its own share of the prompts. `constrain` fixes the sharding of leading axes.
     """
-    prompts = prompt_tokens.shape[0]
-    if not (slots % group == 0 and prompts % (slots // group) == 0) and group % slots:
-        raise ValueError(
-            f"{slots=} must divide {group=}, or be a multiple that divides {prompts * group} rows"
+    rows, prompts = prompt_tokens.shape[0] * group, prompt_tokens.shape[0]
+    if not 0 < slots <= rows or slots % queues or prompts % queues:
+        raise ValueError(f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}")
+    blocks = -(-max_new_tokens // block)  # of a full row
+    width = -(-max_new_tokens // blocks)
+    refill = slots < rows
+    run = Run(graph, stop_ids, temperature, top_p)
+    limit = jnp.int32(max_new_tokens)
+
+    # ---- prefill, and the first rows -----------------------------------------------------------
+    bank = prefill(transformer.bind(graph, params), prompt_tokens)
+    first = last_prompt_token(prompt_tokens, prompt_lengths)
+    each, served = slots // queues, rows // queues  # slots and rows a queue
+    row = jnp.arange(queues)[:, None] * served + jnp.arange(each)
+    row_key = jax.vmap(lambda r: jax.random.fold_in(key, r))
+
+    def begin(row, time):
+        """Slots that begin these rows `[S]`; row B is none."""
+        p = jnp.minimum(row, rows - 1) // group
+        return Slots(
+            row, jnp.full(slots, time), prompt_lengths[p] - 1, first[p], row >= rows, row_key(row)
         )
-    at_once, rows_each = max(1, min(slots, prompts * group) // group), min(slots, group)
-    prompts_chunks, group_chunks = prompts // at_once, group // rows_each
-    row_key = jax.vmap(lambda row: jax.random.fold_in(key, row))
 
-    def some_prompts(args):
-        chunk, tokens, lengths = args
-        tokens, lengths = constrain(tokens), constrain(lengths)
-        prompt = prefill(transformer.bind(graph, params), tokens, lengths)
-        first = last_prompt_token(tokens, lengths, rows_each)
-        start = jnp.repeat(lengths - 1, rows_each)
+    def prompts_of(row):
+        """The prompt segment of the slots."""
+        if not refill:
+            return prompt_segment(bank, prompt_lengths)
+        p = jnp.minimum(row, rows - 1) // group
+        local = p.reshape(queues, each) - jnp.arange(queues)[:, None] * (prompts // queues)
+        take = lambda x: jax.vmap(lambda part, i: part[i])(
+            x.reshape(queues, -1, *x.shape[1:]), local
+        ).reshape(slots, *x.shape[1:])
+        return prompt_segment(jax.tree.map(take, bank), prompt_lengths[p])
 
-        def some_rows(part):
-            p = chunk * at_once + jnp.arange(at_once)
-            rows = p[:, None] * group + part * rows_each + jnp.arange(rows_each)
-            keys = constrain(row_key(rows.reshape(-1)))
-            return _decode(
-                graph, params, prompt, first, start, keys, stop_ids, max_new_tokens, temperature,
-                top_p,
-            )  # fmt: skip
+    empty = transformer.empty_cache(transformer.bind(graph, params).config, slots, width)
+    state = {
+        "block": jnp.int32(0),
+        "next": jnp.full(queues, each, jnp.int32),  # rows a queue has given out
+        "slots": jax.tree.map(constrain, begin(row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
+        "ring": jax.tree.map(
+            lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty
+        ),
+        "out": {
+            "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
+            **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},
+            "length": jnp.zeros(rows, jnp.int32),
+            "ended": jnp.zeros(rows, bool),
+        },
+    }
+    sizes = window_sizes(blocks - 1)
 
-        out = jax.lax.map(some_rows, jnp.arange(group_chunks))  # [group_chunks, rows, ...]
-        order = lambda x: jnp.moveaxis(x.reshape(group_chunks, at_once, rows_each, *x.shape[2:]), 0, 1)
-        return jax.tree.map(lambda x: order(x).reshape(-1, *x.shape[2:]), out)
+    def body(s):
+        time, slots_ = s["block"] * width, s["slots"]
+        age = jnp.where(slots_.ended, 0, time - slots_.born)  # whole blocks, for rows begin with blocks
+        prompt = prompts_of(slots_.row)
 
-    split = lambda x: x.reshape(prompts_chunks, at_once, *x.shape[1:])
-    out = jax.lax.map(
-        some_prompts, (jnp.arange(prompts_chunks), split(prompt_tokens), split(prompt_lengths))
-    )
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), out)
+        def with_window(size):
+            def go(ring, slots_):
+                window = _window(ring, s["block"], time, size, width, slots_.born)
+                return _decode_block(run, params, slots_, time, prompt, window, width, limit)
+
+            return go
+
+        needed = jnp.searchsorted(jnp.array(sizes), jnp.max(age) // width)
+        after, cache, block_out = jax.lax.switch(
+            needed, [with_window(size) for size in sizes], s["ring"], slots_
+        )
+        ring = jax.tree.map(
+            lambda r, x: jax.lax.dynamic_update_index_in_dim(r, x, s["block"] % r.shape[0], axis=0),
+            s["ring"], cache,
+        )  # fmt: skip
+        column = (time - slots_.born) // width
+        target = jnp.where(slots_.ended, rows, slots_.row)  # out of range: dropped
+        out = {
+            name: s["out"][name].at[target].add(block_out[name], mode="drop")
+            if name == "length"
+            else s["out"][name].at[target].max(block_out[name], mode="drop")
+            if name == "ended"
+            else s["out"][name].at[target, column].set(block_out[name], mode="drop")
+            for name in s["out"]
+        }
+        taken = s["next"]
+        if refill:
+            # The k-th free slot of a queue takes the queue's k-th waiting row.
+            free = after.ended.reshape(queues, each)
+            index = taken[:, None] + jnp.cumsum(free, axis=1) - 1
+            new = jnp.where(index < served, index + jnp.arange(queues)[:, None] * served, rows)
+            fresh = begin(new.reshape(-1).astype(jnp.int32), time + width)
+            pick = lambda a, b: jnp.where(after.ended, a, b)
+            after = Slots(*map(pick, fresh, after))
+            taken = jnp.minimum(taken + jnp.sum(free, axis=1), served)
+        return {"block": s["block"] + 1, "next": taken, "slots": after, "ring": ring, "out": out}
+
+    final = jax.lax.while_loop(lambda s: ~jnp.all(s["slots"].ended), body, state)
+    whole = lambda x: x.reshape(rows, -1)[:, :max_new_tokens] if x.ndim == 3 else x
+    return {name: whole(x) for name, x in final["out"].items()} | {"blocks": final["block"]}

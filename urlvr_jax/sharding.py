@@ -85,6 +85,11 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, ROWS)
 
 
+def micro_batches(mesh: Mesh) -> NamedSharding:
+    """Layouts `[micro-batch, unit, ...]`: units split over data and fsdp."""
+    return NamedSharding(mesh, PartitionSpec(None, *ROWS))
+
+
 def put(tree, sharding):
     """Host arrays, the same on every process -> global device arrays."""
 

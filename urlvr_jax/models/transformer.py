@@ -1,18 +1,21 @@
 """The policy: a decoder-only transformer (Qwen3 architecture) in Flax NNX.
 
-One attention serves prefill, decoding and training. Its keys come in two segments:
+One attention serves prefill, decoding and training. Each query attends to several segments of keys
+under one softmax:
 
-    prompt    `[P, K, H, L]`, computed once a prompt and shared by the rows of its group
-    response  `[B, K, H, T]`, the row's own: a causal block, or a cache written at one scalar index
+    prompts   computed once, shared by consecutive rows (a group)
+    window    while decoding: columns written before the current block
+    own       the row's own: a causal block while training, the block being written while decoding
 
-The prompt segment holds all prompt tokens but the last; the last one is the first input of the
-response segment. So hidden state t of a response always predicts response token t, while decoding
-and while training alike. Axis letters: `urlvr_jax/types.py`.
+A prompt segment holds all prompt tokens but the last; the last one is the first input of a response.
+So hidden state t of a response always predicts response token t, while decoding and while training
+alike. Axis letters: `urlvr_jax/types.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -42,18 +45,27 @@ class ModelConfig:
 class KV(NamedTuple):
     """Keys and values of one layer. Keys are [.., K, H, S]: decoding reads them along S."""
 
-    keys: jax.Array  # [B or P, K, H, S]
-    values: jax.Array  # [B or P, K, S, H]
+    keys: jax.Array  # [U, K, H, S]
+    values: jax.Array  # [U, K, S, H]
 
 
-class PromptSegment(NamedTuple):
-    layers: tuple[KV, ...]  # keys [P, K, H, L]
-    lengths: jax.Array  # int32 [P], valid key columns of each prompt
+class Segment(NamedTuple):
+    """Keys outside the columns at hand. U divides B: B / U consecutive rows share the same keys."""
+
+    layers: tuple[KV, ...]
+    visible: Callable  # query columns int32 [c] -> bool, broadcastable to [U, B / U, c, S]
 
 
-class ResponseCache(NamedTuple):
-    layers: tuple[KV, ...]  # keys [B, K, H, T]
+class Cache(NamedTuple):
+    """The block of columns being decoded, written at one scalar index."""
+
+    layers: tuple[KV, ...]  # [B, K, H, block]
     index: jax.Array  # int32 scalar, the column to write
+
+
+def causal(columns, width: int):
+    """The plain `visible` of a block of `width` columns: each sees itself and those before."""
+    return (columns[:, None] >= jnp.arange(width))[None, None]
 
 
 def empty_cache(config: ModelConfig, rows: int, width: int) -> tuple[KV, ...]:
@@ -75,51 +87,48 @@ def rotate(x, positions, theta):
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def attend(q, own: KV, own_mask, prompt: KV | None, prompt_mask):
-    """Softmax attention in float32 over the two segments -> `[B, C, N, H]`.
+def attend(q, segments):
+    """Softmax attention in float32 over all segments together -> `[B, C, N, H]`.
 
-    q `[B, C, N, H]`; own_mask bool `[C, S]`; prompt_mask bool `[P, L]`.
+    q `[B, C, N, H]`; segments: (KV with leading axis U, mask broadcastable to `[U, B / U, C, S]`).
     """
     rows, columns, n_heads, width = q.shape
-    kv_heads, repeat = own.keys.shape[1], n_heads // own.keys.shape[1]
-    q = q.reshape(rows, columns, kv_heads, repeat, width) * (width**-0.5)
-    logits = jnp.einsum("bckrh,bkhs->bkrcs", q, own.keys, preferred_element_type=jnp.float32)
-    logits = jnp.where(own_mask, logits, -jnp.inf)
-    if prompt is None:
-        weights = jax.nn.softmax(logits, axis=-1).astype(q.dtype)
-        out = jnp.einsum("bkrcs,bksh->bckrh", weights, own.values)
-        return out.reshape(rows, columns, n_heads, width)
-    # A group shares its prompt's keys: one product a prompt, with the group's queries as rows.
-    prompts = prompt.keys.shape[0]
-    grouped_q = q.reshape(prompts, rows // prompts, columns, kv_heads, repeat, width)
-    shared = jnp.einsum("pgckrh,pkhl->pgkrcl", grouped_q, prompt.keys, preferred_element_type=jnp.float32)
-    shared = jnp.where(prompt_mask[:, None, None, None, None, :], shared, -jnp.inf)
-    shared = shared.reshape(rows, kv_heads, repeat, columns, -1)
-    weights = jax.nn.softmax(jnp.concatenate([shared, logits], axis=-1), axis=-1).astype(q.dtype)
-    split = shared.shape[-1]
-    out = jnp.einsum("bkrcs,bksh->bckrh", weights[..., split:], own.values)
-    from_prompt = jnp.einsum(
-        "pgkrcl,pklh->pgckrh",
-        weights[..., :split].reshape(prompts, rows // prompts, kv_heads, repeat, columns, split),
-        prompt.values,
-    )
-    return (out + from_prompt.reshape(out.shape)).reshape(rows, columns, n_heads, width)
+    kv_heads = segments[0][0].keys.shape[1]
+    repeat = n_heads // kv_heads
+    q = q * (width**-0.5)
+    logits = []
+    for kv, mask in segments:
+        # Rows that share keys are one product's rows.
+        grouped = q.reshape(kv.keys.shape[0], -1, columns, kv_heads, repeat, width)
+        z = jnp.einsum("ugckrh,ukhs->ugkrcs", grouped, kv.keys, preferred_element_type=jnp.float32)
+        z = jnp.where(mask[:, :, None, None], z, -jnp.inf)
+        logits.append(z.reshape(rows, kv_heads, repeat, columns, -1))
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(q.dtype)
+    out, start = 0, 0
+    for (kv, _), z in zip(segments, logits, strict=True):
+        part = weights[..., start : start + z.shape[-1]]
+        part = part.reshape(kv.keys.shape[0], -1, *part.shape[1:])
+        out = out + jnp.einsum("ugkrcs,uksh->ugckrh", part, kv.values).reshape(q.shape)
+        start += z.shape[-1]
+    return out
 
 
-def attend_in_blocks(q, own: KV, prompt: KV | None, prompt_mask):
-    """Causal `attend` over blocks of queries, each recomputed in the backward pass."""
+def attend_in_blocks(q, segments):
+    """`attend` over blocks of queries, each recomputed in the backward pass.
+
+    segments: (KV, `visible`), see `Segment`.
+    """
     columns = q.shape[1]
-    causal = jnp.arange(columns)[:, None] >= jnp.arange(columns)[None, :]
+    masked = lambda at: [(kv, visible(at)) for kv, visible in segments]
     if columns <= QUERY_BLOCK:
-        return attend(q, own, causal, prompt, prompt_mask)
+        return attend(q, masked(jnp.arange(columns)))
     blocks = -(-columns // QUERY_BLOCK)
-    padding = blocks * QUERY_BLOCK - columns
-    q = jnp.pad(q, ((0, 0), (0, padding), (0, 0), (0, 0)))
-    causal = jnp.pad(causal, ((0, padding), (0, 0)), constant_values=True)
+    q = jnp.pad(q, ((0, 0), (0, blocks * QUERY_BLOCK - columns), (0, 0), (0, 0)))
     q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
-    block = jax.checkpoint(lambda args: attend(args[0], own, args[1], prompt, prompt_mask))
-    out = jax.lax.map(block, (q, causal.reshape(blocks, QUERY_BLOCK, columns)))
-    out = jnp.moveaxis(out, 0, 1)
+    # Padded queries repeat the last column, so that each sees some key.
+    at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
+    block = jax.checkpoint(lambda args: attend(args[0], masked(args[1])))
+    out = jnp.moveaxis(jax.lax.map(block, (q, at)), 0, 1)
     return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
 
 
@@ -154,21 +163,19 @@ class Attention(nnx.Module):
         self.k_norm = Norm(config.head_dim, config)
         self.config = config
 
-    def __call__(self, x, positions, prompt: KV | None, prompt_mask, cache: KV | None, index):
+    def __call__(self, x, positions, visible, context, cache: KV | None, index):
+        """visible: who sees this block's columns; context: (KV, visible) of the other segments."""
         rows, columns, _ = x.shape
         heads = lambda y: y.reshape(rows, columns, -1, self.config.head_dim)
         q = rotate(self.q_norm(heads(self.q(x))), positions, self.config.rope_theta)
         k = rotate(self.k_norm(heads(self.k(x))), positions, self.config.rope_theta)
         own = KV(k.transpose(0, 2, 3, 1), heads(self.v(x)).transpose(0, 2, 1, 3))
-        if cache is None:
-            out = attend_in_blocks(q, own, prompt, prompt_mask)
-        else:
+        if cache is not None:
             own = KV(
                 jax.lax.dynamic_update_slice_in_dim(cache.keys, own.keys, index, axis=3),
                 jax.lax.dynamic_update_slice_in_dim(cache.values, own.values, index, axis=2),
             )
-            written = (jnp.arange(own.keys.shape[3]) <= index)[None, :]
-            out = attend(q, own, written, prompt, prompt_mask)
+        out = attend_in_blocks(q, [*context, (own, visible)])
         return self.o(out.reshape(rows, columns, -1)), own
 
 
@@ -206,33 +213,23 @@ class Transformer(nnx.Module):
             self.head = nnx.Param(init(rngs.params(), shape, config.param_dtype))
         self.config = config
 
-    def __call__(
-        self,
-        tokens,
-        positions,
-        prompt: PromptSegment | None = None,
-        cache: ResponseCache | None = None,
-    ):
+    def __call__(self, tokens, positions, visible=None, context=(), cache: Cache | None = None):
         """Hidden states after the final norm `[B, C, D]`, and each layer's keys and values.
 
-        tokens, positions int32 `[B, C]`. Without `cache` the columns attend causally to each
-        other; with it they are written at `cache.index` and attend to all columns up to there.
+        tokens, positions int32 `[B, C]`; context: `Segment`s. Without `cache` the columns attend to each
+        other as `visible` says (default: causally); with it they are written at `cache.index`, and
+        `visible` speaks of the cache's columns.
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
-        mask = None
-        if prompt is not None:
-            mask = jnp.arange(prompt.layers[0].keys.shape[3]) < prompt.lengths[:, None]  # [P, L]
+        visible = visible or (lambda columns: causal(columns, tokens.shape[1]))
         kvs = []
         for i, layer in enumerate(self.layers):
-            call = jax.checkpoint(layer) if self.config.remat and cache is None else layer
-            x, kv = call(
-                x,
-                positions,
-                None if prompt is None else prompt.layers[i],
-                mask,
-                None if cache is None else cache.layers[i],
-                None if cache is None else cache.index,
+            around = [(segment.layers[i], segment.visible) for segment in context]
+            kv = None if cache is None else cache.layers[i]
+            run = lambda x, layer=layer, around=around, kv=kv: layer(
+                x, positions, visible, around, kv, None if cache is None else cache.index
             )
+            x, kv = jax.checkpoint(run)(x) if self.config.remat and cache is None else run(x)
             kvs.append(kv)
         return self.final_norm(x), tuple(kvs)
 
