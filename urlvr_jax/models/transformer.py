@@ -154,13 +154,31 @@ class Norm(nnx.Module):
         return self.scale[...].astype(x.dtype) * x32.astype(x.dtype)
 
 
+@jax.custom_vjp
+def product(x, kernel):
+    """x `[B, C, inputs]` @ kernel `[inputs, outputs]`, with the gradients as plain products.
+
+    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU.
+    """
+    return x @ kernel
+
+
+def _product_backward(saved, dy):
+    x, kernel = saved
+    d_kernel = jnp.einsum("td,tf->df", x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
+    return jnp.einsum("bcf,df->bcd", dy, kernel), d_kernel
+
+
+product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
+
+
 class Linear(nnx.Module):
     def __init__(self, inputs, outputs, config, rngs):
         init = jax.nn.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), config.param_dtype))
 
     def __call__(self, x):
-        return x @ self.kernel[...].astype(x.dtype)
+        return product(x, self.kernel[...].astype(x.dtype))
 
 
 class Attention(nnx.Module):
