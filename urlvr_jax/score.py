@@ -23,9 +23,10 @@ from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import KV, Segment, causal
 from urlvr_jax.types import STATISTICS
 
-# float32 logits held at once by the chunked head: on a CPU what its cache holds, elsewhere 512 MiB.
+# float32 logits held at once by the head: on a CPU what its cache holds, elsewhere 512 MiB.
 CHUNK_ELEMENTS = {"cpu": 2**22}
 CHUNK_ELEMENTS_ELSEWHERE = 2**27
+FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
 
 
 class Layout(NamedTuple):
@@ -45,100 +46,116 @@ def plain_layout(prompts: int, group: int, width: int) -> Layout:
 
 
 def logits_at(hidden, head, temperature):
-    """float32 logits / temperature `[.., V]` from hidden `[.., D]` and head `[V, D]`."""
-    z = jnp.einsum(
-        "...d,vd->...v",
-        hidden,
-        head.astype(hidden.dtype),
-        precision=jax.lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
-    )
+    """float32 logits / temperature `[N, V]` from hidden `[N, D]` and head `[V, D]`."""
+    exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+    head = head.astype(hidden.dtype)
+    if hidden.shape[0] <= FEW:
+        z = jax.lax.optimization_barrier(jnp.einsum("vd,nd->vn", head, hidden, **exact)).T
+    else:
+        # Without the barrier the reductions below are fused into the product, at half its speed.
+        z = jax.lax.optimization_barrier(jnp.einsum("nd,vd->nv", hidden, head, **exact))
     return z / temperature
 
 
 def statistics_of(z, targets, names=STATISTICS):
-    """The statistics `names` (see the module's head) of float32 logits `[.., V]` for tokens `[..]`."""
-    top = jnp.max(z, axis=-1, keepdims=True)
-    z = z - top
-    log_total = jnp.log(jnp.sum(jnp.exp(z), axis=-1))
-    is_target = jnp.arange(z.shape[-1]) == targets[..., None]
+    """Statistics (see the module's head) of float32 logits `[N, V]` for tokens `[N]`, and `log_total`.
+
+    log_total is logsumexp(z).
+    """
+    top = jnp.max(z, axis=-1)
+    e = jnp.exp(z - top[:, None])
+    total = jnp.sum(e, axis=-1)
+    log_total = jnp.log(total)  # of the shifted logits
 
     def top2_gap():
-        # Twice the largest logit: a gap of zero; otherwise the largest below it.
-        below = jnp.max(z, axis=-1, where=z < 0, initial=-jnp.inf)
-        alone = jnp.sum(z == 0, axis=-1) == 1
-        return jnp.where(alone, jnp.exp(-log_total) - jnp.exp(below - log_total), 0.0)
+        # The largest logit more than once: a gap of zero; otherwise to the largest below it.
+        below = jnp.max(z, axis=-1, where=z < top[:, None], initial=-jnp.inf)
+        alone = jnp.sum(z == top[:, None], axis=-1) == 1
+        return jnp.where(alone, (1 - jnp.exp(below - top)) / total, 0.0)
 
     known = {
-        "logp": lambda: jnp.sum(z, axis=-1, where=is_target) - log_total,
-        "entropy": lambda: log_total - jnp.sum(jnp.exp(z - log_total[..., None]) * z, axis=-1),
-        "self_certainty": lambda: log_total - jnp.mean(z, axis=-1),
+        "logp": lambda: jnp.take_along_axis(z, targets[:, None], axis=-1)[:, 0] - top - log_total,
+        "entropy": lambda: log_total - jnp.sum(e * (z - top[:, None]), axis=-1) / total,
+        "self_certainty": lambda: log_total - jnp.mean(z - top[:, None], axis=-1),
         "top2_gap": top2_gap,
+        "log_total": lambda: top + log_total,
     }
     return {name: known[name]() for name in names}
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def token_statistics(hidden, head, targets, temperature, names=STATISTICS):
-    """Statistics of every token, in chunks: `[tokens, V]` in float32 never exists whole.
+    """Statistics of every token: `[tokens, V]` in float32 never exists whole.
 
     hidden `[..., D]`, head `[V, D]`, targets int32 `[...]` -> {name: float32 `[...]`}. Only `logp` has a
-    gradient (nothing else is in any objective); it recomputes the logits, chunk by chunk.
+    gradient (nothing else is in any objective).
     """
-    stats = in_chunks(
-        lambda h, y: statistics_of(logits_at(h, head, temperature), y, names), head, hidden, targets
-    )
-    return {name: x.reshape(targets.shape) for name, x in stats.items()}
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    stats = _statistics(flat, head, targets.reshape(-1), temperature, tuple(names))
+    return {name: stats[name].reshape(targets.shape) for name in names}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _statistics(hidden, head, targets, temperature, names):
+    """`token_statistics` of hidden `[N, D]`, a chunk of tokens at a time."""
+    count, chunk = len(targets), _chunk(head.shape[0], len(targets))
+    one = lambda h, y: statistics_of(logits_at(h, head, temperature), y, (*names, "log_total"))
+    if chunk == count:
+        return one(hidden, targets)
+    chunks = -(-count // chunk)
+    pad = lambda x: jnp.pad(x, ((0, chunks * chunk - count),) + ((0, 0),) * (x.ndim - 1))
+    split = lambda x: pad(x).reshape(chunks, chunk, *x.shape[1:])
+    out = jax.lax.map(lambda args: one(*args), (split(hidden), split(targets)))
+    return {name: x.reshape(-1)[:count] for name, x in out.items()}
+
+
+def _chunk(vocab: int, tokens: int) -> int:
+    """How many of one axis are held at once, given the length of the other; at most `tokens`."""
+    elements = CHUNK_ELEMENTS.get(jax.default_backend(), CHUNK_ELEMENTS_ELSEWHERE)
+    return min(tokens, max(1, elements // vocab))
 
 
 def _statistics_forward(hidden, head, targets, temperature, names):
-    return token_statistics(hidden, head, targets, temperature, names), (hidden, head, targets)
+    stats = _statistics(hidden, head, targets, temperature, names)
+    return stats, (hidden, head, targets, stats["log_total"])
 
 
-def _statistics_backward(temperature, names, residuals, cotangents):
-    """With p = softmax(z): d logp / dz = onehot(y) - p, and z = head @ hidden / T."""
-    hidden, head, targets = residuals
-    vocabulary = jnp.arange(head.shape[0])
+def _statistics_backward(temperature, names, saved, cotangents):
+    """d logp / dz = onehot(y) - softmax(z), z = head @ hidden / T: a block of the vocabulary at a time.
 
-    def one(d_head, h, y, g):
-        p = jax.nn.softmax(logits_at(h, head, temperature), axis=-1)
-        dz = ((vocabulary == y[:, None]) - p) * (g / temperature)[:, None]
-        dz = dz.astype(h.dtype)
-        exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-        d_head = d_head + jnp.einsum("cv,cd->vd", dz, h, **exact)
-        return d_head, jnp.einsum("cv,vd->cd", dz, head.astype(h.dtype), **exact).astype(h.dtype)
+    So each block of the head's gradient is one product over all tokens, written once.
+    """
+    hidden, head, targets, log_total = saved
+    scale = (cotangents["logp"] / temperature)[:, None]
+    exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
-    chunks = cut(head, hidden, targets, cotangents["logp"])
-    d_head = jnp.zeros(head.shape, jnp.float32)
-    if chunks[0].shape[0] == 1:
-        d_head, d_hidden = one(d_head, *(x[0] for x in chunks))
-    else:
-        d_head, d_hidden = jax.lax.scan(lambda carry, x: one(carry, *x), d_head, chunks)
-    d_hidden = d_hidden.reshape(-1, hidden.shape[-1])[: targets.size].reshape(hidden.shape)
-    return d_hidden, d_head.astype(head.dtype), np.zeros(targets.shape, jax.dtypes.float0)
+    def one(d_hidden, start, rows):
+        """Of the vocabulary's entries start, ..., whose head is `rows`."""
+        rows = rows.astype(hidden.dtype)
+        z = jnp.einsum("nd,vd->nv", hidden, rows, **exact) / temperature
+        hit = start + jnp.arange(len(rows)) == targets[:, None]
+        dz = ((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype)
+        d_rows = jnp.einsum("nv,nd->vd", dz, hidden, **exact).astype(head.dtype)
+        return d_hidden + jnp.einsum("nv,vd->nd", dz, rows, **exact), d_rows
+
+    vocab, width = head.shape
+    block = _chunk(len(targets), vocab)
+    blocks, d_hidden = vocab // block, jnp.zeros(hidden.shape, jnp.float32)
+    parts = []
+    if blocks > 1:
+        whole = head[: blocks * block].reshape(blocks, block, width)
+        d_hidden, d_head = jax.lax.scan(
+            lambda carry, x: one(carry, *x), d_hidden, (jnp.arange(blocks) * block, whole)
+        )
+        parts.append(d_head.reshape(-1, width))
+    rest = 0 if blocks == 1 else blocks * block
+    if rest < vocab:
+        d_hidden, d_rows = one(d_hidden, rest, head[rest:])
+        parts.append(d_rows)
+    d_head = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    return d_hidden.astype(hidden.dtype), d_head, np.zeros(targets.shape, jax.dtypes.float0)
 
 
-token_statistics.defvjp(_statistics_forward, _statistics_backward)
-
-
-def cut(head, hidden, *per_token):
-    """hidden `[..., D]` and `[...]` arrays -> `[chunks, chunk, ...]`, zeros at the end."""
-    count = per_token[0].size
-    elements = CHUNK_ELEMENTS.get(jax.default_backend(), CHUNK_ELEMENTS_ELSEWHERE)
-    chunk = min(count, max(1, elements // head.shape[0]))
-    chunks = -(-count // chunk)
-    pad = lambda x: jnp.pad(x, ((0, chunks * chunk - count),) + ((0, 0),) * (x.ndim - 1))
-    shape = lambda x: pad(x).reshape(chunks, chunk, *x.shape[1:])
-    return tuple(map(shape, (hidden.reshape(count, -1), *(x.reshape(count) for x in per_token))))
-
-
-def in_chunks(fn, head, hidden, targets):
-    """{name: fn(hidden, targets) of all tokens, flat}, a chunk at a time."""
-    h, y = cut(head, hidden, targets)
-    out = jax.tree.map(lambda x: x[None], fn(h[0], y[0])) if len(h) == 1 else jax.lax.map(
-        lambda args: fn(*args), (h, y)
-    )
-    return {name: x.reshape(-1)[: targets.size] for name, x in out.items()}
+_statistics.defvjp(_statistics_forward, _statistics_backward)
 
 
 def prefill(model, prompt_tokens):
