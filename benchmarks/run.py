@@ -21,7 +21,6 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import sys
 import tempfile
 
@@ -33,6 +32,7 @@ from children import SYSTEMS, Child, ask_alone
 os.environ["JAX_PLATFORMS"] = "cpu"  # of this process, which makes models and compares; not of its children
 
 COLD = 2
+TRIES = 2  # warm calls of each micro-batch tried
 TABLE = pathlib.Path(__file__).resolve().parent / "peers" / "micro_batches.json"
 CANDIDATES = (8, 16, 32, 64)
 TOLERANCE = 1e-4  # of parameters after one update, and of the probe's mean log-probability
@@ -183,11 +183,10 @@ def candidates(system: str, work: dict) -> list[int]:
 
 
 def tune(name: str, work: dict, systems: list[str], cores: list[int]) -> None:
-    """Each system alone at each micro-batch: the quickest update, and the quickest score, are kept."""
+    """Each system alone at each micro-batch; the quickest update and the quickest score are kept."""
     folder = specs.model_folder(work)
-    kept, seen = saved_micro_batches(), {}
     for system in systems:
-        seen[system] = {}
+        seen = {}
         for micro in candidates(system, work):
             with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
                 job = pathlib.Path(temporary) / system
@@ -195,20 +194,23 @@ def tune(name: str, work: dict, systems: list[str], cores: list[int]) -> None:
                 specs.write_job(tried, folder, len(cores), job)
                 child = Child(system, job)
                 try:
-                    replies = [{**child.ask("score"), **child.ask("step")} for _ in range(COLD + 2)][COLD:]
+                    replies = [{**child.ask("score"), **child.ask("step")} for _ in range(TRIES + 1)][1:]
                 finally:
                     child.close()
-            seconds = {p: statistics.median(r[p] for r in replies) for p in ("score", "update")}
-            seen[system][micro] = seconds
-            say(f"{system}, {micro} rows: score {seconds['score']:.2f} s, update {seconds['update']:.2f} s")
-    best = lambda system, phase: min(seen[system], key=lambda m: seen[system][m][phase])
-    entry = kept.setdefault(table_key(name, cores), {"systems": {}})
-    entry["command"] = f"python benchmarks/run.py --spec {name} --threads {len(cores)} --tune"
-    entry["systems"] |= {
-        s: {"micro_batch": best(s, "update"), "score_micro_batch": best(s, "score"), "seconds": seen[s]}
-        for s in systems
-    }
-    TABLE.write_text(json.dumps(kept, indent=1) + "\n")
+            seen[micro] = {p: min(r[p] for r in replies) for p in ("score", "update")}
+            say(
+                f"{system}, {micro} rows: score {seen[micro]['score']:.2f} s, update {seen[micro]['update']:.2f} s"
+            )
+        best = {p: min(seen, key=lambda m, p=p: seen[m][p]) for p in ("score", "update")}
+        kept = saved_micro_batches()  # read again: a long search that is cut short keeps what it found
+        entry = kept.setdefault(table_key(name, cores), {"systems": {}})
+        entry["command"] = (
+            f"python benchmarks/run.py --spec {name} --threads {len(cores)} --against NAMES --tune"
+        )
+        entry["systems"][system] = {
+            "micro_batch": best["update"], "score_micro_batch": best["score"], "seconds": seen,
+        }  # fmt: skip
+        TABLE.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def table_key(name: str, cores: list[int]) -> str:
