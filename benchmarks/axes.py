@@ -118,7 +118,7 @@ def draw(file: pathlib.Path) -> None:
             panel.loglog(values, seconds, "o-", color=colour, lw=1.2, ms=3, label=text)
             texts.append(text)
         panel.set_xticks(values, [str(v) for v in values])
-        panel.minorticks_off()
+        panel.xaxis.set_minor_locator(plt.NullLocator())
         panel.set_xlabel(axis)
         panel.legend(frameon=False, fontsize=6.5, title="slope", title_fontsize=6.5)
         print(f"{axis:12s}" + "   ".join(texts))

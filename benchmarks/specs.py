@@ -39,7 +39,7 @@ DEFAULTS = {
     "prompt_len": 64,
     "new_tokens": 128,
     "temperature": 1.0,
-    "micro_batch": 16,  # rows of a micro-batch of the update
+    "micro_batch": 0,  # rows of a micro-batch of the update; 0 = the whole groups that 16 rows hold
     "score_micro_batch": 0,  # rows scored at once by a peer; 0 = micro_batch
     "lr": 1e-5,
     "clip_eps": 0.2,
@@ -52,7 +52,7 @@ DEFAULTS = {
 }
 SPECS = {
     "tiny": {},
-    "small": {"model": "small", "prompts": 4, "samples": 4, "micro_batch": 8},
+    "small": {"model": "small", "prompts": 4, "samples": 4},
     "lab": {
         "model": "lab:plain", "prompts": 32, "samples": 8, "prompt_len": 16, "new_tokens": 44,
         "micro_batch": 32, "questions": "lab:train",
@@ -73,7 +73,7 @@ def load(name: str) -> tuple[str, dict]:
     if name in SPECS:
         given = SPECS[name]
     elif pathlib.Path(name).is_file():
-        given, name = json.loads(pathlib.Path(name).read_text()), pathlib.Path(name).stem
+        given, name = json.loads(pathlib.Path(name).read_text()), pathlib.Path(name).name
     else:
         raise SpecError(f"{name!r} is neither a file nor one of {sorted(SPECS)}")
     return name, complete(given)
@@ -85,11 +85,11 @@ def complete(given: dict) -> dict:
     if unknown:
         raise SpecError(f"unknown key {unknown[0]!r}; a spec has {sorted(DEFAULTS)}")
     work = {**DEFAULTS, **given}
-    work["micro_batch"] = min(work["micro_batch"], rows(work))
-    work["score_micro_batch"] = work["score_micro_batch"] or work["micro_batch"]
-    for key in ("prompts", "samples", "new_tokens", "micro_batch", "repeats", "devices"):
+    for key in ("prompts", "samples", "new_tokens", "repeats", "devices"):
         if work[key] < 1:
             raise SpecError(f"{key} = {work[key]}: give 1 or more")
+    work["micro_batch"] = work["micro_batch"] or whole_groups(work)
+    work["score_micro_batch"] = work["score_micro_batch"] or work["micro_batch"]
     if work["prompt_len"] < 2:
         raise SpecError(f"prompt_len = {work['prompt_len']}: give 2 or more")
     for key in ("micro_batch", "score_micro_batch"):
@@ -100,6 +100,24 @@ def complete(given: dict) -> dict:
 
 def rows(work: dict) -> int:
     return work["prompts"] * work["samples"]
+
+
+def whole_groups(work: dict, at_most: int = 16) -> int:
+    """The most rows up to `at_most`, or one group, that are whole groups and divide a step."""
+    prompts, group = work["prompts"], work["samples"]
+    return max(
+        n * group for n in range(1, prompts + 1) if n == 1 or (prompts % n == 0 and n * group <= at_most)
+    )
+
+
+def takes(system: str, work: dict, micro: int) -> bool:
+    """Whether a system can cut a step into micro-batches of so many rows."""
+    group = work["samples"]
+    if rows(work) % micro:
+        return False
+    if system == "ours":
+        return micro % group == 0 or group % micro == 0
+    return system != "tunix" or micro % group == 0
 
 
 def is_random(work: dict) -> bool:

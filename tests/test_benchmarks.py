@@ -43,6 +43,8 @@ def test_named_specs_are_complete_and_wrong_ones_are_refused():
         specs.complete({"prompt": 3})
     with pytest.raises(specs.SpecError, match="does not divide"):
         specs.complete({**WORK, "micro_batch": 4})
+    work = specs.complete({**WORK, "prompts": 9, "samples": 6, "micro_batch": 0})
+    assert work["micro_batch"] == 6 and all(specs.takes(s, work, 6) for s in children.SYSTEMS)
 
 
 def test_a_random_model_gives_special_tokens_no_probability(job):
