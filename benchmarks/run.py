@@ -214,7 +214,7 @@ def tune(name: str, work: dict, systems: list[str], cores: list[int]) -> None:
                     replies = [{**child.ask("score"), **child.ask("step")} for _ in range(TRIES + 1)][1:]
                 finally:
                     child.close()
-            seen[micro] = {p: min(r[p] for r in replies) for p in ("score", "update")}
+            seen[micro] = {p: round(min(r[p] for r in replies), 3) for p in ("score", "update")}
             say(
                 f"{system}, {micro} rows: score {seen[micro]['score']:.2f} s, update {seen[micro]['update']:.2f} s"
             )
