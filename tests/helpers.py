@@ -17,6 +17,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import score
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
+from urlvr_jax.pack import PackShape, pack
 from urlvr_jax.types import Batch
 
 
@@ -92,6 +93,21 @@ def random_batch(seed=0, prompts=4, group=4, prompt_width=5, width=7, vocab=13) 
     )
 
 
+def plain_layouts(batch: Batch):
+    """(layouts, count) of a batch without packing: one micro-batch, a row a response."""
+    prompts, (rows, width) = len(batch.prompt_tokens), batch.tokens.shape
+    plain = score.plain_layout(prompts, rows // prompts, width)
+    return jax.tree.map(lambda x: np.asarray(x)[None], plain), np.int32(1)
+
+
+def packed_layouts(batch: Batch, micro_rows: int, micro_prompts: int = 0):
+    """(layouts, count) of a packed batch."""
+    prompts, (rows, width) = len(batch.prompt_tokens), batch.tokens.shape
+    shape = PackShape.of(rows // prompts, micro_rows, micro_prompts, 1)
+    layouts, count = pack(np.asarray(batch.lengths).reshape(prompts, -1), width, width, shape)
+    return layouts, np.int32(count)
+
+
 def experiment(**changes) -> ml_collections.ConfigDict:
     """`config.default()` at a size for tests; `changes` are dotted keys with __ for the dot."""
     c = config_lib.default()
@@ -102,14 +118,16 @@ def experiment(**changes) -> ml_collections.ConfigDict:
         "rollout.group": 4,
         "rollout.max_new_tokens": 6,
         "rollout.response_buckets": (6,),
+        "rollout.slots": 0,
         "optim.micro_rows": 0,
+        "optim.micro_prompts": 0,
     }
     small |= {key.replace("__", "."): value for key, value in changes.items()}
     c.update_from_flattened_dict(small)
     return c
 
 
-@functools.partial(jax.jit, static_argnums=(0, 6))
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def jitted_score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, _trace=0):
     """`score.score`, compiled; give `_trace` a new value after changing a module constant."""
     return score.score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature)

@@ -68,11 +68,11 @@ def our_outputs(graph, params):
     model = transformer.bind(graph, params)
     wide = jnp.pad(PROMPT, (0, 3))[None]
     lengths = jnp.array([len(PROMPT)])
-    prompt = score.prefill(model, wide, lengths)
+    prompt = score.prompt_segment(score.prefill(model, wide), lengths)
     inputs = jnp.concatenate([PROMPT[-1:], RESPONSE[:-1]])[None]
     positions = len(PROMPT) - 1 + jnp.arange(len(RESPONSE))[None]
-    hidden, _ = model(inputs, positions, prompt)
-    logits = score.logits_at(hidden, transformer.head_table(params), 1.0)[0]
+    hidden, _ = model(inputs, positions, context=(prompt,))
+    logits = score.logits_at(hidden[0], transformer.head_table(params), 1.0)
     return logits, score.score(graph, params, wide, lengths, RESPONSE[None], 1.0)
 
 

@@ -19,7 +19,7 @@ BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 @functools.cache
-def compiled(slots, temperature, top_p):
+def compiled(slots, temperature, top_p, block=3):
     return jax.jit(
         functools.partial(
             sample.sample,
@@ -29,6 +29,7 @@ def compiled(slots, temperature, top_p):
             max_new_tokens=WIDTH,
             temperature=temperature,
             top_p=top_p,
+            block=block,
         )
     )
 
@@ -69,11 +70,43 @@ def test_the_end_token_belongs_to_the_response_and_nothing_follows_it():
 
 def test_the_number_of_slots_does_not_change_a_token():
     whole = rollouts(slots=16)
-    for slots in (8, 4, 2, 1):  # two prompts, one prompt, half a group, one row at a time
+    for slots in (15, 8, 5, 3, 1):  # with refills at other times, in other slots
         part = rollouts(slots=slots)
         for name in ("tokens", "length", "ended"):
             np.testing.assert_array_equal(part[name], whole[name], err_msg=f"{name}, {slots} slots")
         helpers.assert_statistics_close(part, {n: whole[n] for n in STATISTICS}, whole["length"])
+
+
+def test_imposed_limits_cut_rows_and_leave_rows_out():
+    limits = np.random.default_rng(4).integers(0, WIDTH + 1, PROMPTS * GROUP).astype(np.int32)
+    limits[:6] = 0  # the first rows of every slot
+    whole = rollouts()
+    run = jax.jit(
+        functools.partial(
+            sample.sample,
+            GRAPH,
+            group=GROUP,
+            slots=5,
+            max_new_tokens=WIDTH,
+            temperature=1.0,
+            top_p=1.0,
+            block=3,
+        )
+    )
+    out = run(
+        PARAMS, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32), limits=limits
+    )
+    np.testing.assert_array_equal(out["length"], np.minimum(whole["length"], limits))
+    np.testing.assert_array_equal(out["ended"], whole["ended"] & (whole["length"] <= limits))
+    kept = np.arange(WIDTH) < np.asarray(out["length"])[:, None]
+    np.testing.assert_array_equal(out["tokens"], np.where(kept, whole["tokens"], 0))
+
+
+def test_the_window_of_past_blocks_is_never_too_short():
+    for blocks in (0, 1, 2, 5, 7, 64, 100):
+        sizes = sample.window_sizes(blocks)
+        assert sizes[0] == 0 and sizes[-1] == blocks and sizes == sorted(set(sizes))
+    assert len(sample.window_sizes(256)) < 20
 
 
 def test_other_prompts_in_the_batch_do_not_change_a_rows_tokens():

@@ -21,6 +21,10 @@ def inputs(seed=0, vocab=VOCAB):
     return hidden, head, rng.integers(0, vocab, (ROWS, WIDTH)).astype(np.int32)
 
 
+def set_chunk(monkeypatch, elements):
+    monkeypatch.setattr(score, "CHUNK_ELEMENTS", {"cpu": elements})
+
+
 def reference(hidden, head, targets, temperature):
     z = hidden.astype(np.float64) @ head.astype(np.float64).T / temperature
     out = {name: np.zeros(targets.shape) for name in STATISTICS}
@@ -33,7 +37,7 @@ def reference(hidden, head, targets, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_statistics_equal_float64(temperature):
     hidden, head, targets = inputs()
-    got = jax.jit(score.token_statistics)(hidden, head, targets, temperature)
+    got = jax.jit(score.token_statistics, static_argnums=3)(hidden, head, targets, temperature)
     assert set(got) == set(STATISTICS)
     assert all(x.dtype == jnp.float32 and x.shape == targets.shape for x in got.values())
     want = reference(hidden, head, targets, temperature)
@@ -43,7 +47,7 @@ def test_statistics_equal_float64(temperature):
 def test_bfloat16_hidden_states_have_float32_statistics():
     hidden, head, targets = inputs(1)
     rounded = jnp.asarray(hidden, jnp.bfloat16), jnp.asarray(head, jnp.bfloat16)
-    got = jax.jit(score.token_statistics)(rounded[0], head, targets, 1.0)
+    got = jax.jit(score.token_statistics, static_argnums=3)(rounded[0], head, targets, 1.0)
     assert {x.dtype for x in got.values()} == {jnp.dtype("float32")}
     want = reference(*(np.asarray(x, np.float32) for x in rounded), targets, 1.0)
     helpers.assert_statistics_close(got, want, np.full(ROWS, WIDTH))
@@ -51,17 +55,18 @@ def test_bfloat16_hidden_states_have_float32_statistics():
 
 def test_chunks_change_neither_values_nor_gradients(monkeypatch):
     hidden, head, targets = inputs(2)
-    cotangent = np.random.default_rng(4).standard_normal((len(STATISTICS), ROWS, WIDTH)).astype(np.float32)
+    cotangent = np.random.default_rng(4).standard_normal((ROWS, WIDTH)).astype(np.float32)
 
     def loss(hidden, head):
         stats = score.token_statistics(hidden, head, targets, 0.7)
-        parts = zip(cotangent, (stats[n] for n in STATISTICS), strict=True)
-        return sum(jnp.sum(c * x) for c, x in parts), stats
+        return jnp.sum(cotangent * stats["logp"]), stats
 
     run = lambda: jax.jit(jax.value_and_grad(lambda *a: loss(*a), argnums=(0, 1), has_aux=True))
     (value, stats), grads = run()(hidden, head)
-    for tokens in (1, 4, 5, 15):  # 15 tokens in all: one by one, a padded last chunk, even, one chunk
-        monkeypatch.setattr(score, "CHUNK_ELEMENTS", tokens * VOCAB)
+    # 15 tokens in all: one by one, a padded last chunk, even, one chunk; and 37 entries backwards: blocks
+    # of 2, 9, 12 and a rest, one block.
+    for tokens in (1, 4, 5, 15):
+        set_chunk(monkeypatch, tokens * VOCAB)
         compiled = run().lower(hidden, head)
         assert ("while" in compiled.as_text()) == (tokens < 15)
         (got_value, got), got_grads = compiled.compile()(hidden, head)
@@ -73,11 +78,11 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch):
         )
     # Gradients of log pi against the formula: d logp / d z = onehot - p.
     monkeypatch.undo()
-    logp = lambda h: jnp.sum(cotangent[0] * score.token_statistics(h, head, targets, 0.7)["logp"])
+    logp = lambda h: jnp.sum(cotangent * score.token_statistics(h, head, targets, 0.7)["logp"])
     z = hidden.astype(np.float64) @ head.T / 0.7
     p = np.exp(z - z.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
-    want = cotangent[0][..., None] * ((np.eye(VOCAB)[targets] - p) @ head) / 0.7
+    want = cotangent[..., None] * ((np.eye(VOCAB)[targets] - p) @ head) / 0.7
     np.testing.assert_allclose(jax.jit(jax.grad(logp))(hidden), want, atol=1e-5)
 
 
@@ -112,9 +117,13 @@ def test_sharp_logits_stay_finite_with_finite_gradients():
         }
         for name, value in want.items():
             np.testing.assert_allclose(got[name][i], value, rtol=1e-6, atol=1e-6, err_msg=name)
-    for name in STATISTICS:
-        grad = jax.jit(jax.grad(lambda z, name=name: score.statistics_of(z, y)[name].sum()))(z)
-        assert np.isfinite(grad).all(), name
+    # The gradient of the log-probability, through a head of one column that makes these logits.
+    for row, target in zip(z, y, strict=True):
+        logp = lambda h, head, target=target: score.token_statistics(h, head, np.array([target]), 1.0)[
+            "logp"
+        ][0]
+        for grad in jax.jit(jax.grad(logp, argnums=(0, 1)))(np.ones((1, 1), np.float32), row[:, None]):
+            assert np.isfinite(grad).all()
 
 
 def test_a_tie_for_the_first_place_has_no_gap():
@@ -130,23 +139,22 @@ def test_a_tie_for_the_first_place_has_no_gap():
 @pytest.mark.parametrize("gradient", [False, True])
 def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, gradient):
     rows, width, vocab = 4, 64, 32768
-    monkeypatch.setattr(score, "CHUNK_ELEMENTS", 16 * vocab)
+    set_chunk(monkeypatch, 16 * vocab)
     config = helpers.model_config(tied=False, n_layers=1, vocab_size=vocab)
     graph, shapes = helpers.transformer.structure(config)
     ints = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32)
     fn = functools.partial(score.score, graph)
     if gradient:
         fn = jax.grad(lambda *a: score.score(graph, *a)["logp"].sum())
-    args = (shapes, ints(2, 3), ints(2), ints(rows, width), 1.0)
-    memory = jax.jit(fn).lower(*args).compile().memory_analysis()
+    args = (shapes, ints(2, 3), ints(2), ints(rows, width))
+    memory = jax.jit(lambda *a: fn(*a, 1.0)).lower(*args).compile().memory_analysis()
     whole = rows * width * vocab * 4
     assert 0 < memory.temp_size_in_bytes < whole / 2, memory.temp_size_in_bytes / whole
 
 
 def test_the_first_input_of_a_response_is_the_last_prompt_token():
     tokens = np.array([[5, 6, 7], [8, 9, 0]], np.int32)
-    first = score.last_prompt_token(tokens, np.array([3, 1]), 2)
-    assert first.tolist() == [7, 7, 8, 8]
+    assert score.last_prompt_token(tokens, np.array([3, 1])).tolist() == [7, 8]
 
 
 def test_scores_at_a_temperature_equal_float64():

@@ -43,7 +43,9 @@ def gradient_on(shape):
         functools.partial(gradients, e.graph, config=e.update_config()),
         out_shardings=(e.training, e.replicated, e.replicated, e.replicated),
     )
-    out = run(e.place(HOST), sharding.put(BATCH, e.rows))
+    prompts, rollouts = prompts_and_rollouts()
+    (packed,) = e.minibatches(prompts, rollouts, BATCH.advantages, BATCH.old_logp, BATCH.ref_logp)
+    out = run(e.place(HOST), *packed)
     return jax.tree.map(np.asarray, out[:2])
 
 
@@ -65,10 +67,10 @@ def test_an_update_of_the_engine_does_not_depend_on_the_mesh():
     for shape in ((1, 1, 1), (2, 2, 2)):
         e = engine_on(shape)
         prompts, rollouts = prompts_and_rollouts()
-        (batch,) = e.minibatches(prompts, rollouts, BATCH.advantages, BATCH.old_logp, BATCH.ref_logp)
-        np.testing.assert_array_equal(batch.tokens, BATCH.tokens)
-        np.testing.assert_array_equal(batch.advantages, BATCH.advantages)
-        state, metrics = e.update(e.new_state(e.place(HOST)), batch)
+        (packed,) = e.minibatches(prompts, rollouts, BATCH.advantages, BATCH.old_logp, BATCH.ref_logp)
+        np.testing.assert_array_equal(packed.batch.tokens, BATCH.tokens)
+        np.testing.assert_array_equal(packed.batch.advantages, BATCH.advantages)
+        state, metrics = e.update(e.new_state(e.place(HOST)), packed)
         moved[shape] = sharding.to_host((state.params, metrics))
         assert int(state.updates) == 1 and float(metrics["actor/skipped_updates"]) == 0
         for leaf in (state.params, state.opt_state[0].mu, state.opt_state[0].nu):
@@ -153,7 +155,7 @@ def test_micro_batches_share_the_work_among_the_devices():
             e = engine.Engine(c, CONFIG, STOP)
         finally:
             sharding.make_mesh = make_mesh
-        assert e.update_config().micro_rows == 32  # of 64: two micro-batches of eight prompts
+        assert e.pack_shape().most(16, 4) == 2  # two micro-batches of eight prompts
         flops[shape] = e.updater(5, 6).cost_analysis()["flops"]
     assert flops[8, 1, 1] < 0.4 * flops[1, 1, 1], flops
 

@@ -28,19 +28,27 @@ def update_config(**changes) -> UpdateConfig:
         kl_in_loss=("k3", 0.1),
         on_policy=False,
         clip_norm=0.05,
-        micro_rows=16,
     )
     return UpdateConfig(**(settings | changes))
 
 
 @functools.cache
-def compiled_gradients(config):
-    return jax.jit(functools.partial(gradients, GRAPH, config=config))
+def compiled_gradients(config, micro_rows=0, micro_prompts=0):
+    """gradients(params, batch); without `micro_rows` in one piece and without packing."""
+    run = jax.jit(functools.partial(gradients, GRAPH, config=config))
+    return lambda params, batch: run(params, batch, *layouts(batch, micro_rows, micro_prompts))
 
 
 @functools.cache
-def compiled_update(config):
-    return jax.jit(functools.partial(update, GRAPH, optax.adamw(1e-2), config))
+def compiled_update(config, micro_rows=0, micro_prompts=0):
+    run = jax.jit(functools.partial(update, GRAPH, optax.adamw(1e-2), config))
+    return lambda state, batch: run(state, batch, *layouts(batch, micro_rows, micro_prompts))
+
+
+def layouts(batch, micro_rows, micro_prompts):
+    if not micro_rows:
+        return helpers.plain_layouts(batch)
+    return helpers.packed_layouts(batch, micro_rows, micro_prompts)
 
 
 def fresh_state():
@@ -88,15 +96,16 @@ def numeric_derivative(params, name, direction, loss, step=1e-5) -> float:
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_the_number_of_micro_batches_changes_nothing(aggregation):
+def test_neither_packing_nor_the_number_of_micro_batches_changes_anything(aggregation):
     batch = helpers.random_batch()  # 4 prompts of 4 rows, lengths from 1 to 7
     config = update_config(aggregation=aggregation)
     grads, loss, sums, worst = compiled_gradients(config)(PARAMS, batch)
     assert float(sums["tokens"]) == batch.lengths.sum()
-    # Two groups, one group, half a group; the cut is the same whatever the weights are.
-    for micro_rows in (8, 4, 2) if aggregation == "token-mean" else (2,):
-        small = dataclasses.replace(config, micro_rows=micro_rows)
-        got, got_loss, got_sums, got_worst = compiled_gradients(small)(PARAMS, batch)
+    # Whole groups, half a group, and rows that hold responses to up to three prompts.
+    cuts = ((8, 0), (4, 0), (2, 0), (4, 2), (4, 3), (8, 4), (16, 4))
+    for micro_rows, micro_prompts in cuts if aggregation == "token-mean" else ((2, 0), (4, 3)):
+        run = compiled_gradients(config, micro_rows, micro_prompts)
+        got, got_loss, got_sums, got_worst = run(PARAMS, batch)
         helpers.assert_gradients_close(got, grads)
         np.testing.assert_allclose(got_loss, loss, rtol=2e-6, atol=1e-6)
         np.testing.assert_allclose(got_worst, worst, rtol=1e-6)
@@ -180,7 +189,7 @@ def test_what_lies_past_a_rows_length_does_not_matter():
 @pytest.mark.parametrize("micro_rows", [16, 4])
 def test_a_non_finite_advantage_changes_nothing_and_is_counted(bad, micro_rows):
     batch = helpers.random_batch(seed=13)
-    run = compiled_update(update_config(micro_rows=micro_rows))
+    run = compiled_update(update_config(), micro_rows, micro_prompts=2)
     state, metrics = run(fresh_state(), batch)  # moments that are not zero
     assert int(state.updates) == 1 and float(metrics["actor/skipped_updates"]) == 0
     advantages = batch.advantages.copy()
@@ -220,7 +229,7 @@ def test_metrics_are_means_over_the_tokens_of_all_micro_batches():
     difference = np.abs(stats["logp"] - batch.old_logp)[mask]
     a, ratio = batch.advantages[mask], np.exp(stats["logp"] - batch.old_logp)[mask]
     clipped = -a * np.clip(ratio, 0.8, 1.3) > -a * ratio
-    metrics = compiled_update(update_config(micro_rows=4))(fresh_state(), batch)[1]
+    metrics = compiled_update(update_config(), 4, 3)(fresh_state(), batch)[1]
     for name, want in {
         "actor/entropy": stats["entropy"][mask].mean(),
         "actor/nll": -stats["logp"][mask].mean(),

@@ -10,8 +10,7 @@ import pytest
 
 from urlvr_jax import score
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import ResponseCache
-from urlvr_jax.types import STATISTICS
+from urlvr_jax.models.transformer import Cache
 
 CONFIG = helpers.model_config(tied=False)
 GRAPH, PARAMS = helpers.model(CONFIG)
@@ -38,16 +37,20 @@ def test_decoding_step_by_step_equals_one_pass():
     @jax.jit
     def one_pass(params):
         model = transformer.bind(GRAPH, params)
-        prompt = score.prefill(model, RNG_PROMPTS, RNG_LENGTHS)
-        first = score.last_prompt_token(RNG_PROMPTS, RNG_LENGTHS, group)
+        prompt = score.prefill(model, RNG_PROMPTS)
+        first = jnp.repeat(score.last_prompt_token(RNG_PROMPTS, RNG_LENGTHS), group)
         inputs = jnp.concatenate([first[:, None], TOKENS[:, :-1]], axis=1)
         start = jnp.repeat(RNG_LENGTHS - 1, group)
-        hidden, _ = model(inputs, start[:, None] + jnp.arange(width), prompt)
+        context = (score.prompt_segment(prompt, RNG_LENGTHS),)
+        hidden, _ = model(inputs, start[:, None] + jnp.arange(width), context=context)
         return hidden, inputs, start, prompt
 
     @jax.jit
     def step(params, token, position, prompt, cache):
-        hidden, layers = transformer.bind(GRAPH, params)(token[:, None], position[:, None], prompt, cache)
+        written = lambda _: (jnp.arange(width) <= cache.index)[None, None, None]
+        context = (score.prompt_segment(prompt, RNG_LENGTHS),)
+        model = transformer.bind(GRAPH, params)
+        hidden, layers = model(token[:, None], position[:, None], written, context, cache)
         return hidden[:, 0], layers
 
     hidden, inputs, start, prompt = one_pass(PARAMS)
@@ -56,7 +59,7 @@ def test_decoding_step_by_step_equals_one_pass():
     layers = jax.tree.map(lambda x: x + 1e3, layers)
     statistics = scored()
     for t in range(width):
-        got, layers = step(PARAMS, inputs[:, t], start + t, prompt, ResponseCache(layers, jnp.int32(t)))
+        got, layers = step(PARAMS, inputs[:, t], start + t, prompt, Cache(layers, jnp.int32(t)))
         live = t < LENGTHS
         np.testing.assert_allclose(got[live], hidden[live, t], atol=1e-5)
         z = score.logits_at(got, transformer.head_table(PARAMS), 1.0)
@@ -95,7 +98,7 @@ def test_a_prompt_of_one_token_works():
 
 
 def test_query_blocks_and_remat_change_neither_values_nor_gradients(monkeypatch):
-    cotangent = np.random.default_rng(3).standard_normal((len(STATISTICS), *TOKENS.shape))
+    cotangent = np.random.default_rng(3).standard_normal(TOKENS.shape)
     cotangent = (cotangent * (np.arange(TOKENS.shape[1]) < LENGTHS[:, None])).astype(np.float32)
 
     def value_and_gradient(config):
@@ -103,8 +106,7 @@ def test_query_blocks_and_remat_change_neither_values_nor_gradients(monkeypatch)
 
         def loss(p):
             stats = score.score(graph, p, RNG_PROMPTS, RNG_LENGTHS, TOKENS, 1.0)
-            parts = zip(cotangent, (stats[n] for n in STATISTICS), strict=True)
-            return sum(jnp.sum(c * x) for c, x in parts), stats
+            return jnp.sum(cotangent * stats["logp"]), stats
 
         compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(params).compile()
         (value, stats), grads = compiled(params)

@@ -185,7 +185,15 @@ def validate(c, device_count: int) -> None:
     _at_least(c, 1, "mesh.data", "mesh.fsdp", "mesh.tensor", "log.max_skipped_updates")
     _at_least(c, 0, "seed", "data.subset", "rollout.slots", "rollout.train_group", "kl.coef")
     _at_least(c, 0, "optim.lr", "optim.warmup_updates", "optim.weight_decay", "optim.micro_rows")
-    _at_least(c, 0, "optim.minibatch_prompts", "optim.micro_prompts", "eval.every", "eval.temperature", "eval.max_questions")
+    _at_least(
+        c,
+        0,
+        "optim.minibatch_prompts",
+        "optim.micro_prompts",
+        "eval.every",
+        "eval.temperature",
+        "eval.max_questions",
+    )
     _at_least(c, 0, "checkpoint.every", "log.completions_every", "log.completions_rows")
     _at_least(c, 1e-6, "rollout.temperature", "optim.clip_norm", "eval.top_p")
     _validate_rollout(c)

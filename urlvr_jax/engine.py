@@ -17,8 +17,8 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import data, optim, sample, score, sharding
 from urlvr_jax.models import transformer
 from urlvr_jax.pack import PackShape, pack
-from urlvr_jax.train_step import TrainState, UpdateConfig, update
 from urlvr_jax.score import Layout
+from urlvr_jax.train_step import TrainState, UpdateConfig, update
 from urlvr_jax.types import STATISTICS, Batch, Prompts, Rollouts
 
 EVALUATION_WAVES = 4  # rows of an evaluation call, in rows in flight: so that slots refill
@@ -142,7 +142,9 @@ class Engine:
         shards = config_lib.shards(self.c)
         return max(1, EVALUATION_WAVES * config_lib.slots(self.c) // k // shards) * shards
 
-    def start_sample(self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0):
+    def start_sample(
+        self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0
+    ):
         """Begin rolling out `group` responses a prompt with rollout-layout parameters; see `finish_sample`."""
         count, width = prompts.tokens.shape
         group = group or self.c.rollout.group
@@ -179,9 +181,7 @@ class Engine:
             args = (ints(prompts, prompt_width), ints(prompts), ints(rows, width))
             layouts = self._abstract_layouts(self.score_shape(), prompts, self.c.rollout.group, width)
             jitted = jax.jit(fn, out_shardings=self.replicated)
-            self._scorers[bucket] = jitted.lower(
-                self._abstract_params(), *args, layouts, ints()
-            ).compile()
+            self._scorers[bucket] = jitted.lower(self._abstract_params(), *args, layouts, ints()).compile()
         return self._scorers[bucket]
 
     def score(self, params, prompts: Prompts, rollouts: Rollouts) -> dict[str, np.ndarray]:

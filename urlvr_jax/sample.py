@@ -70,6 +70,7 @@ class Slots(NamedTuple):
     born: jax.Array  # int32 [S], the loop's column at which the row began
     start: jax.Array  # int32 [S], position of its first input
     last: jax.Array  # int32 [S], the next input
+    limit: jax.Array  # int32 [S], the row's greatest length
     ended: jax.Array  # bool [S]
     keys: jax.Array  # random keys [S]
 
@@ -82,10 +83,10 @@ def window_sizes(blocks: int) -> list[int]:
     return sizes
 
 
-def _decode_block(run, params, slots: Slots, time, prompt, window, width: int, limit):
+def _decode_block(run, params, slots: Slots, time, prompt, window, width: int):
     """Decode up to `width` columns of every slot. Returns (slots, the block's cache, its outputs `[S, w]`).
 
-    time: the loop's column at the block's start. limit int32: rows end at this length.
+    time: the loop's column at the block's start.
     """
     model = transformer.bind(run.graph, params)
     head = transformer.head_table(params)
@@ -118,12 +119,10 @@ def _decode_block(run, params, slots: Slots, time, prompt, window, width: int, l
         column = {"tokens": token, **statistics_of(z, token)}
         stopped = live & jnp.isin(token, run.stop_ids)
         out = {
-            name: jax.lax.dynamic_update_slice_in_dim(
-                out[name], jnp.where(live, x, 0)[:, None], c, axis=1
-            )
+            name: jax.lax.dynamic_update_slice_in_dim(out[name], jnp.where(live, x, 0)[:, None], c, axis=1)
             for name, x in column.items()
         } | {"length": out["length"] + live, "ended": out["ended"] | stopped}
-        slots = slots._replace(last=token, ended=slots.ended | stopped | (age + 1 >= limit))
+        slots = slots._replace(last=token, ended=slots.ended | stopped | (age + 1 >= slots.limit))
         return c + 1, slots, cache, out
 
     # Stop when the block is full, or when no row is alive.
@@ -176,6 +175,7 @@ def sample(
     top_p: float,
     queues: int = 1,
     block: int = BLOCK,
+    limits=None,
     constrain=lambda x: x,
 ):
     """Sample `group` responses a prompt, `slots` rows at a time.
@@ -183,16 +183,19 @@ def sample(
     prompt_tokens int32 `[P, L]`, prompt_lengths int32 `[P]`, stop_ids int32 `[E]`.
     Returns {"tokens", each statistic: `[B, T]`; "length", "ended": `[B]`; "blocks": how many blocks ran}.
     Temperature 0 is greedy (statistics then at T = 1). `queues` is the number of devices that hold rows:
-    each serves its own share of the prompts. `constrain` fixes the sharding of leading axes.
+    each serves its own share of the prompts. `limits` int32 `[B]`: rows end at these lengths at the latest;
+    0 leaves a row out. `constrain` fixes the sharding of leading axes.
     """
     rows, prompts = prompt_tokens.shape[0] * group, prompt_tokens.shape[0]
     if not 0 < slots <= rows or slots % queues or prompts % queues:
-        raise ValueError(f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}")
+        raise ValueError(
+            f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}"
+        )
     blocks = -(-max_new_tokens // block)  # of a full row
     width = -(-max_new_tokens // blocks)
     refill = slots < rows
     run = Run(graph, stop_ids, temperature, top_p)
-    limit = jnp.int32(max_new_tokens)
+    limits = jnp.full(rows, max_new_tokens, jnp.int32) if limits is None else limits
 
     # ---- prefill, and the first rows -----------------------------------------------------------
     bank = prefill(transformer.bind(graph, params), prompt_tokens)
@@ -204,9 +207,9 @@ def sample(
     def begin(row, time):
         """Slots that begin these rows `[S]`; row B is none."""
         p = jnp.minimum(row, rows - 1) // group
-        return Slots(
-            row, jnp.full(slots, time), prompt_lengths[p] - 1, first[p], row >= rows, row_key(row)
-        )
+        limit = jnp.where(row < rows, limits[jnp.minimum(row, rows - 1)], 0)
+        start = prompt_lengths[p] - 1
+        return Slots(row, jnp.full(slots, time), start, first[p], limit, limit == 0, row_key(row))
 
     def prompts_of(row):
         """The prompt segment of the slots."""
@@ -224,9 +227,7 @@ def sample(
         "block": jnp.int32(0),
         "next": jnp.full(queues, each, jnp.int32),  # rows a queue has given out
         "slots": jax.tree.map(constrain, begin(row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
-        "ring": jax.tree.map(
-            lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty
-        ),
+        "ring": jax.tree.map(lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty),
         "out": {
             "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
             **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},
@@ -244,7 +245,7 @@ def sample(
         def with_window(size):
             def go(ring, slots_):
                 window = _window(ring, s["block"], time, size, width, slots_.born)
-                return _decode_block(run, params, slots_, time, prompt, window, width, limit)
+                return _decode_block(run, params, slots_, time, prompt, window, width)
 
             return go
 
@@ -278,6 +279,7 @@ def sample(
             taken = jnp.minimum(taken + jnp.sum(free, axis=1), served)
         return {"block": s["block"] + 1, "next": taken, "slots": after, "ring": ring, "out": out}
 
-    final = jax.lax.while_loop(lambda s: ~jnp.all(s["slots"].ended), body, state)
+    waiting = lambda s: jnp.any(s["next"] < served) if refill else False
+    final = jax.lax.while_loop(lambda s: ~jnp.all(s["slots"].ended) | waiting(s), body, state)
     whole = lambda x: x.reshape(rows, -1)[:, :max_new_tokens] if x.ndim == 3 else x
     return {name: whole(x) for name, x in final["out"].items()} | {"blocks": final["block"]}

@@ -191,13 +191,12 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
     Without a layout the statistics are `[B, T]`. Where the source is -1, and in columns past a row's
     length, they have no meaning; the caller masks.
     """
+    prompt_tokens, prompt_lengths, tokens = map(jnp.asarray, (prompt_tokens, prompt_lengths, tokens))
     model = transformer.bind(graph, params)
     (prompts, prompt_width), (rows, width) = prompt_tokens.shape, tokens.shape
     if layout is None:
         plain = plain_layout(prompts, rows // prompts, width)
-        stats = score(
-            graph, params, prompt_tokens, prompt_lengths, tokens, temperature, plain, names
-        )
+        stats = score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, plain, names)
         return {name: x.reshape(rows, width) for name, x in stats.items()}
     units, unit_rows, columns = layout.source.shape
     filled, source = layout.source >= 0, jnp.maximum(layout.source, 0)

@@ -87,9 +87,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
     )
     grad = jax.value_and_grad(batch_loss, argnums=1, has_aux=True)
-    one = lambda i: grad(
-        graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config
-    )
+    one = lambda i: grad(graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
         return grads, loss, sums, worst
@@ -104,9 +102,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
     return jax.lax.fori_loop(0, count, body, zeros)
 
 
-def update(
-    graph, optimizer, config: UpdateConfig, state: TrainState, batch: Batch, layouts: Layout, count
-):
+def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Batch, layouts: Layout, count):
     """One update. A non-finite loss or gradient leaves the state as it was and is counted."""
     grads, loss, sums, worst = gradients(graph, state.params, batch, layouts, count, config)
     norm = optax.tree.norm(grads)
