@@ -138,8 +138,6 @@ REFUSED = [
     ({"rollout.response_buckets": (20,)}, "rollout.response_buckets (20,) rollout.max_new_tokens 44"),
     ({"rollout.max_new_tokens": 20}, "rollout.response_buckets (44,) rollout.max_new_tokens 20"),
     ({"rollout.train_group": 9}, "rollout.train_group 9 rollout.group 8"),
-    ({"rollout.slots": 3}, "rollout.slots 3 rollout.group 8 256"),
-    ({"rollout.slots": 24}, "rollout.slots 24 rollout.group 8 256"),
     ({"optim.minibatch_prompts": 5}, "optim.minibatch_prompts 5 data.prompts_per_step 32"),
     ({"optim.minibatch_prompts": 64}, "optim.minibatch_prompts 64 data.prompts_per_step 32"),
     ({"optim.micro_rows": 3}, "optim.micro_rows 3 8 256"),
@@ -194,8 +192,8 @@ def test_what_cannot_work_is_refused_with_key_value_and_remedy(overrides, expect
         SUPERVISED,
         {"kl.coef": 0.1, "kl.estimator": "k1", "kl.place": "reward"},
         {"kl.coef": 0.0, "kl.estimator": "k1"},
-        {"rollout.slots": 4},
-        {"rollout.slots": 64},
+        {"rollout.slots": 3},
+        {"rollout.slots": 1000},  # more than there are rows: all of them
         {"optim.micro_rows": 4},
         {"optim.minibatch_prompts": 8, "optim.epochs": 2},
         {"rollout.train_group": 4, "optim.micro_rows": 0},
@@ -211,7 +209,10 @@ def test_what_can_work_is_let_through(overrides):
 
 def test_a_mesh_that_does_not_divide_the_batch_is_refused():
     c = configured({"mesh.data": 8, "data.prompts_per_step": 4, "optim.micro_rows": 0})
-    with pytest.raises(config.ConfigError, match="rollout.slots.* = 4 .* multiple of 8"):
+    with pytest.raises(config.ConfigError, match="data.prompts_per_step = 4 .* multiple of 8"):
+        config.validate(c, 8)
+    c = configured({"mesh.data": 8, "rollout.slots": 12, "optim.micro_rows": 0})
+    with pytest.raises(config.ConfigError, match="rollout.slots = 12 .* multiple of 8"):
         config.validate(c, 8)
     c = configured({"mesh.fsdp": 8, "optim.micro_rows": 32})
     with pytest.raises(config.ConfigError, match="optim.micro_rows.* = 4 .* multiple of 8"):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from urlvr_jax import analysis, evaluate, judge, metrics
+from urlvr_jax import analysis, evaluate, judge, metrics, rewards
 from urlvr_jax.types import Rollouts
 
 ENSEMBLE = "train/ensemble/"
@@ -61,7 +61,7 @@ def test_vote_metrics_by_hand():
         ],
         np.int32,
     )
-    line = metrics.of_votes(answers, np.array([0, 1, -2, -2]))
+    line = metrics.of_votes(answers, rewards.majority_answer(answers), np.array([0, 1, -2, -2]))
     want = {
         "majority_ratio": (3 + 2 + 0 + 1) / 16,
         "majority_voting_reward": (3 + 2 + 0 + 1) / 16,
@@ -77,13 +77,13 @@ def test_vote_metrics_by_hand():
 
 
 def test_a_policy_that_never_answers_has_no_reward_accuracy():
-    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -2))
+    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -1), np.full(3, -2))
     for name in ("reward_accuracy", "label_accuracy", "ground_truth_reward", "majority_ratio"):
         assert line[ENSEMBLE + name] == 0, name
 
 
 def test_without_labels_no_metric_about_labels_is_there():
-    line = metrics.of_votes(np.array([[0, 0, 1]], np.int32), None)
+    line = metrics.of_votes(np.array([[0, 0, 1]], np.int32), np.array([0]), None)
     assert set(line) == {ENSEMBLE + n for n in ("majority_ratio", "majority_voting_reward", "no_answer")}
 
 
@@ -197,7 +197,7 @@ def test_the_completions_table_lines_up_rows_and_groups():
         texts = ("p", "q", "r")
 
     reward = np.arange(6.0).reshape(3, 2)
-    judged = judge.Judged(list("abcdef"), list("123456"), None, list("xyz"), None, reward)
+    judged = judge.Judged(list("abcdef"), list("123456"), None, None, list("xyz"), None, reward)
     table = metrics.table(Settings, prompts, judged, r)
     assert {len(column) for column in table.values()} == {5}
     assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")

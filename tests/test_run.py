@@ -43,7 +43,9 @@ ALWAYS = VOTES | {
     "timing_s/step",
     "perf/compilations",
     "perf/rollout_tokens",
-    "perf/rollout_tokens_per_s",
+    "perf/tokens_per_s",
+    "perf/device_idle",
+    "perf/update_padding",
 }
 EVALS = {f"eval/heldout/{m}@2{x}" for m in ("avg", "maj", "pass") for x in ("", "/low", "/high")}
 QUICK = {"eval.every": 0, "log.completions_every": 0, "steps": 4}

@@ -45,7 +45,7 @@ def default() -> ml_collections.ConfigDict:
     r.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
     r.top_k = 0  # likewise, anything but 0
     r.max_new_tokens = 44
-    r.slots = 0  # rows decoded at once; 0 = all
+    r.slots = 64  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
     r.response_buckets = (44,)  # response widths the update is compiled for; the last = max_new_tokens
     r.rescore = False  # take statistics from a pass of the training layout, not from the sampler
 
@@ -108,6 +108,13 @@ def default() -> ml_collections.ConfigDict:
     return c.lock()
 
 
+# Keys that say how a run is computed and watched, not what it computes (but for rounding).
+HOW = (
+    "mesh", "log", "checkpoint", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
+    "optim.micro_rows", "optim.micro_prompts", "model.remat",
+)  # fmt: skip
+
+
 class ConfigError(ValueError):
     """A value that cannot work; the message names key, value and remedy."""
 
@@ -156,7 +163,7 @@ def shards(c) -> int:
 
 
 def slots(c) -> int:
-    return c.rollout.slots or rows_per_step(c)
+    return min(c.rollout.slots or rows_per_step(c), rows_per_step(c))
 
 
 def updates_per_step(c) -> int:
@@ -214,7 +221,6 @@ def validate(c, device_count: int) -> None:
             "prompts a micro-batch (optim.micro_rows / rollout.train_group)",
             max(1, micro_rows(c) // train_group(c)),
         ),
-        ("optim.micro_prompts", micro_prompts(c)),
     ):
         if count % shards(c):
             raise ConfigError(
@@ -242,8 +248,6 @@ def _validate_rollout(c) -> None:
         raise ConfigError(
             f"rollout.train_group = {c.rollout.train_group} exceeds rollout.group = {c.rollout.group}"
         )
-    if slots(c) > rows_per_step(c):
-        raise ConfigError(f"rollout.slots = {slots(c)} exceeds the {rows_per_step(c)} rows of a step")
 
 
 def _validate_batch(c) -> None:

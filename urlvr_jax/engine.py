@@ -106,9 +106,7 @@ class Engine:
         """The compiled rollout of one shape."""
         shape = (prompts, width, group, slots, float(temperature), float(top_p))
         if shape not in self._samplers:
-            fn = functools.partial(
-                sample.sample,
-                self.graph,
+            options = dict(
                 group=group,
                 slots=slots,
                 max_new_tokens=self.c.rollout.max_new_tokens,
@@ -118,6 +116,7 @@ class Engine:
                 block=BLOCK.get(jax.default_backend(), sample.BLOCK),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows),
             )
+            fn = lambda *args: sample.sample(self.graph, *args[:-1], limits=args[-1], **options)
             ints = lambda *s, layout: jax.ShapeDtypeStruct(s, jnp.int32, sharding=layout)
             params = {
                 n: jax.ShapeDtypeStruct(s.shape, self.c.model.compute_dtype, sharding=self.rollout[n])
@@ -132,6 +131,7 @@ class Engine:
                     ints(prompts, layout=self.rows),
                     jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=self.replicated),
                     ints(len(self.stop_ids), layout=self.replicated),
+                    ints(prompts * group, layout=self.rows),
                 )
                 .compile()
             )
@@ -143,15 +143,21 @@ class Engine:
         return max(1, EVALUATION_WAVES * config_lib.slots(self.c) // k // shards) * shards
 
     def start_sample(
-        self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0
+        self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0, real=None
     ):
-        """Begin rolling out `group` responses a prompt with rollout-layout parameters; see `finish_sample`."""
+        """Begin rolling out `group` responses a prompt with rollout-layout parameters; see `finish_sample`.
+
+        Only the first `real` prompts are rolled out (default: all); the others have length 0.
+        """
         count, width = prompts.tokens.shape
         group = group or self.c.rollout.group
         run = self.sampler(count, width, group, slots or count * group, temperature, top_p)
+        limits = np.where(np.arange(count * group) < (count if real is None else real) * group,
+                          self.c.rollout.max_new_tokens, 0).astype(np.int32)  # fmt: skip
         key = jax.device_put(key, self.replicated)
-        tokens, lengths = sharding.put((prompts.tokens, prompts.lengths), self.rows)
-        return run(params, tokens, lengths, key, sharding.put(self.stop_ids, self.replicated))
+        tokens, lengths, limits = sharding.put((prompts.tokens, prompts.lengths, limits), self.rows)
+        stop_ids = sharding.put(self.stop_ids, self.replicated)
+        return run(params, tokens, lengths, key, stop_ids, limits)
 
     def finish_sample(self, out) -> Rollouts:
         """Wait for what `start_sample` began."""

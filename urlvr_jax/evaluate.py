@@ -54,7 +54,7 @@ def bootstrap_interval(per_question: np.ndarray, seed: int = 0) -> tuple[float, 
 def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
     """Yield (indices of a chunk's real questions, their rollouts, texts); k rows a question.
 
-    The last chunk is filled up with the first question; the filling is cut off again.
+    The last chunk is filled up with the first question; the filling is not rolled out.
     """
     count = engine.prompts_in_flight(k)
     for start in range(0, len(questions), count):
@@ -63,7 +63,7 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
         key = random_key(engine.c.seed, stream, (step * 100_003 + start) % 2**32)
         slots = min(config_lib.slots(engine.c), count * k)
         rollouts = engine.sample(
-            params, prompts, key, group=k, slots=slots, temperature=temperature, top_p=top_p
+            params, prompts, key, group=k, slots=slots, temperature=temperature, top_p=top_p, real=len(real)
         )
         rows = len(real) * k
         cut = [r[:n] for r, n in zip(rollouts.tokens[:rows], rollouts.lengths[:rows], strict=True)]

@@ -19,6 +19,7 @@ class Judged:
     texts: list[str]  # [B]
     keys: list[str | None]  # [B], canonical answers
     classes: np.ndarray  # int32 [P, G], -1 = no answer
+    label: np.ndarray  # int32 [P], the majority's class, -1 where nobody answered
     gold: list[str] | None  # [P], None where a question has no label
     truth: np.ndarray | None  # int32 [P], class of the gold answer, -2 where nobody gave it
     reward: np.ndarray  # float32 [P, G]
@@ -50,4 +51,5 @@ def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int) -> Judg
         raise rewards.RewardError(
             f"step {step}: reward {fn.__name__!r} is not finite in {where} (prompt, rollout)"
         )
-    return Judged(texts, keys, classes, gold, truth, reward)
+    label = np.asarray(rewards.majority_answer(classes))
+    return Judged(texts, keys, classes, label, gold, truth, reward)

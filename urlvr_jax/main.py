@@ -97,18 +97,23 @@ def train(c, workdir_path: pathlib.Path) -> int:
         workdir.metrics.write(line)
         progress.say(analysis.eval_text(line))
 
+    def begin(step: int):
+        """The prompts of a step, and its rollouts under way; in supervised mode its documents."""
+        if supervised:
+            return run.documents(step)
+        prompts = data.prompts_at(questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
+        return prompts, engine.start_sample(
+            engine.to_rollout(state.params), prompts, random_key(c.seed, "rollout", step),
+            slots=config_lib.slots(c), temperature=c.rollout.temperature,
+        )  # fmt: skip
+
+    ahead = begin(first + 1) if first < c.steps else None
     for step in range(first + 1, c.steps + 1):
         clock = Clock()
         # ---- 1 prompts, 2 rollouts, 3 statistics -----------------------------------------------
-        if supervised:
-            prompts, rollouts = run.documents(step)
-        else:
-            prompts = data.prompts_at(questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
-            key = random_key(c.seed, "rollout", step)
-            rollouts = engine.sample(
-                engine.to_rollout(state.params), prompts, key,
-                slots=config_lib.slots(c), temperature=c.rollout.temperature,
-            )  # fmt: skip
+        prompts, rollouts = ahead
+        if not supervised:
+            rollouts = engine.finish_sample(rollouts)
         clock.lap("rollout")
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
         ref_logp = np.zeros_like(stats["logp"])
@@ -127,18 +132,21 @@ def train(c, workdir_path: pathlib.Path) -> int:
         for batch in engine.minibatches(prompts, rollouts, advantage, stats["logp"], ref_logp):
             state, one = engine.update(state, batch)
             batch_metrics.append(one)
-        batch_metrics = jax.device_get(batch_metrics)
-        clock.lap("update")
+        clock.lap("pack")
+        # From here on the device works without the host: it ends this update, then rolls out the next step.
+        ahead = begin(step + 1) if step < c.steps else None
 
         # ---- 8 metrics -------------------------------------------------------------------------
         line = {"step": step}
         line |= metrics.of_rollouts(rollouts, c.log.repetition_ngram)
-        line |= metrics.of_updates(batch_metrics)
         if not supervised:
             line |= metrics.of_rewards(judged.reward[:, : config_lib.train_group(c)])
-            line |= metrics.of_votes(judged.classes, judged.truth)
+            line |= metrics.of_votes(judged.classes, judged.label, judged.truth)
         if kl_in_reward:
             line["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
+        clock.lap("metrics")
+        line |= metrics.of_updates(jax.device_get(batch_metrics))
+        clock.lap("update")
         last = step == c.steps
         if run.eval_sets and (step % c.eval.every == 0 or last):
             evaluation = held_out(step)
@@ -149,7 +157,8 @@ def train(c, workdir_path: pathlib.Path) -> int:
         if due and not supervised:
             workdir.completions(step, metrics.table(c, prompts, judged, rollouts))
         line |= clock.metrics() | {"perf/compilations": compiles.count}
-        line["perf/rollout_tokens_per_s"] = line["perf/rollout_tokens"] / line["timing_s/rollout"]
+        line["perf/tokens_per_s"] = line["perf/rollout_tokens"] / line["timing_s/step"]
+        line["perf/device_idle"] = (line["timing_s/reward"] + line["timing_s/pack"]) / line["timing_s/step"]
         checkpoints.wait()  # the save that ran beside this step: so a kill repeats <= checkpoint.every
         workdir.metrics.write(line)
         progress.step(step, line)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from urlvr_jax import rewards
-
 
 def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
     """Length, truncation and repetition of the responses."""
@@ -48,14 +46,15 @@ def of_rewards(values: np.ndarray) -> dict[str, float]:
     }
 
 
-def of_votes(answers: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
-    """The paper's ensemble metrics, for every reward. answers int `[P, G]`, truth int `[P]` or None.
+def of_votes(answers: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
+    """The paper's ensemble metrics, for every reward.
+
+    answers int `[P, G]`; label int `[P]`, the majority's answer; truth int `[P]` or None.
 
     reward_accuracy compares the majority pseudo-reward with the true reward, rollout by rollout. In
     a group without any valid answer every rollout disagrees: a policy that writes junk scores 0.
     """
     group = answers.shape[1]
-    label = np.asarray(rewards.majority_answer(answers))
     pseudo = (answers == label[:, None]) & (answers >= 0)
     out = {
         "train/ensemble/majority_ratio": float(pseudo.mean()),

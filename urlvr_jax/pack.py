@@ -31,7 +31,7 @@ class PackShape:
         whole = max(1, micro_rows // group)  # prompts of a micro-batch whose responses are all full length
         if micro_prompts <= whole and micro_rows >= group:
             return cls(whole, group, 1)
-        return cls(shards, micro_rows // shards, max(1, micro_prompts // shards))
+        return cls(shards, micro_rows // shards, max(1, -(-micro_prompts // shards)))
 
     def most(self, prompts: int, group: int) -> int:
         """Micro-batches that always suffice: without sharing of rows."""

@@ -119,5 +119,7 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
         "actor/sampler_logp_diff_max": worst,
     }
     tokens = jnp.maximum(sums["tokens"], 1.0)
+    columns = count * (layouts.source.size // len(layouts.source))
+    metrics["perf/update_padding"] = 1.0 - sums["tokens"] / jnp.maximum(columns, 1)
     metrics |= {name: total / tokens for name, total in sums.items() if name != "tokens"}
     return state, metrics

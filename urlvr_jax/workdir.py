@@ -40,7 +40,9 @@ def new_path(experiment: str) -> pathlib.Path:
 
 
 def config_hash(flat_config: dict) -> str:
-    text = json.dumps(flat_config, sort_keys=True)
+    """Of what the run computes: `config.HOW` is left out."""
+    how = lambda key: any(key == k or key.startswith(f"{k}.") for k in config_lib.HOW)
+    text = json.dumps({k: v for k, v in flat_config.items() if not how(k)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
