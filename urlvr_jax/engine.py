@@ -22,7 +22,6 @@ from urlvr_jax.train_step import TrainState, UpdateConfig, update
 from urlvr_jax.types import STATISTICS, Batch, Prompts, Rollouts
 
 EVALUATION_WAVES = 4  # rows of an evaluation call, in rows in flight: so that slots refill
-BLOCK = {"gpu": 128, "tpu": 128}  # columns between refills; see sample.BLOCK
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -79,12 +78,9 @@ class Engine:
         return sharding.put(dict(params), {n: self.training[n] for n in params})
 
     def new_state(self, params: dict) -> TrainState:
-        """A fresh train state around placed parameters."""
-        init = jax.jit(
-            lambda p: TrainState(p, self.optimizer.init(p), jnp.int32(0)),
-            out_shardings=self.state_layout(),
-        )
-        return init(params)
+        """A fresh train state that takes over placed parameters: the first update donates them."""
+        init = jax.jit(self.optimizer.init, out_shardings=self.state_layout().opt_state)
+        return TrainState(params, init(params), jax.device_put(jnp.int32(0), self.replicated))
 
     def state_shapes(self) -> TrainState:
         return jax.eval_shape(lambda p: TrainState(p, self.optimizer.init(p), jnp.int32(0)), self.shapes)
@@ -113,7 +109,7 @@ class Engine:
                 temperature=float(temperature),
                 top_p=float(top_p),
                 queues=config_lib.shards(self.c),
-                block=BLOCK.get(jax.default_backend(), sample.BLOCK),
+                block=sample.block_width(self.c.rollout.max_new_tokens, slots < prompts * group),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows),
             )
             fn = lambda *args: sample.sample(self.graph, *args[:-1], limits=args[-1], **options)

@@ -70,6 +70,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     state, first = restored or (engine.new_state(engine.place(base)), 0)
     workdir.truncate_after(first if restored else -1)
     reference_params = engine.place(base) if kl_on and c.kl.reference == "fixed" else None
+    del base
     progress, skipped_in_a_row = Progress(c.steps), 0
     score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
     score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint

@@ -24,7 +24,8 @@ from urlvr_jax.models.transformer import KV, Cache, Segment
 from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
 from urlvr_jax.types import STATISTICS
 
-BLOCK = 32  # columns decoded between refills, and the unit of the cache
+WIDEST_BLOCK = {"cpu": 64}  # columns of a block; elsewhere:
+WIDEST_BLOCK_ELSEWHERE = 128
 CDF_BLOCK = 256  # the inverse CDF searches blocks of this many tokens, then inside one block
 
 
@@ -73,6 +74,12 @@ class Slots(NamedTuple):
     limit: jax.Array  # int32 [S], the row's greatest length
     ended: jax.Array  # bool [S]
     keys: jax.Array  # random keys [S]
+
+
+def block_width(max_new_tokens: int, refill: bool) -> int:
+    """Columns of a block. Slots refill after each block, so where they do it is a part of a long row."""
+    widest = WIDEST_BLOCK.get(jax.default_backend(), WIDEST_BLOCK_ELSEWHERE)
+    return min(widest, max(8, max_new_tokens // 4)) if refill else widest
 
 
 def window_sizes(blocks: int) -> list[int]:
@@ -174,7 +181,7 @@ def sample(
     temperature: float,
     top_p: float,
     queues: int = 1,
-    block: int = BLOCK,
+    block: int,
     limits=None,
     constrain=lambda x: x,
 ):
@@ -183,7 +190,7 @@ def sample(
     prompt_tokens int32 `[P, L]`, prompt_lengths int32 `[P]`, stop_ids int32 `[E]`.
     Returns {"tokens", each statistic: `[B, T]`; "length", "ended": `[B]`; "blocks": how many blocks ran}.
     Temperature 0 is greedy (statistics then at T = 1). `queues` is the number of devices that hold rows:
-    each serves its own share of the prompts. `limits` int32 `[B]`: rows end at these lengths at the latest;
+    each serves its own share of the prompts. `block`: columns between refills, about (see `block_width`). `limits` int32 `[B]`: rows end at these lengths at the latest;
     0 leaves a row out. `constrain` fixes the sharding of leading axes.
     """
     rows, prompts = prompt_tokens.shape[0] * group, prompt_tokens.shape[0]

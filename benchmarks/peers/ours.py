@@ -48,6 +48,8 @@ def configuration():
         "mesh.data": job.devices,
         "eval.every": 0,
     }
+    if not job.stops:  # every row is as long as the next: nothing to refill, nothing to pack
+        settings |= {"rollout.slots": 0, "optim.micro_prompts": 0}
     c.update_from_flattened_dict(settings | job.config)
     config_lib.validate(c, jax.device_count())
     return c
