@@ -35,7 +35,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # of this process, which makes models and c
 COLD = 2
 TRIES = 2  # warm calls of each micro-batch tried
 TABLE = pathlib.Path(__file__).resolve().parent / "peers" / "micro_batches.json"
-CANDIDATES = (8, 16, 32, 64)
+CANDIDATES = (4, 8, 16, 32, 64)
 PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # of the probe's mean log-probability
 TOLERANCE = (
     1e-4  # of parameters after one update, or the learning rate where that is more: Adam's first step

@@ -79,8 +79,8 @@ def default() -> ml_collections.ConfigDict:
     p.clip_norm = 1.0
     p.minibatch_prompts = 0  # prompts an optimizer update; 0 = all: one update a step
     p.epochs = 1  # passes over each rollout batch
-    p.micro_rows = 16  # full-width rows whose activations exist at once; 0 = all
-    p.micro_prompts = 6  # prompts whose responses share them; 0 = as many as fill them at full length
+    p.micro_rows = 8  # full-width rows whose activations exist at once; 0 = all
+    p.micro_prompts = 4  # prompts whose responses share them; 0 = as many as fill them at full length
 
     c.mesh = h = ml_collections.ConfigDict()
     h.data = 1  # replicas
