@@ -192,8 +192,11 @@ def verdicts(runs: list[dict]) -> str:
     held = lambda key: lambda r: r["held_out"][key]
     rise, fall, net = held("rise"), held("fall"), held("final_minus_base")
     findings = (
-        ("self-certainty rises by 0.08 or more", "self_certainty", slow,
-         lambda r: rise(r)["mean"] >= 0.08 and rise(r)["low"] > 0),
+        *(
+            ("self-certainty rises by 0.08 or more", "self_certainty", rate,
+             lambda r: rise(r)["mean"] >= 0.08 and rise(r)["low"] > 0)
+            for rate in (slowest, slow)
+        ),
         ("self-certainty ends 0.10 or more below the base", "self_certainty", slow,
          lambda r: net(r)["mean"] <= -0.10 and net(r)["high"] < 0),
         ("majority voting rises by 0.15 or more", "majority_voting", fast,
@@ -239,7 +242,8 @@ def draw() -> None:
     text += (
         f"{len(GRID.REWARDS)} rewards × {len(GRID.RATES)} rates × {len(GRID.SEEDS)} seeds, base `lab:plain`, "
         f"{runs[0]['steps']} steps of 32 × 8. {len(runs)} runs on file, {missing} missing, {len(stale)} stale; "
-        f"commits {', '.join(commits)}.\n\nHeld-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions "
+        f"commits {', '.join(commits)}; `+changes` marks a tree with uncommitted changes, here new lines of this "
+        "folder.\n\nHeld-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions "
         "of odd position; the peak step is chosen on the 300 of even position. Numbers over seeds are median "
         "(range); intervals are paired 95 % bootstraps over questions, one a seed. MCS: first step with reward "
         "accuracy below 1 %. Collapse step: ground-truth reward below half the base's for 5 steps. Length, cut "

@@ -21,6 +21,7 @@ def get_config(recipe="plain"):
     c.optim.warmup_updates = 100
     c.optim.b2 = 0.95
     c.optim.weight_decay = 0.01
+    c.optim.micro_rows = 32
     c.eval.every = 2000
     c.eval.k = 8
     c.eval.temperature = 1.0

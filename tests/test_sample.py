@@ -77,6 +77,40 @@ def test_the_number_of_slots_does_not_change_a_token():
         helpers.assert_statistics_close(part, {n: whole[n] for n in STATISTICS}, whole["length"])
 
 
+def test_a_bfloat16_policy_samples_scores_and_learns():
+    config = helpers.model_config(tied=True, n_layers=1, compute_dtype="bfloat16")
+    graph = helpers.transformer.structure(config)[0]
+    run = jax.jit(
+        functools.partial(
+            sample.sample,
+            graph,
+            group=GROUP,
+            slots=5,
+            max_new_tokens=WIDTH,
+            temperature=1.0,
+            top_p=1.0,
+            block=3,
+        )
+    )
+    half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
+    out = run(half, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32))
+    assert all(out[name].dtype == jnp.float32 for name in STATISTICS)
+    args = (TOKENS, LENGTHS, np.asarray(out["tokens"]), 1.0)
+    helpers.assert_statistics_close(
+        helpers.jitted_score(graph, PARAMS, *args),
+        helpers.jitted_score(GRAPH, PARAMS, *args),
+        out["length"],
+        0.1,
+    )
+    helpers.assert_statistics_close(
+        {n: out[n] for n in STATISTICS}, helpers.jitted_score(GRAPH, PARAMS, *args), out["length"], 0.1
+    )
+    mask = np.arange(WIDTH) < np.asarray(out["length"])[:, None]
+    loss = lambda p, g: jnp.sum(helpers.score.score(g, p, *args)["logp"] * mask)
+    got, want = (jax.jit(jax.grad(lambda p, g=g: loss(p, g)))(PARAMS) for g in (graph, GRAPH))
+    helpers.assert_gradients_close(got, want, 0.05)
+
+
 def test_imposed_limits_cut_rows_and_leave_rows_out():
     limits = np.random.default_rng(4).integers(0, WIDTH + 1, PROMPTS * GROUP).astype(np.int32)
     limits[:6] = 0  # the first rows of every slot

@@ -35,6 +35,10 @@ class PackShape:
 
     def most(self, prompts: int, group: int) -> int:
         """Micro-batches that always suffice: without sharing of rows."""
+        if self.rows % group and group % self.rows:
+            raise ValueError(
+                f"{self.rows} rows a unit neither divide a group of {group} nor hold whole groups"
+            )
         if self.rows < group:
             return -(-prompts * (group // self.rows) // self.units)
         return -(-prompts // (self.units * min(self.prompts, self.rows // group)))

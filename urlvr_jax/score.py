@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import KV, Segment, causal
+from urlvr_jax.models.transformer import KV, Segment, causal, wide
 from urlvr_jax.types import STATISTICS
 
-# float32 logits held at once by the head: on a CPU what its cache holds, elsewhere 512 MiB.
+# float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
 CHUNK_ELEMENTS = {"cpu": 2**22}
 CHUNK_ELEMENTS_ELSEWHERE = 2**27
 FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
@@ -48,7 +48,7 @@ def plain_layout(prompts: int, group: int, width: int) -> Layout:
 def logits_at(hidden, head, temperature):
     """float32 logits / temperature `[N, V]` from hidden `[N, D]` and head `[V, D]`."""
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-    head = head.astype(hidden.dtype)
+    hidden, head = wide(hidden), wide(head.astype(hidden.dtype))
     if hidden.shape[0] <= FEW:
         z = jax.lax.optimization_barrier(jnp.einsum("vd,nd->vn", head, hidden, **exact)).T
     else:
@@ -130,28 +130,30 @@ def _statistics_backward(temperature, names, saved, cotangents):
 
     def one(d_hidden, start, rows):
         """Of the vocabulary's entries start, ..., whose head is `rows`."""
-        rows = rows.astype(hidden.dtype)
-        z = jnp.einsum("nd,vd->nv", hidden, rows, **exact) / temperature
+        rows = wide(rows.astype(hidden.dtype))
+        z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
         hit = start + jnp.arange(len(rows)) == targets[:, None]
-        dz = ((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype)
-        d_rows = jnp.einsum("nv,nd->vd", dz, hidden, **exact).astype(head.dtype)
+        dz = wide(((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype))
+        d_rows = jnp.einsum("nv,nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
         return d_hidden + jnp.einsum("nv,vd->nd", dz, rows, **exact), d_rows
 
-    vocab, width = head.shape
-    block = _chunk(len(targets), vocab)
-    blocks, d_hidden = vocab // block, jnp.zeros(hidden.shape, jnp.float32)
-    parts = []
-    if blocks > 1:
-        whole = head[: blocks * block].reshape(blocks, block, width)
-        d_hidden, d_head = jax.lax.scan(
-            lambda carry, x: one(carry, *x), d_hidden, (jnp.arange(blocks) * block, whole)
-        )
-        parts.append(d_head.reshape(-1, width))
-    rest = 0 if blocks == 1 else blocks * block
-    if rest < vocab:
-        d_hidden, d_rows = one(d_hidden, rest, head[rest:])
-        parts.append(d_rows)
-    d_head = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    vocab = head.shape[0]
+    block, d_hidden = _chunk(len(targets), vocab), jnp.zeros(hidden.shape, jnp.float32)
+    if block == vocab:
+        d_hidden, d_head = one(d_hidden, 0, head)
+    else:
+        # Blocks are read from the head itself and written into one array: no copy of either beside it.
+        def add(carry, start, rows):
+            d_hidden, d_rows = one(carry[0], start, rows)
+            return d_hidden, jax.lax.dynamic_update_slice_in_dim(carry[1], d_rows, start, axis=0)
+
+        def body(i, carry):
+            return add(carry, i * block, jax.lax.dynamic_slice_in_dim(head, i * block, block))
+
+        carry = d_hidden, jnp.zeros(head.shape, head.dtype)
+        carry = jax.lax.fori_loop(0, vocab // block, body, carry)
+        rest = vocab // block * block
+        d_hidden, d_head = add(carry, rest, head[rest:]) if rest < vocab else carry
     return d_hidden.astype(hidden.dtype), d_head, np.zeros(targets.shape, jax.dtypes.float0)
 
 

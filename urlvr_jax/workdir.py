@@ -47,12 +47,14 @@ def config_hash(flat_config: dict) -> str:
 
 
 def git_state() -> dict:
-    """Commit and whether the tree differs from it; empty outside a checkout."""
+    """Commit, and whether the tree (documents aside) differs from it; empty outside a checkout."""
     here = pathlib.Path(__file__).parent
     run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=True)
     try:
         commit = run("rev-parse", "HEAD").stdout.strip()
-        changed = run("status", "--porcelain", "--untracked-files=no").stdout.strip()
+        changed = run(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)docs"
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"commit": commit, "modified": bool(changed)}

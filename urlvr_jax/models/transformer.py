@@ -87,6 +87,11 @@ def rotate(x, positions, theta):
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
+def wide(x):
+    """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
+    return x.astype(jnp.float32) if jax.default_backend() == "cpu" else x
+
+
 def attend(q, segments):
     """Softmax attention in float32 over all segments together -> `[B, C, N, H]`.
 
@@ -112,7 +117,7 @@ def attend(q, segments):
     # ten times slower on a CPU.
     logits = []
     for kv, mask in segments:
-        z = jnp.matmul(shared(q, kv), kv.keys, preferred_element_type=jnp.float32)
+        z = jnp.matmul(wide(shared(q, kv)), wide(kv.keys), preferred_element_type=jnp.float32)
         mask = jnp.broadcast_to(mask, (kv.keys.shape[0], rows // kv.keys.shape[0], *mask.shape[2:]))
         logits.append(jnp.where(mask.reshape(rows, 1, 1, *mask.shape[2:]), apart(z), -jnp.inf))
     weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(q.dtype)
