@@ -10,10 +10,13 @@ class Tokenizer:
     """Encode, decode, and the ids that end a response."""
 
     def __init__(self, path):
-        from transformers import AutoTokenizer  # imported late: it takes seconds
-
+        # Imported late, for it takes seconds. AutoTokenizer would import torch too, where there is one.
         self.path = pathlib.Path(path)
-        self.hf = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        if (self.path / "tokenizer.json").is_file():
+            from transformers import PreTrainedTokenizerFast as Loader
+        else:
+            from transformers import AutoTokenizer as Loader
+        self.hf = Loader.from_pretrained(str(path), local_files_only=True)
         self.stop_ids = self._stop_ids()
         if not self.stop_ids:
             raise ValueError(f"{path}: neither tokenizer nor generation_config.json names an end token")
