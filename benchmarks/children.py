@@ -20,7 +20,8 @@ SYSTEMS = {
     "tunix": ("tunix_peer.py", "tunix"),
 }
 ENVIRONMENT = dict(os.environ)  # as this process got it
-IDLE_SHARE = 0.05  # of one core, that a system may use while another is measured
+IDLE_SHARE = 0.05  # of one core, that a system may use while another is measured,
+IDLE_S = 0.5  # and so many seconds besides: what its threads still had to do
 
 
 class ChildError(RuntimeError):
@@ -93,7 +94,7 @@ def ask_alone(children: list[Child], asked: Child, *words: str) -> dict:
     seconds = time.perf_counter() - began
     for child, used in zip(others, before, strict=True):
         idle = child.cpu_seconds() - used
-        if idle > 0.1 + IDLE_SHARE * seconds:
+        if idle > IDLE_S + IDLE_SHARE * seconds:
             raise ChildError(
                 f"{child.name} used {idle:.2f} s of processor while {asked.name} was measured for {seconds:.2f} s"
             )

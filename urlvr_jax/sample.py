@@ -64,6 +64,37 @@ def choose(z, uniform, top_p: float):
     return draw(p if top_p >= 1 else keep_nucleus(p, top_p), uniform)
 
 
+class Run(NamedTuple):
+    """What stays the same during a rollout."""
+
+    graph: object
+    params: dict
+    bank: tuple[KV, ...]  # every prompt's keys and values [P, ...]
+    lengths: jax.Array  # int32 [P], of the prompts
+    first: jax.Array  # int32 [P], a response's first input
+    limits: jax.Array  # int32 [B], greatest lengths
+    key: jax.Array
+    stop_ids: jax.Array
+    temperature: float
+    top_p: float
+    group: int
+    slots: int
+    queues: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.limits)
+
+    @property
+    def refill(self) -> bool:
+        return self.slots < self.rows
+
+    @property
+    def served(self) -> int:
+        """Rows a queue has to serve."""
+        return self.rows // self.queues
+
+
 class Slots(NamedTuple):
     """What each slot is doing. [S] = `[queues, S / queues]` flattened; a queue serves its own slots."""
 
@@ -90,13 +121,13 @@ def window_sizes(blocks: int) -> list[int]:
     return sizes
 
 
-def _decode_block(run, params, slots: Slots, time, prompt, window, width: int):
+def _decode_block(run: Run, slots: Slots, time, prompt, window, width: int):
     """Decode up to `width` columns of every slot. Returns (slots, the block's cache, its outputs `[S, w]`).
 
     time: the loop's column at the block's start.
     """
-    model = transformer.bind(run.graph, params)
-    head = transformer.head_table(params)
+    model = transformer.bind(run.graph, run.params)
+    head = transformer.head_table(run.params)
     count = slots.row.shape[0]
     out = {
         "tokens": jnp.zeros((count, width), jnp.int32),
@@ -158,13 +189,47 @@ def _window(ring, block, time, size: int, width: int, born):
     return Segment(layers, lambda _: seen[:, None, None])
 
 
-class Run(NamedTuple):
-    """What stays the same during a rollout."""
+def _begin(run: Run, row, time) -> Slots:
+    """Slots that begin these rows `[S]` at this column of the loop; row B is none."""
+    known = jnp.minimum(row, run.rows - 1)
+    p = known // run.group
+    limit = jnp.where(row < run.rows, run.limits[known], 0)
+    keys = jax.vmap(lambda r: jax.random.fold_in(run.key, r))(row)
+    born = jnp.full(run.slots, time)
+    return Slots(row, born, run.lengths[p] - 1, run.first[p], limit, limit == 0, keys)
 
-    graph: object
-    stop_ids: jax.Array
-    temperature: float
-    top_p: float
+
+def _prompts_of(run: Run, row) -> Segment:
+    """The prompts of the slots' rows `[S]`: the group's own when all rows have slots, else copies."""
+    if not run.refill:
+        return prompt_segment(run.bank, run.lengths)
+    p = jnp.minimum(row, run.rows - 1) // run.group
+    of_queue = len(run.lengths) // run.queues
+    local = p.reshape(run.queues, -1) - jnp.arange(run.queues)[:, None] * of_queue
+    parts = lambda x: x.reshape(run.queues, of_queue, *x.shape[1:])
+    take = lambda x: jax.vmap(lambda part, i: part[i])(parts(x), local).reshape(-1, *x.shape[1:])
+    return prompt_segment(jax.tree.map(take, run.bank), run.lengths[p])
+
+
+def _refill(run: Run, slots: Slots, taken, time):
+    """The k-th free slot of a queue takes the queue's k-th waiting row. taken int32 `[queues]`."""
+    free = slots.ended.reshape(run.queues, -1)
+    index = taken[:, None] + jnp.cumsum(free, axis=1) - 1
+    row = jnp.where(index < run.served, index + jnp.arange(run.queues)[:, None] * run.served, run.rows)
+    fresh = _begin(run, row.reshape(-1).astype(jnp.int32), time)
+    slots = Slots(*(jnp.where(slots.ended, new, old) for new, old in zip(fresh, slots, strict=True)))
+    return slots, jnp.minimum(taken + jnp.sum(free, axis=1), run.served)
+
+
+def _write(out, slots: Slots, block_out, column):
+    """Put a block's outputs `[S, w]` where the rows that its slots began with stand."""
+    target = jnp.where(slots.ended, len(out["length"]), slots.row)  # out of range: dropped
+    put = {
+        "length": lambda x, new: x.at[target].add(new, mode="drop"),
+        "ended": lambda x, new: x.at[target].max(new, mode="drop"),
+    }
+    by_column = lambda x, new: x.at[target, column].set(new, mode="drop")
+    return {name: put.get(name, by_column)(x, block_out[name]) for name, x in out.items()}
 
 
 def sample(
@@ -180,8 +245,8 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     top_p: float,
-    queues: int = 1,
     block: int,
+    queues: int = 1,
     limits=None,
     constrain=lambda x: x,
 ):
@@ -189,51 +254,32 @@ def sample(
 
     prompt_tokens int32 `[P, L]`, prompt_lengths int32 `[P]`, stop_ids int32 `[E]`.
     Returns {"tokens", each statistic: `[B, T]`; "length", "ended": `[B]`; "blocks": how many blocks ran}.
-    Temperature 0 is greedy (statistics then at T = 1). `queues` is the number of devices that hold rows:
-    each serves its own share of the prompts. `block`: columns between refills, about (see `block_width`). `limits` int32 `[B]`: rows end at these lengths at the latest;
-    0 leaves a row out. `constrain` fixes the sharding of leading axes.
+    Temperature 0 is greedy (statistics then at T = 1). `block`: about so many columns between refills (see
+    `block_width`). `queues`: the number of devices that hold rows; each serves its own share of the prompts.
+    `limits` int32 `[B]`: rows end at these lengths at the latest, 0 leaves a row out. `constrain` fixes the
+    sharding of leading axes.
     """
-    rows, prompts = prompt_tokens.shape[0] * group, prompt_tokens.shape[0]
+    prompts, rows = prompt_tokens.shape[0], prompt_tokens.shape[0] * group
     if not 0 < slots <= rows or slots % queues or prompts % queues:
         raise ValueError(
             f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}"
         )
     blocks = -(-max_new_tokens // block)  # of a full row
     width = -(-max_new_tokens // blocks)
-    refill = slots < rows
-    run = Run(graph, stop_ids, temperature, top_p)
-    limits = jnp.full(rows, max_new_tokens, jnp.int32) if limits is None else limits
-
-    # ---- prefill, and the first rows -----------------------------------------------------------
-    bank = prefill(transformer.bind(graph, params), prompt_tokens)
-    first = last_prompt_token(prompt_tokens, prompt_lengths)
-    each, served = slots // queues, rows // queues  # slots and rows a queue
-    row = jnp.arange(queues)[:, None] * served + jnp.arange(each)
-    row_key = jax.vmap(lambda r: jax.random.fold_in(key, r))
-
-    def begin(row, time):
-        """Slots that begin these rows `[S]`; row B is none."""
-        p = jnp.minimum(row, rows - 1) // group
-        limit = jnp.where(row < rows, limits[jnp.minimum(row, rows - 1)], 0)
-        start = prompt_lengths[p] - 1
-        return Slots(row, jnp.full(slots, time), start, first[p], limit, limit == 0, row_key(row))
-
-    def prompts_of(row):
-        """The prompt segment of the slots."""
-        if not refill:
-            return prompt_segment(bank, prompt_lengths)
-        p = jnp.minimum(row, rows - 1) // group
-        local = p.reshape(queues, each) - jnp.arange(queues)[:, None] * (prompts // queues)
-        take = lambda x: jax.vmap(lambda part, i: part[i])(
-            x.reshape(queues, -1, *x.shape[1:]), local
-        ).reshape(slots, *x.shape[1:])
-        return prompt_segment(jax.tree.map(take, bank), prompt_lengths[p])
-
-    empty = transformer.empty_cache(transformer.bind(graph, params).config, slots, width)
+    sizes = window_sizes(blocks - 1)
+    model = transformer.bind(graph, params)
+    run = Run(
+        graph, params, prefill(model, prompt_tokens), prompt_lengths,
+        last_prompt_token(prompt_tokens, prompt_lengths),
+        jnp.full(rows, max_new_tokens, jnp.int32) if limits is None else limits,
+        key, stop_ids, temperature, top_p, group, slots, queues,
+    )  # fmt: skip
+    row = jnp.arange(queues)[:, None] * run.served + jnp.arange(slots // queues)
+    empty = transformer.empty_cache(model.config, slots, width)
     state = {
         "block": jnp.int32(0),
-        "next": jnp.full(queues, each, jnp.int32),  # rows a queue has given out
-        "slots": jax.tree.map(constrain, begin(row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
+        "taken": jnp.full(queues, slots // queues, jnp.int32),  # rows that a queue has given out
+        "slots": jax.tree.map(constrain, _begin(run, row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
         "ring": jax.tree.map(lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty),
         "out": {
             "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
@@ -242,51 +288,34 @@ def sample(
             "ended": jnp.zeros(rows, bool),
         },
     }
-    sizes = window_sizes(blocks - 1)
 
     def body(s):
-        time, slots_ = s["block"] * width, s["slots"]
-        age = jnp.where(slots_.ended, 0, time - slots_.born)  # whole blocks, for rows begin with blocks
-        prompt = prompts_of(slots_.row)
+        time, before, ring = s["block"] * width, s["slots"], s["ring"]
+        prompt = _prompts_of(run, before.row)
+        age = jnp.where(before.ended, 0, time - before.born) // width  # in blocks: rows begin with them
 
         def with_window(size):
-            def go(ring, slots_):
-                window = _window(ring, s["block"], time, size, width, slots_.born)
-                return _decode_block(run, params, slots_, time, prompt, window, width)
+            def decode(ring, slots):
+                window = _window(ring, s["block"], time, size, width, slots.born)
+                return _decode_block(run, slots, time, prompt, window, width)
 
-            return go
+            return decode
 
-        needed = jnp.searchsorted(jnp.array(sizes), jnp.max(age) // width)
-        after, cache, block_out = jax.lax.switch(
-            needed, [with_window(size) for size in sizes], s["ring"], slots_
-        )
-        ring = jax.tree.map(
-            lambda r, x: jax.lax.dynamic_update_index_in_dim(r, x, s["block"] % r.shape[0], axis=0),
-            s["ring"], cache,
-        )  # fmt: skip
-        column = (time - slots_.born) // width
-        target = jnp.where(slots_.ended, rows, slots_.row)  # out of range: dropped
-        out = {
-            name: s["out"][name].at[target].add(block_out[name], mode="drop")
-            if name == "length"
-            else s["out"][name].at[target].max(block_out[name], mode="drop")
-            if name == "ended"
-            else s["out"][name].at[target, column].set(block_out[name], mode="drop")
-            for name in s["out"]
+        needed = jnp.searchsorted(jnp.array(sizes), jnp.max(age))
+        after, cache, out = jax.lax.switch(needed, list(map(with_window, sizes)), ring, before)
+        put = lambda r, x: jax.lax.dynamic_update_index_in_dim(r, x, s["block"] % r.shape[0], axis=0)
+        taken = s["taken"]
+        if run.refill:
+            after, taken = _refill(run, after, taken, time + width)
+        return {
+            "block": s["block"] + 1,
+            "taken": taken,
+            "slots": after,
+            "ring": jax.tree.map(put, ring, cache),
+            "out": _write(s["out"], before, out, age),
         }
-        taken = s["next"]
-        if refill:
-            # The k-th free slot of a queue takes the queue's k-th waiting row.
-            free = after.ended.reshape(queues, each)
-            index = taken[:, None] + jnp.cumsum(free, axis=1) - 1
-            new = jnp.where(index < served, index + jnp.arange(queues)[:, None] * served, rows)
-            fresh = begin(new.reshape(-1).astype(jnp.int32), time + width)
-            pick = lambda a, b: jnp.where(after.ended, a, b)
-            after = Slots(*map(pick, fresh, after))
-            taken = jnp.minimum(taken + jnp.sum(free, axis=1), served)
-        return {"block": s["block"] + 1, "next": taken, "slots": after, "ring": ring, "out": out}
 
-    waiting = lambda s: jnp.any(s["next"] < served) if refill else False
+    waiting = lambda s: jnp.any(s["taken"] < run.served) if run.refill else False
     final = jax.lax.while_loop(lambda s: ~jnp.all(s["slots"].ended) | waiting(s), body, state)
     whole = lambda x: x.reshape(rows, -1)[:, :max_new_tokens] if x.ndim == 3 else x
     return {name: whole(x) for name, x in final["out"].items()} | {"blocks": final["block"]}
