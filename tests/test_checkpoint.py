@@ -199,6 +199,21 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before_and_the_run_goes_on(tm
     assert step == 4 and same(state, make_state(14))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: out of memory")])
+def test_too_little_memory_does_not_set_a_good_checkpoint_aside(tmp_path, monkeypatch, error):
+    saved(tmp_path, {1: 0.1, 2: 0.2})
+    checkpoints = Checkpoints(tmp_path, 2)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoints.manager, "restore", fail)
+    with pytest.raises(type(error)):
+        checkpoints.restore(ABSTRACT, LAYOUT)
+    checkpoints.close()
+    assert restored(tmp_path)[1] == 2
+
+
 def test_the_same_step_may_break_twice(tmp_path):
     for _ in range(2):
         saved(tmp_path, {2: None, 4: None} if not (tmp_path / "2").exists() else {4: None})

@@ -113,7 +113,9 @@ class Checkpoints:
         for found in steps if step is None else [step]:
             try:
                 tree = self.manager.restore(found, args=ocp.args.StandardRestore(abstract))
-            except Exception as error:  # noqa: BLE001  truncated, missing files, wrong tree
+            except Exception as error:  # truncated, missing files, wrong tree
+                if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                    raise  # nothing is wrong with the checkpoint
                 _say(f"warning: checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
                 tried.append(found)
                 continue
