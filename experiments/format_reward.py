@@ -2,7 +2,7 @@
 
     python -m urlvr_jax.main --config experiments/format_reward.py
 
-Cost: about 2 minutes on two cores. Expect (seed 0, held-out accuracy): base 0.61, best 0.61 at
+Cost: less than 3 minutes on two cores. Expect (seed 0, held-out accuracy): base 0.61, best 0.61 at
 step 0, 0.04 at the end; responses from 17 to 4 tokens.
 """
 

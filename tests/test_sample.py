@@ -19,17 +19,17 @@ BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 @functools.cache
-def compiled(slots, temperature, top_p, block=3):
+def compiled(slots, temperature, top_p, graph=GRAPH):
     return jax.jit(
         functools.partial(
             sample.sample,
-            GRAPH,
+            graph,
             group=GROUP,
             slots=slots,
             max_new_tokens=WIDTH,
             temperature=temperature,
             top_p=top_p,
-            block=block,
+            block=3,
         )
     )
 
@@ -80,18 +80,7 @@ def test_the_number_of_slots_does_not_change_a_token():
 def test_a_bfloat16_policy_samples_scores_and_learns():
     config = helpers.model_config(tied=True, n_layers=1, compute_dtype="bfloat16")
     graph = helpers.transformer.structure(config)[0]
-    run = jax.jit(
-        functools.partial(
-            sample.sample,
-            graph,
-            group=GROUP,
-            slots=5,
-            max_new_tokens=WIDTH,
-            temperature=1.0,
-            top_p=1.0,
-            block=3,
-        )
-    )
+    run = compiled(5, 1.0, 1.0, graph)
     half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
     out = run(half, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32))
     assert all(out[name].dtype == jnp.float32 for name in STATISTICS)
@@ -115,18 +104,7 @@ def test_imposed_limits_cut_rows_and_leave_rows_out():
     limits = np.random.default_rng(4).integers(0, WIDTH + 1, PROMPTS * GROUP).astype(np.int32)
     limits[:6] = 0  # the first rows of every slot
     whole = rollouts()
-    run = jax.jit(
-        functools.partial(
-            sample.sample,
-            GRAPH,
-            group=GROUP,
-            slots=5,
-            max_new_tokens=WIDTH,
-            temperature=1.0,
-            top_p=1.0,
-            block=3,
-        )
-    )
+    run = compiled(5, 1.0, 1.0)
     out = run(
         PARAMS, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32), limits=limits
     )

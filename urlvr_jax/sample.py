@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import KV, Cache, Segment
+from urlvr_jax.models.transformer import KV, Cache, Segment, side_by_side
 from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
 from urlvr_jax.types import STATISTICS
 
@@ -178,12 +178,7 @@ def _window(ring, block, time, size: int, width: int, born):
     blocks = ring[0].keys.shape[0]
     newest_first = block - 1 - jnp.arange(size)
     pick = lambda x: jnp.take(x, newest_first % blocks, axis=0, mode="clip")
-
-    def side_by_side(x, axis):
-        x = jnp.moveaxis(pick(x), 0, axis)
-        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
-
-    layers = tuple(KV(side_by_side(kv.keys, 3), side_by_side(kv.values, 2)) for kv in ring)
+    layers = side_by_side(jax.tree.map(pick, ring))
     written = (newest_first[:, None] * width + jnp.arange(width)).reshape(-1)
     seen = written >= born[:, None]  # [S, W]
     return Segment(layers, lambda _: seen[:, None, None])

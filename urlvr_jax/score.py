@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import KV, Segment, causal, wide
+from urlvr_jax.models.transformer import Segment, causal, side_by_side, wide
 from urlvr_jax.types import STATISTICS
 
 # float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
@@ -172,16 +172,6 @@ def prompt_segment(layers, lengths) -> Segment:
     return Segment(layers, lambda columns: valid[:, None, None])
 
 
-def side_by_side(layers, prompts: int):
-    """Caches `[U * M, ...]` of `prompts` prompts a unit -> one segment a unit, `[U, ..., M * L]`."""
-
-    def join(x, axis):
-        x = jnp.moveaxis(x.reshape(-1, prompts, *x.shape[1:]), 1, axis)
-        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
-
-    return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
-
-
 def last_prompt_token(prompt_tokens, prompt_lengths):
     """The first input of a prompt's response segments: int32 `[P]`."""
     return jnp.take_along_axis(prompt_tokens, prompt_lengths[:, None] - 1, axis=1)[:, 0]
@@ -207,7 +197,8 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
 
     # The units' prompts, side by side; a response token sees those of its own prompt.
     there, chosen = layout.prompts >= 0, jnp.maximum(layout.prompts, 0).reshape(-1)
-    layers = side_by_side(prefill(model, prompt_tokens[chosen]), layout.prompts.shape[1])
+    by_place = lambda x: x.reshape(units, -1, *x.shape[1:]).swapaxes(0, 1)  # [M, U, ...]
+    layers = side_by_side(jax.tree.map(by_place, prefill(model, prompt_tokens[chosen])))
     seen = jnp.where(there.reshape(-1), prompt_lengths[chosen] - 1, 0)
     owner = jnp.where(jnp.arange(prompt_width) < seen[:, None], chosen[:, None], -1)
     owner = owner.reshape(units, 1, 1, -1)

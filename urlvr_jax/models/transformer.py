@@ -77,6 +77,16 @@ def empty_cache(config: ModelConfig, rows: int, width: int) -> tuple[KV, ...]:
     return (kv,) * config.n_layers
 
 
+def side_by_side(layers) -> tuple[KV, ...]:
+    """Caches `[n, U, ...]` of each layer -> `[U, ...]`, their n * S columns one after the other."""
+
+    def join(x, axis):
+        x = jnp.moveaxis(x, 0, axis)
+        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+    return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
+
+
 def rotate(x, positions, theta):
     """Rotary position embedding on `[B, C, heads, H]`, halves layout; angles in float32."""
     half = x.shape[-1] // 2
