@@ -162,7 +162,7 @@ def rise_and_fall(path) -> pathlib.Path:
     config = json.loads((path / "config.json").read_text())
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-    _draw_accuracy(axes[0], lines, path)
+    _draw_accuracy(axes[0], lines, path, config["rollout.temperature"])
     _draw_votes(axes[1], lines)
     _draw_form(axes[2], lines)
     for axis in axes:
@@ -189,9 +189,10 @@ def _legend_below(*axes) -> None:
     )  # fmt: skip
 
 
-def _draw_accuracy(axis, lines, path) -> None:
+def _draw_accuracy(axis, lines, path, temperature: float) -> None:
     axis.set_title("does it get better?")
-    axis.plot(*curve(lines, TRUTH), color=BLUE, lw=0.8, alpha=0.35, label="training prompts, T = 1")
+    label = f"training prompts, T = {temperature:g}"
+    axis.plot(*curve(lines, TRUTH), color=BLUE, lw=0.8, alpha=0.35, label=label)
     evals = (path / "evals.jsonl").stat().st_size and first_set(path)
     if evals:
         name = f"eval/{evals[0]['set']}/avg@{evals[0]['k']}"
