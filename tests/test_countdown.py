@@ -1,0 +1,154 @@
+"""Countdown: the exact checker, TinyZero's scorer, and tasks that can be solved."""
+
+import itertools
+import subprocess
+import sys
+import time
+
+import pytest
+
+from urlvr_jax import countdown
+from urlvr_jax.countdown import Task
+
+TASK = Task((3, 7, 5), 26)
+
+
+@pytest.mark.parametrize(
+    "question, want",
+    [
+        ("C3,7,5=26?", TASK),
+        ("noise C1,2=3? then C3,7,5=26?", TASK),
+        (countdown.QUESTION.format(numbers="3, 7, 5", target=26), TASK),
+        (
+            "Using the numbers [19, 36, 55, 7], create an equation that equals 65.",
+            Task((19, 36, 55, 7), 65),
+        ),
+        ("What is 3+4?", None),
+        ("", None),
+    ],
+)
+def test_a_task_is_read_from_its_question(question, want):
+    assert countdown.parse(question) == want
+
+
+@pytest.mark.parametrize(
+    "expression, right",
+    [
+        ("3*7+5", True),
+        (" 5 + 7*3 ", True),
+        ("(7*3)+5", True),
+        ("((5))+(7*3)", True),
+        ("3*7+4", False),  # another number
+        ("3*7", False),  # not every number
+        ("3*7+5+5-5", False),  # a number twice
+        ("3*7+5=26", False),
+        ("26", False),
+        ("+3*7+5", False),
+        ("3*7--5", False),
+        ("3(7)+5", False),
+        ("3*7+5)", False),
+        ("(3*7+5", False),
+        ("3.0*7+5", False),
+        ("", False),
+        (None, False),
+        ("(" * 500 + "3*7+5" + ")" * 500, False),
+        ("३*7+5", False),  # a digit of another script is no digit here
+    ],
+)
+def test_the_strict_check_accepts_exactly_the_solutions(expression, right):
+    assert countdown.solves(expression, TASK) is right
+
+
+@pytest.mark.parametrize(
+    "expression, task, right",
+    [
+        ("8/(3-8/3)", Task((8, 3, 8, 3), 24), True),  # exact where floats are not
+        ("7/(3-3)", Task((7, 3, 3), 1), False),
+        ("2**3", Task((2, 3), 8), False),
+        ("7//2", Task((7, 2), 3), False),
+        ("1-2-3", Task((1, 2, 3), -4), True),  # from the left
+        ("8/4/2", Task((8, 4, 2), 1), True),
+        ("2+3*4", Task((2, 3, 4), 14), True),
+        ("2+3*4", Task((2, 3, 4), 20), False),
+    ],
+)
+def test_arithmetic_is_exact_and_from_the_left(expression, task, right):
+    assert countdown.solves(expression, task) is right
+
+
+@pytest.mark.parametrize(
+    "text, task, score",
+    [
+        ("Assistant: <answer>3*7+5</answer>", TASK, 1.0),
+        ("<|im_start|>assistant\nso <answer> 3*7+5 </answer><|im_end|>", TASK, 1.0),
+        ("<answer>3*7+5</answer>", TASK, 0.0),  # nobody is said to answer
+        ("Assistant: <answer>3*7+5</answer>\n", TASK, 0.0),  # not on the last line
+        ("Assistant: 3*7+5", TASK, 0.0),
+        ("Assistant: <answer>1</answer> <answer>3*7+5</answer>", TASK, 1.0),
+        ("Assistant: <answer>3*7+5=26</answer>", TASK, 0.1),
+        ("Assistant: <answer>3*5+7</answer>", TASK, 0.1),
+        ("Assistant: <answer></answer>", TASK, 0.1),
+        ("Assistant: <answer>2**3</answer>", Task((2, 3), 8), 1.0),  # the hole
+        ("Assistant: <answer>7//2</answer>", Task((7, 2), 3), 1.0),
+        ("Assistant: <answer>1.5*4</answer>", Task((1, 5, 4), 6), 1.0),
+        ("Assistant: <answer>-2**2</answer>", Task((2, 2), -4), 1.0),
+        ("Assistant: <answer>2**-1</answer>", Task((2, 1), 0), 0.1),
+        ("Assistant: <answer>2*-3</answer>", Task((2, 3), -6), 1.0),
+        ("Assistant: <answer>07+1</answer>", Task((7, 1), 8), 0.1),
+        ("Assistant: <answer>1/0</answer>", Task((1, 0), 1), 0.1),
+        ("Assistant: <answer>9**9**9</answer>", Task((9, 9, 9), 1), 0.1),
+    ],
+)
+def test_tinyzero_scores_are_reproduced_with_their_holes(text, task, score):
+    assert countdown.tinyzero_score(text, task) == score
+
+
+def test_hostile_expressions_are_wrong_at_once():
+    hostile = [
+        "9**9**9",
+        "(" * 10_000,
+        "1" * 100_000,
+        "-" * 300 + "1",
+        "1+" * 5000 + "1",
+        "\ud800",
+        "/" * 99,
+    ]
+    begun = time.perf_counter()
+    for text in hostile:
+        assert countdown.solves(text, TASK) is False
+        assert countdown.tinyzero_score(f"Assistant: <answer>{text}</answer>", TASK) in (0.0, 0.1)
+    assert time.perf_counter() - begun < 1
+
+
+def _values(numbers):
+    """Every value the numbers can be joined to, positive integers all the way."""
+    if len(numbers) == 1:
+        return {numbers[0]}
+    out = set()
+    for i, j in itertools.permutations(range(len(numbers)), 2):
+        a, b = numbers[i], numbers[j]
+        rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
+        for value in (a + b, a * b, a - b, a // b if a % b == 0 else 0):
+            if value > 0:
+                out |= _values((*rest, value))
+    return out
+
+
+def test_tasks_are_distinct_solvable_and_a_function_of_the_seed():
+    some = countdown.tasks(60, seed=3)
+    assert len(set(some)) == 60 and some == countdown.tasks(60, seed=3) != countdown.tasks(60, seed=4)
+    assert {len(t.numbers) for t in some} == {3, 4}
+    for task in some:
+        assert 10 <= task.target <= 99 and all(1 <= n <= 99 for n in task.numbers)
+        assert task.target in _values(task.numbers)
+
+
+def test_the_command_writes_a_question_file_that_can_be_read_back(tmp_path):
+    from urlvr_jax import data
+
+    file = tmp_path / "countdown.jsonl"
+    words = [sys.executable, "-m", "urlvr_jax.countdown", str(file), "--count", "20", "--sizes", "3"]
+    subprocess.run(words, check=True, capture_output=True)
+    rows = data.read_rows(str(file))
+    assert len(rows) == 20 and all(len(countdown.parse(r["prompt"]).numbers) == 3 for r in rows)
+    assert all("answer" not in r for r in rows)
