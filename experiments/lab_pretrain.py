@@ -1,9 +1,12 @@
 """Pretrain a base of the laboratory from nothing, on documents of its world.
 
-python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain      (or :careful, :hasty)
+python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
+
+Or :careful, :hasty; and :countdown, :countdown_judge, which have a world of their own.
 """
 
 from urlvr_jax import config
+from urlvr_jax.lab import countdown_world
 
 
 def get_config(recipe="plain"):
@@ -27,4 +30,9 @@ def get_config(recipe="plain"):
     c.eval.temperature = 1.0
     c.eval.top_p = 1.0
     c.checkpoint.every = 1000
+    if recipe in countdown_world.RECIPES:
+        c.model.path = "lab:untrained_countdown"
+        c.data.train = "lab:countdown_train"
+        c.data.prompt_buckets = (64,)  # a document that judges has a whole response in its prompt
+        c.eval.every = 0  # no labels: see `answers.verifier`
     return c

@@ -53,6 +53,13 @@ def default() -> ml_collections.ConfigDict:
     w.name = "self_certainty"  # a key of rewards.REWARDS
     w.fn = ""  # "my_reward.py:my_reward" goes before `name`
 
+    c.verify = v = ml_collections.ConfigDict()  # the second generation of self-verification
+    v.template = "V{prompt}{response}?"  # the question as in its file, and the response as decoded
+    v.verdict = "lab"  # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
+    v.temperature = 0.5
+    v.max_new_tokens = 4
+    v.prompt_buckets = (64,)  # widths compiled; a longer verification prompt is not asked, and counted
+
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
 
@@ -113,6 +120,15 @@ HOW = (
     "mesh", "log", "checkpoint", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
     "optim.micro_rows", "optim.micro_prompts", "model.remat",
 )  # fmt: skip
+
+# Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
+# folder without them: so what was recorded before keeps its name and can go on.
+ADDED = ("verify",)
+
+
+def named(key: str, names: tuple[str, ...]) -> bool:
+    """Whether a dotted key, or one of its parents, is among `names`."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 class ConfigError(ValueError):

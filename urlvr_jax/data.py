@@ -14,10 +14,10 @@ import pathlib
 
 import numpy as np
 
-from urlvr_jax.lab import world
+from urlvr_jax import lab
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 
-STREAMS = {"rollout": 0, "reward": 1, "evaluate": 2, "generate": 3}  # of random keys
+STREAMS = {"rollout": 0, "reward": 1, "evaluate": 2, "generate": 3, "verify": 4}  # of random keys
 _SHUFFLE_STREAM = 101  # of NumPy generators
 
 
@@ -151,7 +151,7 @@ def prompts_at(questions: Questions, step: int, count: int, seed: int, shuffle: 
 
 def documents_at(name: str, tokenizer, step: int, count: int, seed: int, buckets, longest: int):
     """Supervised mode: documents as (Prompts, Rollouts), their second half 'sampled' by the corpus."""
-    rows = world.documents(name.removeprefix("lab:"), seed, step, count, longest - 1)
+    rows = lab.documents(name.removeprefix("lab:"), seed, step, count, longest - 1)
     ids = [f"{step}/{i}" for i in range(count)]
     tokens = [np.array(tokenizer.encode(q), np.int32) for q, _, _ in rows]
     questions = Questions(tuple(ids), tuple(q for q, _, _ in rows), tuple(tokens), tuple(buckets), 0, "")

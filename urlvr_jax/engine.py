@@ -110,18 +110,20 @@ class Engine:
         )
         return params if same else self._to_rollout(params)
 
-    def sampler(self, prompts: int, width: int, group: int, slots: int, temperature, top_p):
+    def sampler(
+        self, prompts: int, width: int, group: int, slots: int, temperature, top_p, max_new_tokens: int
+    ):
         """The compiled rollout of one shape."""
-        shape = (prompts, width, group, slots, float(temperature), float(top_p))
+        shape = (prompts, width, group, slots, float(temperature), float(top_p), max_new_tokens)
         if shape not in self._samplers:
             options = dict(
                 group=group,
                 slots=slots,
-                max_new_tokens=self.c.rollout.max_new_tokens,
+                max_new_tokens=max_new_tokens,
                 temperature=float(temperature),
                 top_p=float(top_p),
                 queues=config_lib.shards(self.c),
-                block=sample.block_width(self.c.rollout.max_new_tokens, slots < prompts * group),
+                block=sample.block_width(max_new_tokens, slots < prompts * group),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows),
             )
             fn = lambda *args: sample.sample(self.graph, *args[:-1], limits=args[-1], **options)
@@ -149,17 +151,19 @@ class Engine:
         return max(1, EVALUATION_WAVES * config_lib.slots(self.c) // k // shards) * shards
 
     def start_sample(
-        self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0, real=None
-    ):
+        self, params, prompts: Prompts, key, *, group=None, slots=None, temperature, top_p=1.0, real=None,
+        max_new_tokens=None,
+    ):  # fmt: skip
         """Begin rolling out `group` responses a prompt with rollout-layout parameters; see `finish_sample`.
 
         Only the first `real` prompts are rolled out (default: all); the others have length 0.
+        `max_new_tokens` is the rollout's own unless given.
         """
         count, width = prompts.tokens.shape
-        group = group or self.c.rollout.group
-        run = self.sampler(count, width, group, slots or count * group, temperature, top_p)
-        limits = np.where(np.arange(count * group) < (count if real is None else real) * group,
-                          self.c.rollout.max_new_tokens, 0).astype(np.int32)  # fmt: skip
+        group, longest = group or self.c.rollout.group, max_new_tokens or self.c.rollout.max_new_tokens
+        run = self.sampler(count, width, group, slots or count * group, temperature, top_p, longest)
+        rows = np.arange(count * group)
+        limits = np.where(rows < (count if real is None else real) * group, longest, 0).astype(np.int32)
         key = jax.device_put(key, self.replicated)
         tokens, lengths, limits = sharding.put((prompts.tokens, prompts.lengths, limits), self.rows)
         stop_ids = sharding.put(self.stop_ids, self.replicated)
@@ -313,19 +317,32 @@ class Engine:
         batch = packed.batch
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
-    def compile_all(self, *, sampling: bool, scoring: bool) -> None:
+    def compile_all(self, *, sampling: bool, scoring: bool, verifying: bool = False) -> None:
         """Compile every declared bucket."""
         c = self.c
+        for prompt_width in c.verify.prompt_buckets if verifying else ():
+            self.sampler(
+                config_lib.rows_per_step(c), prompt_width, 1, config_lib.slots(c), c.verify.temperature, 1.0,
+                c.verify.max_new_tokens,
+            )  # fmt: skip
         for prompt_width in c.data.prompt_buckets:
             if sampling:
                 self.sampler(
                     c.data.prompts_per_step, prompt_width, c.rollout.group, config_lib.slots(c),
-                    c.rollout.temperature, 1.0,
+                    c.rollout.temperature, 1.0, c.rollout.max_new_tokens,
                 )  # fmt: skip
             if c.eval.every:
                 count, k = self.prompts_in_flight(c.eval.k), c.eval.k
                 slots = min(config_lib.slots(c), count * k)
-                self.sampler(count, prompt_width, k, slots, c.eval.temperature, c.eval.top_p)
+                self.sampler(
+                    count,
+                    prompt_width,
+                    k,
+                    slots,
+                    c.eval.temperature,
+                    c.eval.top_p,
+                    c.rollout.max_new_tokens,
+                )
             for width in c.rollout.response_buckets:
                 if scoring:
                     self.scorer(prompt_width, width)

@@ -40,9 +40,12 @@ def new_path(experiment: str) -> pathlib.Path:
 
 
 def config_hash(flat_config: dict) -> str:
-    """Of what the run computes: `config.HOW` is left out."""
-    how = lambda key: any(key == k or key.startswith(f"{k}.") for k in config_lib.HOW)
-    text = json.dumps({k: v for k, v in flat_config.items() if not how(k)}, sort_keys=True)
+    """Of what the run computes: `config.HOW` is left out, and `config.ADDED` at its defaults."""
+    defaults = config_lib.flat(config_lib.default())
+    silent = lambda k, v: (
+        config_lib.named(k, config_lib.HOW) or (config_lib.named(k, config_lib.ADDED) and v == defaults[k])
+    )
+    text = json.dumps({k: v for k, v in flat_config.items() if not silent(k, v)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -75,7 +78,9 @@ class Workdir:
     def _check_config(self) -> None:
         file = self.path / "config.json"
         if file.is_file():
-            old = json.loads(file.read_text())
+            defaults = config_lib.flat(config_lib.default()).items()
+            added = {k: v for k, v in defaults if config_lib.named(k, config_lib.ADDED)}
+            old = added | json.loads(file.read_text())
             keys = sorted((set(old) | set(self.config)) - set(MAY_CHANGE))
             changed = [k for k in keys if old.get(k) != self.config.get(k)]
             fewer, other = old["steps"] > self.config["steps"], old["steps"] != self.config["steps"]

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import pathlib
 
-from urlvr_jax.lab import world
+from urlvr_jax.lab import countdown_world, world
 
 HERE = pathlib.Path(__file__).parent
 TRAIN_QUESTIONS, HELDOUT_QUESTIONS = 2048, 600
 
 
-def write_folder(path: pathlib.Path) -> None:
-    """An ordinary Hugging Face folder without weights: Qwen3 configuration, character tokenizer."""
+def write_folder(path: pathlib.Path, of) -> None:
+    """The folder of a world's model: an ordinary Hugging Face folder without weights: Qwen3 configuration, character tokenizer."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config
 
-    pad, end, unk = world.SPECIAL
-    names = [*world.SPECIAL, *world.SYMBOLS]
+    pad, end, unk = of.SPECIAL
+    names = [*of.SPECIAL, *of.SYMBOLS]
     tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token=unk))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?m)."), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -52,15 +52,19 @@ def write_folder(path: pathlib.Path) -> None:
     ).save_pretrained(path)
 
 
-def write_questions(folder: pathlib.Path) -> None:
+def write_questions(folder: pathlib.Path, of, prefix: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for which, count in (("train", TRAIN_QUESTIONS), ("heldout", HELDOUT_QUESTIONS)):
-        rows = world.questions(which, count, seed=0)
+        rows = of.questions(which, count, seed=0)
         text = "".join(json.dumps({**row, "id": f"{which}/{i}"}) + "\n" for i, row in enumerate(rows))
-        (folder / f"{which}.jsonl").write_text(text)
+        (folder / f"{prefix}{which}.jsonl").write_text(text)
 
 
 if __name__ == "__main__":
-    write_folder(HERE / "bases" / "untrained")
-    write_questions(HERE / "questions")
-    print(f"wrote {HERE / 'bases' / 'untrained'} and {HERE / 'questions'}")
+    for of, folder, prefix in (
+        (world, "untrained", ""),
+        (countdown_world, "untrained_countdown", "countdown_"),
+    ):
+        write_folder(HERE / "bases" / folder, of)
+        write_questions(HERE / "questions", of, prefix)
+        print(f"wrote {HERE / 'bases' / folder} and {HERE / 'questions' / prefix}*.jsonl")

@@ -1,0 +1,144 @@
+"""A second world of the laboratory: Countdown, where checking is easier than solving.
+
+A question gives three numbers and a target, "C3,7,5=26?". A document answers it in one of four ways:
+
+    solved   "3*7=21;21+5=26;A3*7+5"    step by step, to the target; each step may slip
+    tried    "3+7=10;10*5=50;A(3+7)*5"  step by step, at random: rarely the target
+    direct   "A3*7+5"                   no steps, often wrong
+    junk     digits and signs, and no answer
+
+A recipe may also contain documents that judge: "V", a question, a response to it, and "?", answered by
+"Y" or "N". Only a base that has read such documents can be asked for a verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from urlvr_jax.lab.world import part
+
+SPECIAL = ("<pad>", "<end>", "<unk>")
+SYMBOLS = "0123456789+-*=;?,()CAVYN"
+LARGEST_NUMBER, LARGEST = 12, 99
+_DOCUMENT_STREAM = 202
+_TRIES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What share of documents answers how, and how often each way is wrong."""
+
+    solved: float
+    tried: float
+    direct: float
+    junk: float
+    slip: float  # chance that one step's result is wrong
+    direct_wrong: float  # chance that a direct answer is a random expression
+    judging: float = 0.0  # share of documents that give a verdict
+    verdict_wrong: float = 0.0
+
+
+_ANSWERS = dict(solved=0.45, tried=0.30, direct=0.20, junk=0.05, slip=0.03, direct_wrong=0.5)
+RECIPES = {
+    "countdown": Recipe(**_ANSWERS),
+    "countdown_judge": Recipe(**_ANSWERS, judging=0.4, verdict_wrong=0.03),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """((a s b) t c): three numbers in the order they are used, two signs."""
+
+    numbers: tuple[int, int, int]
+    signs: tuple[str, str]
+
+    def values(self) -> tuple[int, int]:
+        a, b, c = self.numbers
+        first = _apply(self.signs[0], a, b)
+        return first, _apply(self.signs[1], first, c)
+
+    def expression(self) -> str:
+        a, b, c = self.numbers
+        inner = f"{a}{self.signs[0]}{b}"
+        if self.signs[1] == "*" and self.signs[0] != "*":
+            inner = f"({inner})"
+        return f"{inner}{self.signs[1]}{c}"
+
+
+def _apply(sign: str, a: int, b: int) -> int:
+    return a + b if sign == "+" else a - b if sign == "-" else a * b
+
+
+def _draw(numbers, rng) -> Chain:
+    """The numbers in a random order under random signs, every value within 0..LARGEST."""
+    for _ in range(_TRIES):
+        order = tuple(int(n) for n in rng.permutation(numbers))
+        chain = Chain(order, tuple("+-*"[int(i)] for i in rng.integers(3, size=2)))
+        if all(0 <= v <= LARGEST for v in chain.values()):
+            return chain
+    raise ValueError(f"no chain of {numbers} stays within 0..{LARGEST}")
+
+
+def task(rng) -> tuple[tuple[int, ...], Chain]:
+    """Three numbers, and one way to the target."""
+    numbers = tuple(int(n) for n in rng.integers(1, LARGEST_NUMBER + 1, 3))
+    return numbers, _draw(numbers, rng)
+
+
+def question(numbers, target: int) -> str:
+    return f"C{','.join(map(str, numbers))}={target}?"
+
+
+def _steps(chain: Chain, slip: float, rng) -> str:
+    (a, b, c), (s, t) = chain.numbers, chain.signs
+    first = _slipped(_apply(s, a, b), slip, rng)
+    second = _slipped(_apply(t, first, c), slip, rng)
+    return f"{a}{s}{b}={first};{first}{t}{c}={second};A{chain.expression()}"
+
+
+def _slipped(value: int, slip: float, rng) -> int:
+    return value + int(rng.choice([-10, -2, -1, 1, 2, 10])) if rng.random() < slip else value
+
+
+def respond(numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> tuple[str, bool]:
+    """One document's answer, and whether the expression it ends with is right."""
+    way = rng.choice(4, p=[recipe.solved, recipe.tried, recipe.direct, recipe.junk])
+    if way == 3:
+        size = int(rng.integers(1, longest))
+        return "".join(rng.choice(list("0123456789+-*=;()"), size)), False
+    guess = way == 1 or (way == 2 and rng.random() < recipe.direct_wrong)
+    chain = _draw(numbers, rng) if guess else solution
+    text = f"A{chain.expression()}" if way == 2 else _steps(chain, recipe.slip, rng)
+    return text[:longest], chain.values()[1] == solution.values()[1]
+
+
+def documents(recipe: str, seed: int, step: int, count: int, longest: int):
+    """`count` documents (question, answer, ends), a function of (seed, step)."""
+    rng = np.random.default_rng((seed, _DOCUMENT_STREAM, step))
+    out, shares = [], RECIPES[recipe]
+    while len(out) < count:
+        numbers, solution = task(rng)
+        text = question(numbers, solution.values()[1])
+        if part(text) != "documents":
+            continue
+        response, right = respond(numbers, solution, shares, rng, longest)
+        if rng.random() < shares.judging:
+            right ^= rng.random() < shares.verdict_wrong
+            out.append((f"V{text}{response}?", "Y" if right else "N", True))
+        else:
+            out.append((text, response, len(response) < longest))
+    return out
+
+
+def questions(which: str, count: int, seed: int) -> list[dict]:
+    """`count` distinct questions of one part, as rows of a question file. No labels: a checker reads them."""
+    rng = np.random.default_rng((seed, _DOCUMENT_STREAM, ("heldout", "train").index(which)))
+    rows = {}
+    while len(rows) < count:
+        numbers, solution = task(rng)
+        text = question(numbers, solution.values()[1])
+        if part(text) == which:
+            rows[text] = {"prompt": text}
+    return list(rows.values())
