@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import re
 
 import numpy as np
 
@@ -66,6 +68,21 @@ def chain(rng: np.random.Generator) -> tuple[list[int], list[str]]:
 
 def question(numbers, signs) -> str:
     return f"Q{numbers[0]}" + "".join(f"{s}{n}" for s, n in zip(signs, numbers[1:], strict=True)) + "?"
+
+
+def rephrase(text: str) -> str:
+    """The same sum in another order, "Q16-13+2?" -> "Q16+2-13?"; the question itself where there is no
+    other order whose running values stay in range, or only held-out ones. A function of the text alone."""
+    terms = re.findall(r"[+-]?\d+", text)
+    signed = [(t.lstrip("+-"), "-" if t.startswith("-") else "+") for t in terms]
+    orders = []
+    for order in sorted(set(itertools.permutations(signed))):
+        numbers, signs = [int(n) for n, _ in order], [s for _, s in order[1:]]
+        values = itertools.accumulate(int(s + n) for n, s in order)
+        if order[0][1] == "+" and all(0 <= v <= LARGEST for v in values):
+            orders.append(question(numbers, signs))
+    others = [q for q in orders if q != text and part(q) != "heldout"]
+    return others[hashlib.sha256(text.encode()).digest()[1] % len(others)] if others else text
 
 
 def part(text: str) -> str:
