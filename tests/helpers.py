@@ -14,11 +14,11 @@ import ml_collections
 import numpy as np
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import score
+from urlvr_jax import rewards, score
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
 from urlvr_jax.pack import PackShape, pack
-from urlvr_jax.types import Batch
+from urlvr_jax.types import Batch, Declared, RewardInputs
 
 
 def model_config(tied: bool = True, **changes) -> ModelConfig:
@@ -127,6 +127,27 @@ def experiment(**changes) -> ml_collections.ConfigDict:
     return c
 
 
+def reward_inputs(
+    fn=None, options=None, *, stats=None, answers=None, span=None, lengths, group, key=0, **changes
+) -> RewardInputs:
+    """What `fn` would be given: what it declared, and nothing else of it."""
+    declared = rewards.needs_of(fn, options) if fn else ()
+    rows, width = len(lengths), np.shape(next(iter(stats.values())))[1] if stats else 1
+    derived = {"answers": answers, "answer_span": span}
+    values = dict(
+        stats=Declared({n: jnp.asarray(x) for n, x in (stats or {}).items() if n in declared}),
+        derived=Declared({n: jnp.asarray(x) for n, x in derived.items() if n in declared}),
+        tokens=jnp.zeros((rows, width), jnp.int32),
+        lengths=jnp.asarray(lengths),
+        ended=jnp.ones(rows, bool),
+        texts=("",) * rows,
+        prompts=("",) * (rows // group),
+        max_new_tokens=10,
+        key=jax.random.key(key),
+    )
+    return RewardInputs(**(values | changes))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def jitted_score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, _trace=0):
     """`score.score`, compiled; give `_trace` a new value after changing a module constant."""
@@ -216,6 +237,15 @@ def reference_score(params, config, prompt_tokens, prompt_lengths, tokens, lengt
 
 
 # ---- comparing --------------------------------------------------------------------------------
+
+
+def assert_close(got, want, tolerance=1e-5):
+    """Within tolerance * max(1, |want|), element by element; returns the worst share of it."""
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    assert got.shape == want.shape
+    worst = np.max(np.abs(got - want) / np.maximum(1, np.abs(want)))
+    assert worst <= tolerance, f"{worst:.2e}"
+    return worst
 
 
 def assert_statistics_close(ours, theirs, lengths, tolerance=1e-5):

@@ -24,11 +24,11 @@ def test_the_printed_reward_loads_and_runs(document, tmp_path):
     rng = np.random.default_rng(0)
     stats = {n: jnp.asarray(rng.random((6, 5)), jnp.float32) for n in STATISTICS}
     inputs = RewardInputs(
-        stats=Declared({n: stats[n] for n in fn.needs}),
+        stats=Declared({n: stats[n] for n in STATISTICS if n in fn.needs}),
+        derived=Declared(answers=jnp.array([[0, 1, -1], [0, 0, 0]])),
         tokens=jnp.zeros((6, 5), jnp.int32),
         lengths=jnp.array([5, 1, 2, 3, 4, 5]),
         ended=jnp.ones(6, bool),
-        answers=jnp.array([[0, 1, -1], [0, 0, 0]]),
         texts=("",) * 6,
         prompts=("", ""),
         max_new_tokens=5,
@@ -36,7 +36,7 @@ def test_the_printed_reward_loads_and_runs(document, tmp_path):
     )
     out = np.asarray(rewards.compute(fn, inputs, None))
     gap = np.asarray(stats["top2_gap"])
-    assert out[0, 2] == 0
+    assert set(fn.needs) == {"top2_gap", "answers"} and out[0, 2] == 0
     np.testing.assert_allclose(out[1, 0], gap[3, :3].mean(), rtol=1e-6)
 
 

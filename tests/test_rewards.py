@@ -1,14 +1,14 @@
-"""Rewards against float64 NumPy, and what a reward can and cannot see."""
+"""What a reward can and cannot see, and the rules of the vote."""
 
 import dataclasses
 
-import jax
+import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from urlvr_jax import answers, rewards
-from urlvr_jax.types import STATISTICS, Declared, Reference, RewardInputs
+from urlvr_jax.types import NEEDS, STATISTICS, Declared, Reference, RewardInputs, UndeclaredError
 
 P, G, T = 4, 4, 6
 RNG = np.random.default_rng(1)
@@ -20,24 +20,16 @@ STATS = {n: RNG.uniform(0.1, 2, (P * G, T)).astype(np.float32) for n in STATISTI
 STATS["logp"] = -STATS["logp"]
 # A clear majority; a tie; nobody answers; ties among answers with abstentions.
 ANSWERS = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [-1, -1, -1, -1], [-1, 2, 0, 1]], np.int32)
-LABEL_FREE = ("self_certainty", "token_level_entropy", "trajectory_level_entropy", "probability",
-              "majority_voting", "random", "format", "length")  # fmt: skip
+LABEL_FREE = sorted(name for name, fn in rewards.REWARDS.items() if not rewards.is_verifier(fn))
+SPAN = (np.arange(T) < LENGTHS[:, None]) & (np.arange(T) > 0) & (ANSWERS.reshape(-1, 1) >= 0)
 
 
-def inputs(fn=None, key=0, **changes) -> RewardInputs:
-    """What `fn` would be given: the statistics it declared and nothing else of them."""
-    values = dict(
-        stats=Declared({n: jnp.asarray(STATS[n]) for n in getattr(fn, "needs", ())}),
-        tokens=jnp.zeros((P * G, T), jnp.int32),
-        lengths=jnp.asarray(LENGTHS),
-        ended=jnp.asarray(ENDED),
-        answers=jnp.asarray(ANSWERS),
-        texts=("",) * (P * G),
-        prompts=("",) * P,
-        max_new_tokens=10,
-        key=jax.random.key(key),
+def inputs(fn=None, **changes) -> RewardInputs:
+    """What `fn` would be given."""
+    given = dict(
+        stats=STATS, answers=ANSWERS, span=SPAN, lengths=LENGTHS, group=G, ended=jnp.asarray(ENDED)
     )
-    return RewardInputs(**(values | changes))
+    return helpers.reward_inputs(fn, **(given | changes))
 
 
 def computed(name, reference=None, **changes) -> np.ndarray:
@@ -45,36 +37,10 @@ def computed(name, reference=None, **changes) -> np.ndarray:
     return np.asarray(rewards.compute(fn, inputs(fn, **changes), reference))
 
 
-def rows(name):
-    return [STATS[name][b, :n].astype(np.float64) for b, n in enumerate(LENGTHS)]
-
-
-@pytest.mark.parametrize(
-    "name, of_row",
-    [
-        ("self_certainty", lambda b: rows("self_certainty")[b].mean() if LENGTHS[b] else 0),
-        ("token_level_entropy", lambda b: -rows("entropy")[b].mean() if LENGTHS[b] else 0),
-        ("trajectory_level_entropy", lambda b: rows("logp")[b].mean() if LENGTHS[b] else 0),
-        ("probability", lambda b: np.exp(rows("logp")[b].sum())),
-        ("majority_voting", lambda b: [1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0][b]),
-        ("format", lambda b: ANSWERS.flat[b] >= 0),
-        ("length", lambda b: LENGTHS[b] / 10),
-    ],
-)
-def test_a_reward_equals_float64(name, of_row):
-    want = np.array([of_row(b) for b in range(P * G)], np.float64).reshape(P, G)
-    got = computed(name)
-    assert got.dtype == np.float32 and got.shape == (P, G)
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-    assert want.std() > 0
-
-
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_columns_past_the_length_do_not_matter(name):
-    fn = rewards.REWARDS[name]
     dirty = {n: np.where(np.arange(T) < LENGTHS[:, None], x, np.nan) for n, x in STATS.items()}
-    stats = Declared({n: jnp.asarray(dirty[n]) for n in getattr(fn, "needs", ())})
-    np.testing.assert_array_equal(computed(name, stats=stats), computed(name))
+    np.testing.assert_array_equal(computed(name, stats=dirty), computed(name))
 
 
 def test_a_verifier_rewards_the_gold_answer_and_nothing_else():
@@ -84,8 +50,8 @@ def test_a_verifier_rewards_the_gold_answer_and_nothing_else():
 
 
 def test_the_coin_is_fair_and_follows_its_key():
-    wide = jnp.zeros((200, 50), jnp.int32)
-    one, two, again = (computed("random", answers=wide, key=k) for k in (0, 1, 0))
+    wide = np.ones(200 * 50, np.int32)
+    one, two, again = (computed("random", stats=None, lengths=wide, group=50, key=k) for k in (0, 1, 0))
     assert set(np.unique(one)) == {0, 1}
     assert abs(one.mean() - 0.5) < 5 * 0.5 / np.sqrt(one.size)
     np.testing.assert_array_equal(one, again)
@@ -122,11 +88,11 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
 
     def without(given):
         seen.append(given)
-        return given.answers * 0.0
+        return jnp.zeros(given.shape)
 
     def verifier(given, reference):
         seen.append(reference)
-        return given.answers * 0.0
+        return jnp.zeros(given.shape)
 
     reference = Reference(jnp.zeros(P, jnp.int32))
     assert not rewards.is_verifier(without) and rewards.is_verifier(verifier)
@@ -139,30 +105,82 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
 
 def test_reward_inputs_have_no_field_that_could_hold_a_label():
     assert [f.name for f in dataclasses.fields(RewardInputs)] == [
-        "stats", "tokens", "lengths", "ended", "answers", "texts", "prompts", "max_new_tokens", "key",
+        "stats", "derived", "tokens", "lengths", "ended", "texts", "prompts", "max_new_tokens", "key",
     ]  # fmt: skip
+    assert set(NEEDS) == {"logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span"}
 
 
-def test_a_statistic_that_was_not_declared_is_an_error_that_names_it():
+def test_what_was_not_declared_is_an_error_that_names_it_and_the_remedy():
     @rewards.needs("logp")
-    def reads_more(given):
+    def one(given):
         return given.per_group(given.stats["entropy"][:, 0])
 
-    with pytest.raises(KeyError, match="'entropy' without declaring it"):
-        rewards.compute(reads_more, inputs(reads_more), None)
-    with pytest.raises(ValueError, match="perplexity"):
+    def two(given):
+        return jnp.where(given.answers >= 0, 1.0, 0.0)
+
+    @rewards.needs("answers")
+    def three(given):
+        return given.per_group(jnp.any(given.answer_span, axis=1))
+
+    for fn, name in ((one, "entropy"), (two, "answers"), (three, "answer_span")):
+        with pytest.raises(UndeclaredError, match=rf"'{name}' without declaring it.*@needs\('{name}'\)"):
+            rewards.compute(fn, inputs(fn))
+
+
+def test_a_reward_is_handed_nothing_that_it_did_not_declare():
+    everything = dataclasses.replace(
+        inputs(),
+        stats=Declared({n: jnp.asarray(x) for n, x in STATS.items()}),
+        derived=Declared(answers=jnp.asarray(ANSWERS), answer_span=jnp.asarray(SPAN)),
+    )
+    seen = []
+
+    @rewards.needs("entropy", "answers")
+    def reads(given):
+        seen.append((set(given.stats), set(given.derived)))
+        return jnp.zeros(given.shape)
+
+    rewards.compute(reads, everything)
+    assert seen == [({"entropy"}, {"answers"})]
+
+
+def test_a_need_that_is_unknown_or_reserved_is_refused_where_it_is_declared():
+    with pytest.raises(rewards.RewardError, match="unknown.*perplexity.*available.*logp.*answer_span"):
         rewards.needs("logp", "perplexity")
-    assert {n: getattr(f, "needs", ()) for n, f in rewards.REWARDS.items()} == {
+    for name in ("verification", "rephrased"):
+        with pytest.raises(
+            rewards.RewardError, match=f"{name}.*further generations.*not made yet.*reserved"
+        ):
+            rewards.needs(name)
+
+
+def test_every_reward_declares_what_it_needs_and_describes_itself():
+    assert {n: rewards.needs_of(f) for n, f in rewards.REWARDS.items()} == {
         "self_certainty": ("self_certainty",),
         "token_level_entropy": ("entropy",),
+        "token_level_entropy_sum": ("entropy",),
         "trajectory_level_entropy": ("logp",),
+        "trajectory_level_entropy_sum": ("logp",),
         "probability": ("logp",),
-        "majority_voting": (),
-        "ground_truth": (),
+        "probability_relative": ("logp",),
+        "probability_geometric": ("logp",),
+        "probability_disparity": ("top2_gap", "answer_span"),
+        "majority_voting": ("answers",),
+        "ttrl": ("answers",),
+        "empo": ("answers",),
+        "weighted_voting": ("answers", "logp"),
+        "unified": ("self_certainty",),
+        "ground_truth": ("answers",),
         "random": (),
-        "format": (),
+        "format": ("answers",),
         "length": (),
     }
+    unified = rewards.REWARDS["unified"]
+    assert rewards.needs_of(unified, {"q": "sampled", "over": "answer"}) == ("logp", "answer_span")
+    assert rewards.needs_of(unified, {"q": "majority", "over": "vote"}) == ("answers",)
+    for fn in rewards.REWARDS.values():
+        described = dataclasses.asdict(fn.about)
+        assert all(text for name, text in described.items() if name != "differs"), fn.__name__
 
 
 def test_a_wrong_shape_is_an_error_that_names_the_reward_and_both_shapes():
@@ -170,30 +188,8 @@ def test_a_wrong_shape_is_an_error_that_names_the_reward_and_both_shapes():
         return given.lengths
 
     def transposed(given):
-        return given.answers.reshape(-1)[: P * G - P].reshape(P, G - 1)
+        return given.lengths[: P * G - P].reshape(P, G - 1)
 
     for fn, shape in ((by_row, r"\(16,\)"), (transposed, r"\(4, 3\)")):
         with pytest.raises(ValueError, match=rf"{fn.__name__}.*{shape}.*\(4, 4\)"):
             rewards.compute(fn, inputs(), None)
-
-
-def test_a_reward_of_ones_own_is_loaded_from_its_file(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from urlvr_jax.rewards import needs\n\n"
-        "@needs('top2_gap')\ndef gap(inputs):\n"
-        "    return inputs.per_group(inputs.stats['top2_gap'][:, 0])\n\nVALUE = 3\n"
-    )
-    fn = rewards.load("majority_voting", f"{file}:gap")
-    got = rewards.compute(fn, inputs(fn), None)
-    np.testing.assert_array_equal(got, STATS["top2_gap"][:, 0].reshape(P, G))
-    assert rewards.load("format", "") is rewards.REWARDS["format"]
-    for name, given, message in (
-        ("nothing", "", "'nothing' is unknown"),
-        ("", f"{tmp_path}/other.py:gap", "existing file"),
-        ("", "gap", "existing file"),
-        ("", f"{file}:gab", "no function 'gab'.*gap"),
-        ("", f"{file}:VALUE", "no function 'VALUE'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            rewards.load(name, given)

@@ -442,20 +442,25 @@ def undeclared(inputs):
     return inputs.per_group(inputs.stats["logp"].sum(axis=1))
 
 
+def undeclared_answers(inputs):
+    return jnp.where(inputs.answers >= 0, 1.0, 0.0)
+
+
 def wrong_shape(inputs):
     return jnp.zeros(inputs.lengths.shape)
 
 
 def not_a_number(inputs):
-    return jnp.full(inputs.answers.shape, jnp.nan)
+    return jnp.full(inputs.shape, jnp.nan)
 
 
+@needs("answers")
 def verifier(inputs, reference):
     return (inputs.answers == reference.answers[:, None]) * 1.0
 
 
 def huge(inputs):
-    return jnp.full(inputs.answers.shape, 3e38) * jnp.array([1.0, 0.9])
+    return jnp.full(inputs.shape, 3e38) * jnp.array([1.0, 0.9])
 
 
 def huge_once(inputs):
@@ -504,6 +509,7 @@ def test_a_reward_that_cannot_be_loaded_is_refused_before_anything_starts(
     "name, expected",
     [
         ("undeclared", "@needs('logp')"),
+        ("undeclared_answers", "@needs('answers')"),
         ("wrong_shape", "'wrong_shape' returned shape (8,), expected [P, G] = (4, 2)"),
         ("not_a_number", "step 1: reward 'not_a_number' is not finite in [[0, 0]"),
     ],
@@ -512,6 +518,47 @@ def test_a_reward_that_misbehaves_stops_the_run_and_is_named(launcher, tmp_path,
     call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.fn": f"{mine}:{name}"}))
     assert call.status not in (0, None)
     assert expected in call.err.splitlines()[-1]
+
+
+def test_a_sum_trains_and_logs_its_terms_and_shadows_are_watched(launcher, tmp_path, mine):
+    shadow = ("probability_disparity", "empo(low=0.1)", f"'{mine}:my_reward'", "majority_voting")
+    name = f"0.5*group_z(self_certainty) + 0.1*majority_voting - 0.01*'{mine}:my_reward'"
+    options = {"reward.name": name, "reward.shadow": shadow}
+    call = launcher.run(tiny(tmp_path / "run", QUICK | options))
+    assert call.status == 0, call.err
+    lines = metrics_of(tmp_path / "run")
+    for line in lines:
+        for term in ("self_certainty", "majority_voting", "my_reward"):
+            assert {f"reward/{term}/mean", f"reward/{term}/std"} <= set(line)
+        for name in ("probability_disparity", "empo(low=0.1)", "my_reward", "majority_voting"):
+            assert f"shadow/{name}/mean" in line
+        vote = line["train/ensemble/majority_voting_reward"]
+        assert line["shadow/majority_voting/mean"] == pytest.approx(vote)
+        assert line["reward/majority_voting/mean"] == pytest.approx(vote)
+    assert len({line["perf/compilations"] for line in lines}) == 1
+
+
+def test_shadows_change_nothing_that_is_trained(launcher, tmp_path):
+    one = launcher.run(tiny(tmp_path / "one", QUICK))
+    two = launcher.run(tiny(tmp_path / "two", QUICK | {"reward.shadow": "('random', 'probability')"}))
+    assert one.status == two.status == 0
+    for a, b in zip(
+        *map(without_clocks, map(metrics_of, (tmp_path / "one", tmp_path / "two"))), strict=True
+    ):
+        assert a == {k: v for k, v in b.items() if not k.startswith("shadow/")} and a != b
+    assert final_state(tmp_path / "one") == final_state(tmp_path / "two")
+
+
+def test_a_verifier_makes_a_sum_a_verifier_and_is_no_shadow(launcher, tmp_path, mine):
+    file = tmp_path / "unlabelled.jsonl"
+    file.write_text('{"prompt": "Q1+2?"}\n')
+    options = QUICK | {"data.train": str(file), "reward.name": "0.1*self_certainty + ground_truth"}
+    call = launcher.run(tiny(tmp_path / "run", options))
+    assert call.status == 2 and "needs a gold answer" in call.err and "0 for 1" in call.err
+    for shadow in ("ground_truth", f"'{mine}:verifier'"):
+        call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.shadow": f"({shadow!r},)"}))
+        assert call.status == 2 and "verifier" in call.err and "no label" in call.err
+        assert not (tmp_path / "run").exists()
 
 
 def test_questions_without_answers_train_and_log_no_label_metrics(launcher, tmp_path, mine):

@@ -19,27 +19,33 @@ _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d{1,60})?")
 
 
-def _boxed(text: str) -> str | None:
+def _boxed(text: str) -> tuple[int, int] | None:
     """The content of the last `\\boxed{}` whose braces balance."""
     for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)][-8:]):
         depth = 1
         for i in range(start, len(text)):
             depth += (text[i] == "{") - (text[i] == "}")
             if depth == 0:
-                return text[start:i]
+                return start, i
     return None
 
 
-def _last(pattern: re.Pattern, text: str) -> str | None:
-    found = pattern.findall(text)
-    return found[-1] if found else None
+def _last(pattern: re.Pattern, text: str) -> tuple[int, int] | None:
+    spans = [m.span(1) for m in pattern.finditer(text)]
+    return spans[-1] if spans else None
 
 
-EXTRACTORS = {
+EXTRACTORS = {  # text -> where its answer stands
     "lab": lambda text: _last(_LAB, text),  # the laboratory's marker: "...;A5"
     "boxed": _boxed,
     "hashes": lambda text: _last(_HASHES, text),  # GSM8K: "#### 5"
 }
+
+
+def extract(text: str, style: str) -> tuple[str, int, int] | None:
+    """(answer, start, end) with answer = text[start:end], or None where there is none."""
+    span = EXTRACTORS[style](text)
+    return None if span is None else (text[slice(*span)], *span)
 
 
 def key(answer: str) -> str:
@@ -54,8 +60,8 @@ def key(answer: str) -> str:
 
 def answer_key(text: str, style: str) -> str | None:
     """Key of the answer in a response, or None where there is none."""
-    answer = EXTRACTORS[style](text)
-    return None if answer is None else key(answer) or None
+    found = extract(text, style)
+    return None if found is None else key(found[0]) or None
 
 
 def tie_order(answer: str) -> bytes:

@@ -50,8 +50,9 @@ def default() -> ml_collections.ConfigDict:
     r.rescore = False  # take statistics from a pass of the training layout, not from the sampler
 
     c.reward = w = ml_collections.ConfigDict()
-    w.name = "self_certainty"  # a key of rewards.REWARDS
+    w.name = "self_certainty"  # a reward, "empo(low=0.1)", or a sum: "group_z(self_certainty) + 0.1*format"
     w.fn = ""  # "my_reward.py:my_reward" goes before `name`
+    w.shadow = ()  # rewards, written as `name` is, that are computed and logged beside it; no verifiers
 
     c.verify = v = ml_collections.ConfigDict()  # the second generation of self-verification
     v.template = "V{prompt}{response}?"  # the question as in its file, and the response as decoded
@@ -117,7 +118,7 @@ def default() -> ml_collections.ConfigDict:
 
 # Keys that say how a run is computed and watched, not what it computes (but for rounding).
 HOW = (
-    "mesh", "log", "checkpoint", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
+    "mesh", "log", "checkpoint", "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
     "optim.micro_rows", "optim.micro_prompts", "model.remat",
 )  # fmt: skip
 
@@ -294,6 +295,10 @@ def _validate_objective(c) -> None:
                 f"optim.minibatch_prompts = {c.optim.minibatch_prompts}: mode = 'supervised' makes one update "
                 "a step; set it to 0"
             )
+        if c.reward.shadow:
+            raise ConfigError(
+                f"reward.shadow = {c.reward.shadow}: mode = 'supervised' has no rewards; set it to ()"
+            )
         if not c.data.documents:
             raise ConfigError("mode = 'supervised' needs data.documents, e.g. 'lab:plain'")
     else:
@@ -304,10 +309,7 @@ def _validate_objective(c) -> None:
                 f"advantage.name = {c.advantage.name!r} compares rollouts of one prompt: "
                 f"rollout.group = {c.rollout.group} must be at least 2"
             )
-        if not c.reward.fn and c.reward.name not in rewards.REWARDS:
-            raise ConfigError(
-                f"reward.name = {c.reward.name!r} is unknown; available: {sorted(rewards.REWARDS)}"
-            )
+        _validate_rewards(c)
     if c.kl.coef and c.mode == "supervised":
         raise ConfigError(f"kl.coef = {c.kl.coef}: mode = 'supervised' has no KL term; set it to 0")
     if c.kl.coef and c.kl.reference == "previous" and (updates_per_step(c) == 1 or c.kl.place == "reward"):
@@ -320,6 +322,19 @@ def _validate_objective(c) -> None:
         raise ConfigError(
             "kl.estimator = 'k1' in the loss has zero expected gradient: use kl.place = 'reward', or k2"
         )
+
+
+def _validate_rewards(c) -> None:
+    """Names, options and sums; files are opened by `rewards.load`."""
+    shadow = c.reward.shadow
+    if not isinstance(shadow, tuple | list) or not all(isinstance(s, str) for s in shadow):
+        raise ConfigError(f"reward.shadow = {shadow!r}: give a tuple of rewards, \"('majority_voting',)\"")
+    names = [] if c.reward.fn else [("reward.name", c.reward.name)]
+    for key, name in names + [("reward.shadow", s) for s in shadow]:
+        try:
+            rewards.check(name)
+        except rewards.RewardError as error:
+            raise ConfigError(f"{key} = {name!r}: {error}") from None
 
 
 def flat(c) -> dict:

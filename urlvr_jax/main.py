@@ -6,7 +6,7 @@ The story of the data, one step:
     2  rollouts     G responses a prompt, at temperature T                         sample.py
     3  statistics   log-prob, entropy, self-certainty, top-2 gap of every token    score.py
     4  answers      text -> canonical keys -> classes within a group               answers.py
-    5  rewards      a pure function of statistics, answers and lengths             rewards.py
+    5  rewards      a pure function of statistics, answers and lengths             rewards/
     6  advantages   rewards against the rest of their group                        advantages.py
     7  update       clipped policy gradient, KL if asked for               objective.py, train_step.py
     8  metrics      what happened, against labels where there are any              metrics.py, evaluate.py
@@ -54,6 +54,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     # ---- everything that can be wrong is found here, before the first step ---------------------
     supervised = c.mode == "supervised"
     reward_fn = rewards.constant if supervised else rewards.load(c.reward.name, c.reward.fn)
+    shadows = rewards.load_shadows(c.reward.shadow)
     run = open_run(c)
     engine, tokenizer, questions, labels = run.engine, run.tokenizer, run.questions, run.labels
     require_labels(reward_fn, run)
@@ -123,7 +124,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
         clock.lap("score")
 
         # ---- 4 answers, 5 rewards, 6 advantages ------------------------------------------------
-        judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step)
+        judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step, shadows)
         penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask) if kl_in_reward else None
         advantage = step_advantages(c, judged.reward, penalty, rollouts)
         clock.lap("reward")
@@ -141,7 +142,10 @@ def train(c, workdir_path: pathlib.Path) -> int:
         line = {"step": step}
         line |= metrics.of_rollouts(rollouts, c.log.repetition_ngram)
         if not supervised:
-            line |= metrics.of_rewards(judged.reward[:, : config_lib.train_group(c)])
+            kept = config_lib.train_group(c)
+            line |= metrics.of_rewards(judged.reward[:, :kept])
+            line |= metrics.of_terms({name: x[:, :kept] for name, x in judged.terms.items()})
+            line |= metrics.of_shadows(judged.shadows, judged.classes, judged.truth)
             line |= metrics.of_votes(judged.classes, judged.label, judged.truth)
         if kl_in_reward:
             line["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())

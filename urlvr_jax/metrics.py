@@ -46,6 +46,41 @@ def of_rewards(values: np.ndarray) -> dict[str, float]:
     }
 
 
+def of_terms(terms: dict[str, np.ndarray]) -> dict[str, float]:
+    """{label: float `[P, G]`} of a sum's terms, the trained rollouts, before normaliser and weight."""
+    out = {f"reward/{name}/mean": float(x.mean()) for name, x in terms.items()}
+    return out | {f"reward/{name}/std": float(x.std()) for name, x in terms.items()}
+
+
+def of_shadows(shadows: dict[str, np.ndarray], answers: np.ndarray, truth: np.ndarray | None):
+    """{name: float `[P, G]`} of rewards that are only watched, over all rollouts of the step.
+
+    Their rank correlation with the true reward is absent without labels, and where either is constant.
+    """
+    out = {f"shadow/{name}/mean": float(x.mean()) for name, x in shadows.items()}
+    if truth is not None:
+        true = answers == truth[:, None]
+        for name, x in shadows.items():
+            correlation = rank_correlation(x.reshape(-1), true.reshape(-1))
+            if correlation is not None:
+                out[f"shadow/{name}/rank_correlation"] = correlation
+    return out
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Spearman's coefficient of two `[n]`, average ranks for ties; None where either is constant."""
+
+    def ranks(x):
+        _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+    if np.min(a) == np.max(a) or np.min(b) == np.max(b):
+        return None
+    x, y = ranks(a), ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()), -1, 1))
+
+
 def of_votes(answers: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
     """The paper's ensemble metrics, for every reward.
 

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 STATISTICS = ("logp", "entropy", "self_certainty", "top2_gap")
+DERIVED = ("answers", "answer_span")
+NEEDS = (*STATISTICS, *DERIVED)  # what a reward may ask for by `@needs`
 
 
 def grouped(rows, group: int):
@@ -63,19 +65,19 @@ class Rollouts:
 
 
 class UndeclaredError(KeyError):
-    """A reward reads a statistic it did not declare."""
+    """A reward reads what it did not declare."""
 
     def __str__(self):
         return self.args[0]
 
 
 class Declared(dict):
-    """Token statistics a reward declared; any other name is an error, never a default."""
+    """What a reward declared by `@needs`; any other name is an error, never a default."""
 
     def __missing__(self, name):
         raise UndeclaredError(
-            f"the reward reads the statistic {name!r} without declaring it: decorate it with "
-            f"@needs({name!r}); declared: {sorted(self)}, available: {list(STATISTICS)}"
+            f"the reward reads {name!r} without declaring it: decorate it with @needs({name!r}); "
+            f"declared: {sorted(self)}, available: {list(NEEDS)}"
         )
 
 
@@ -83,19 +85,39 @@ class Declared(dict):
 class RewardInputs:
     """All that a reward may see. There is no label in here, by construction."""
 
-    stats: Declared  # name -> float32 [B, T], the statistics the reward declared
+    stats: Declared  # name of STATISTICS -> float32 [B, T], those that the reward declared
+    derived: Declared  # name of DERIVED -> array, likewise; read them as `inputs.answers` and so on
     tokens: jax.Array  # int32 [B, T]
     lengths: jax.Array  # int32 [B], the end token included
     ended: jax.Array  # bool [B]
-    answers: jax.Array  # int32 [P, G], class of each answer within its group; -1 = no answer
     texts: tuple[str, ...]  # [B], responses without special tokens
     prompts: tuple[str, ...]  # [P]
     max_new_tokens: int
     key: jax.Array  # a random key of its own for (seed, step)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, G), the shape of every reward."""
+        return len(self.prompts), len(self.lengths) // len(self.prompts)
+
+    @property
+    def answers(self):
+        """int32 `[P, G]`, class of each answer within its group, -1 = no answer. @needs("answers")"""
+        return self.derived["answers"]
+
+    @property
+    def answer_span(self):
+        """bool `[B, T]`, the tokens that spell the extracted answer; none without one. @needs("answer_span")"""
+        return self.derived["answer_span"]
+
     def per_group(self, rows):
         """Row values `[B]` -> `[P, G]`."""
-        return grouped(rows, self.answers.shape[1])
+        return grouped(rows, self.shape[1])
+
+    def only(self, names) -> RewardInputs:
+        """The same with nothing declared but `names`."""
+        cut = lambda given: Declared({n: x for n, x in given.items() if n in names})
+        return dataclasses.replace(self, stats=cut(self.stats), derived=cut(self.derived))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,6 +86,7 @@ def dry_run(c) -> int:
     from urlvr_jax.loading import open_run, require_labels
 
     fn = rewards.constant if c.mode == "supervised" else rewards.load(c.reward.name, c.reward.fn)
+    rewards.load_shadows(c.reward.shadow)
     run = open_run(c)
     require_labels(fn, run)
     print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))

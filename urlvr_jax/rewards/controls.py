@@ -1,0 +1,73 @@
+"""Controls: an upper bound, no signal, and signals that have nothing to do with being right."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from urlvr_jax.rewards.interface import about, needs
+from urlvr_jax.types import Reference, RewardInputs
+
+
+@about(
+    family="control",
+    formula="1[a_g = gold answer]",
+    norm="none",
+    range="{0, 1}",
+    papers="supervised RLVR",
+    failure="needs labels: the upper bound, not an unsupervised reward",
+)
+@needs("answers")
+def ground_truth(inputs: RewardInputs, reference: Reference):
+    """1 where the answer is the gold answer: the upper bound, not an unsupervised reward."""
+    return (inputs.answers == reference.answers[:, None]).astype(jnp.float32)
+
+
+@about(
+    family="control",
+    formula="Bernoulli(1/2)",
+    norm="none",
+    range="{0, 1}",
+    papers="Spurious Rewards (2506.10947)",
+    failure="no signal: whatever moves is drift",
+    differs="EMPO's codes draw from U(0, 1), one of them only where there is an answer",
+)
+def random(inputs: RewardInputs):
+    """A fair coin: no signal."""
+    return jax.random.bernoulli(inputs.key, 0.5, inputs.shape).astype(jnp.float32)
+
+
+@about(
+    family="control",
+    formula="1[there is an answer]",
+    norm="none",
+    range="{0, 1}",
+    papers="Spurious Rewards (2506.10947)",
+    failure="any answer will do, soon the shortest",
+    differs="there a non-empty box; here whatever `answers.style` extracts",
+)
+@needs("answers")
+def format(inputs: RewardInputs):
+    """1 where any answer can be extracted, whatever it is."""
+    return (inputs.answers >= 0).astype(jnp.float32)
+
+
+@about(
+    family="control",
+    formula="|y| / rollout.max_new_tokens",
+    norm="is the length",
+    range="[0, 1]",
+    papers="-",
+    failure="longer and longer",
+)
+def length(inputs: RewardInputs):
+    """Response length over the longest allowed: longer is better, whatever it says."""
+    return inputs.per_group(inputs.lengths / inputs.max_new_tokens).astype(jnp.float32)
+
+
+def constant(inputs: RewardInputs):
+    """1 for every row: supervised mode, where the corpus wrote the responses."""
+    return jnp.ones(inputs.shape, jnp.float32)
+
+
+METHODS = (ground_truth, random, format, length)

@@ -1,0 +1,145 @@
+"""What a reward is: a pure function of `RewardInputs` -> float32 `[P, G]`, and what it says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+
+from urlvr_jax.types import DERIVED, NEEDS, STATISTICS, Declared, Reference, RewardInputs
+
+# Names of inputs that need generations beyond the rollouts; nothing provides them yet.
+RESERVED = {
+    "verification": "the policy's verdicts on its own responses",
+    "rephrased": "answers to the same question in other words",
+}
+
+
+class RewardError(ValueError):
+    """A reward that cannot be found, or that does not keep to its interface."""
+
+
+def check_needs(names) -> tuple[str, ...]:
+    """The names as a tuple; RewardError if any is not provided."""
+    for name in names:
+        if name in RESERVED:
+            raise RewardError(
+                f"@needs({name!r}): {RESERVED[name]} are further generations, which are not made yet; the "
+                f"name is reserved. Available: {list(NEEDS)}"
+            )
+    unknown = sorted(set(names) - set(NEEDS))
+    if unknown:
+        raise RewardError(f"@needs: unknown {unknown}; available: {list(NEEDS)}")
+    return tuple(names)
+
+
+def needs(*names):
+    """Declare what a reward reads beyond tokens, lengths and texts; it is handed just those.
+
+    names are of `types.NEEDS`: token statistics, "answers", "answer_span". Instead of names, one
+    function of the reward's options that returns them. RewardError for any other name.
+    """
+    by_options = len(names) == 1 and callable(names[0])
+    declared = names[0] if by_options else check_needs(names)
+
+    def declare(fn):
+        fn.needs = declared
+        return fn
+
+    return declare
+
+
+def needs_of(fn, options: dict | None = None) -> tuple[str, ...]:
+    """What a reward declared, given its options."""
+    declared = getattr(fn, "needs", ())
+    return check_needs(declared(**defaults(fn) | (options or {}))) if callable(declared) else declared
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What the tables and the verb `rewards` say of a reward."""
+
+    family: str  # certainty, ensemble, unified, control
+    formula: str  # in the letters of the paper: pi, p_t, y_t, q, U, V, G
+    norm: str  # how it depends on the response's length
+    range: str
+    papers: str  # the names it goes by, with arXiv numbers
+    failure: str  # known ways in which it goes wrong
+    differs: str = ""  # how public implementations differ
+
+
+def about(**fields: str):
+    """Attach `About(**fields)` to a reward."""
+
+    def describe(fn):
+        fn.about = About(**fields)
+        return fn
+
+    return describe
+
+
+def defaults(fn) -> dict:
+    """Options of a reward, its keyword-only parameters, with their defaults."""
+    parameters = inspect.signature(fn).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def check_signature(fn) -> None:
+    """RewardError unless `fn(inputs[, reference], *, option=default, ...)`."""
+    parameters = list(inspect.signature(fn).parameters.values())
+    places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    plain = len(places) == 1 or (len(places) == 2 and places[1] == "reference")
+    without = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    if not plain or without or variadic:
+        raise RewardError(
+            f"reward {fn.__name__!r} has the parameters {inspect.signature(fn)}: needed are (inputs), or "
+            "(inputs, reference) for a verifier; options are keyword-only with defaults, `*, low=0.0`"
+        )
+
+
+def takes_reference(fn) -> bool:
+    """Whether a function asks for the gold answers, by a second parameter named `reference`."""
+    return "reference" in inspect.signature(fn).parameters
+
+
+def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | None = None):
+    """Call one reward function; float32 `[P, G]`, RewardError for any other shape."""
+    args = (inputs, reference) if takes_reference(fn) else (inputs,)
+    out = jnp.asarray(fn(*args, **(options or {})), jnp.float32)
+    if out.shape != inputs.shape:
+        raise RewardError(
+            f"reward {fn.__name__!r} returned shape {out.shape}, expected [P, G] = "
+            f"{inputs.shape}; `inputs.per_group(x)` turns [B] into [P, G]"
+        )
+    return out
+
+
+def rehearse(fn, options: dict) -> None:
+    """Trace a reward of this package on abstract inputs, so that bad options are found at start-up.
+
+    Nothing is compiled. Functions of a user's file are not rehearsed: they may keep state or read texts.
+    """
+    width = 3
+
+    def run(floats, ints, flags, key):
+        declared = needs_of(fn, options)
+        stats = Declared({n: floats for n in declared if n in STATISTICS})
+        derived = {"answers": ints[:, 0].reshape(2, 2), "answer_span": flags}
+        inputs = RewardInputs(
+            stats=stats,
+            derived=Declared({n: derived[n] for n in declared if n in DERIVED}),
+            tokens=ints,
+            lengths=ints[:, 0],
+            ended=flags[:, 0],
+            texts=("",) * 4,
+            prompts=("",) * 2,
+            max_new_tokens=width,
+            key=key,
+        )
+        return call(fn, inputs, Reference(ints[:2, 0]), options)
+
+    of = lambda dtype: jax.ShapeDtypeStruct((4, width), dtype)
+    jax.eval_shape(run, of(jnp.float32), of(jnp.int32), of(jnp.bool_), jax.eval_shape(jax.random.key, 0))
