@@ -13,7 +13,10 @@ from fractions import Fraction
 import numpy as np
 
 NO_ANSWER = -1
+CHECKS = ("gold", "countdown", "countdown_tinyzero")  # how metrics and verifiers know who is right
 _LAB = re.compile(r"A(-?\d{1,12})(?![\d])")
+_LAB_EXPRESSION = re.compile(r"A([0-9+\-*/()]{1,64})")
+_TAGS = re.compile(r"<answer>(.*?)</answer>", re.S)
 _HASHES = re.compile(r"####\s*(\S[^\n]*)")
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d{1,60})?")
@@ -37,6 +40,8 @@ def _last(pattern: re.Pattern, text: str) -> tuple[int, int] | None:
 
 EXTRACTORS = {  # text -> where its answer stands
     "lab": lambda text: _last(_LAB, text),  # the laboratory's marker: "...;A5"
+    "lab_expression": lambda text: _last(_LAB_EXPRESSION, text),  # "...;A(3+7)*5"
+    "tags": lambda text: _last(_TAGS, text),  # "<answer>5</answer>"
     "boxed": _boxed,
     "hashes": lambda text: _last(_HASHES, text),  # GSM8K: "#### 5"
 }
@@ -62,6 +67,12 @@ def answer_key(text: str, style: str) -> str | None:
     """Key of the answer in a response, or None where there is none."""
     found = extract(text, style)
     return None if found is None else key(found[0]) or None
+
+
+def plain_key(text: str, style: str) -> str | None:
+    """Key of an answer that is judged as it stands, such as an expression: its text without spaces."""
+    found = extract(text, style)
+    return None if found is None else "".join(found[0].split()) or None
 
 
 def tie_order(answer: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from urlvr_jax import advantages, answers, objective, rewards
+from urlvr_jax import advantages, answers, objective, rewards, verification
 
 MODES = ("rl", "supervised")
 
@@ -33,10 +33,14 @@ def default() -> ml_collections.ConfigDict:
     d.subset = 0  # train on the first N questions only; 0 = all
     d.shuffle = False  # a new order each epoch, from the seed; the paper keeps the file's order
     d.prompt_buckets = (16,)  # prompt widths compiled; a longer prompt is left out and counted
+    d.rephrase = (
+        ""  # a second wording beside every question: "lab", "column" (`rephrased`), "my.py:function"
+    )
     d.documents = ""  # "supervised" only: lab:WORLD, the corpus
 
     c.answers = ml_collections.ConfigDict()
-    c.answers.style = "lab"  # where the answer stands: lab ("A5"), boxed, hashes ("#### 5")
+    c.answers.style = "lab"  # where the answer stands: a key of answers.EXTRACTORS
+    c.answers.check = "gold"  # who is right, for metrics and verifiers: gold, countdown, countdown_tinyzero
 
     c.rollout = r = ml_collections.ConfigDict()
     r.group = 8  # rollouts (votes) a prompt
@@ -124,7 +128,7 @@ HOW = (
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
 # folder without them: so what was recorded before keeps its name and can go on.
-ADDED = ("verify",)
+ADDED = ("verify", "answers.check", "data.rephrase")
 
 
 def named(key: str, names: tuple[str, ...]) -> bool:
@@ -198,6 +202,8 @@ def validate(c, device_count: int) -> None:
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     _one_of(c, "answers.style", answers.EXTRACTORS)
+    _one_of(c, "answers.check", answers.CHECKS)
+    _one_of(c, "verify.verdict", verification.VERDICTS)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
     _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
@@ -219,10 +225,22 @@ def validate(c, device_count: int) -> None:
         "eval.max_questions",
     )
     _at_least(c, 0, "checkpoint.every", "log.completions_every", "log.completions_rows")
-    _at_least(c, 1e-6, "rollout.temperature", "optim.clip_norm", "eval.top_p")
+    _at_least(c, 1, "verify.max_new_tokens")
+    _at_least(c, 1e-6, "verify.temperature", "rollout.temperature", "optim.clip_norm", "eval.top_p")
     _validate_rollout(c)
     _validate_batch(c)
     _validate_objective(c)
+    for placeholder in verification.PLACEHOLDERS:
+        if c.verify.template.count(placeholder) != 1:
+            raise ConfigError(
+                f"verify.template = {c.verify.template!r} must contain {placeholder} exactly once"
+            )
+    if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
+        raise ConfigError(
+            f"data.prompts_per_step = {c.data.prompts_per_step}, optim.minibatch_prompts = "
+            f"{c.optim.minibatch_prompts}: with data.rephrase a question and its other wording stay together, "
+            "make both even"
+        )
     if c.data.template.count("{prompt}") != 1:
         raise ConfigError(f"data.template = {c.data.template!r} must contain {{prompt}} exactly once")
     needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
@@ -252,7 +270,7 @@ def _validate_rollout(c) -> None:
             f"rollout.top_p = {c.rollout.top_p}, rollout.top_k = {c.rollout.top_k}: training samples "
             "by temperature alone (1.0 and 0), or the scored policy is not the sampled one"
         )
-    for key in ("data.prompt_buckets", "rollout.response_buckets"):
+    for key in ("data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets"):
         buckets = tuple(_get(c, key))
         if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] < 1:
             raise ConfigError(f"{key} = {buckets} must be increasing positive widths")

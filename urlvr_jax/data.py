@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.resources
+import importlib.util
 import json
 import pathlib
 
@@ -35,6 +36,7 @@ class Questions:
     buckets: tuple[int, ...]
     overlong: int  # how many were left out
     fingerprint: str  # of the ids and texts, in order
+    paired: bool = False  # questions 2i and 2i + 1 are one, in two wordings
 
     def __len__(self):
         return len(self.ids)
@@ -95,17 +97,54 @@ def read_rows(name: str) -> list[dict]:
     return rows
 
 
-def load(name, tokenizer, template: str, buckets, subset: int = 0) -> tuple[Questions, Labels]:
-    """Read a question file: prompts without answers, and the answers apart."""
+def rephraser(how: str):
+    """row of a question file -> its question in other words. how: "lab", "column", "my.py:function"."""
+    if how == "lab":
+        return lambda row: lab.world.rephrase(row["prompt"])
+    if how == "column":
+        return lambda row: row.get("rephrased")
+    path, _, attribute = how.rpartition(":")
+    if not path or not pathlib.Path(path).is_file():
+        raise DataError(f"data.rephrase = {how!r}: give lab, column, or an existing file, 'my.py:function'")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(fn := getattr(module, attribute, None)):
+        raise DataError(f"data.rephrase = {how!r}: {path} has no function {attribute!r}")
+    return lambda row: fn(row["prompt"])
+
+
+def in_pairs(name: str, rows: list[dict], how: str) -> list[dict]:
+    """Every row followed by its other wording, whose id ends in "~"; DataError where there is none."""
+    other, out = rephraser(how), []
+    for row in rows:
+        text = other(row)
+        if not isinstance(text, str) or not text:
+            raise DataError(f"{name}: no other wording (data.rephrase = {how!r}) for id {row['id']!r}")
+        out += [row, row | {"id": f"{row['id']}~", "prompt": text}]
+    return out
+
+
+def load(
+    name, tokenizer, template: str, buckets, subset: int = 0, rephrase: str = ""
+) -> tuple[Questions, Labels]:
+    """Read a question file: prompts without answers, and the answers apart.
+
+    With `rephrase` every question is followed by its other wording; where either is too long both go.
+    """
     rows = read_rows(name)
     rows = rows[: subset or len(rows)]
+    rows = in_pairs(name, rows, rephrase) if rephrase else rows
+    together = 2 if rephrase else 1
     digest, kept = hashlib.sha256(), []
-    for row in rows:
-        text = template.replace("{prompt}", row["prompt"])
-        tokens = tokenizer.encode(text)
-        if 1 <= len(tokens) <= buckets[-1]:
-            kept.append((row["id"], text, np.array(tokens, np.int32)))
-            digest.update(f"{row['id']}\0{text}\0".encode("utf-8", "surrogatepass"))
+    for start in range(0, len(rows), together):
+        part = rows[start : start + together]
+        texts = [template.replace("{prompt}", row["prompt"]) for row in part]
+        tokens = [np.array(tokenizer.encode(text), np.int32) for text in texts]
+        if all(1 <= len(t) <= buckets[-1] for t in tokens):
+            for row, text, ids in zip(part, texts, tokens, strict=True):
+                kept.append((row["id"], text, ids))
+                digest.update(f"{row['id']}\0{text}\0".encode("utf-8", "surrogatepass"))
     if not kept:
         raise DataError(
             f"{name}: all {len(rows)} prompts are longer than the widest of data.prompt_buckets = "
@@ -114,9 +153,15 @@ def load(name, tokenizer, template: str, buckets, subset: int = 0) -> tuple[Ques
     ids, texts, tokens = zip(*kept, strict=True)
     gold = {r["id"]: str(r["answer"]) for r in rows if "answer" in r}
     questions = Questions(
-        ids, texts, tokens, tuple(buckets), len(rows) - len(kept), digest.hexdigest()[:16]
+        ids, texts, tokens, tuple(buckets), len(rows) - len(kept), digest.hexdigest()[:16], bool(rephrase)
     )
     return questions, Labels({i: gold[i] for i in ids if i in gold})
+
+
+def bare(text: str, template: str) -> str:
+    """The question within a rendered prompt."""
+    before, after = template.split("{prompt}")
+    return text[len(before) : len(text) - len(after)]
 
 
 def bucket(width: int, buckets) -> int:
@@ -144,7 +189,9 @@ def prompts_at(questions: Questions, step: int, count: int, seed: int, shuffle: 
     epochs, offsets = np.divmod(np.arange((step - 1) * count, step * count), len(questions))
     if shuffle:
         for epoch in np.unique(epochs):
-            order = np.random.default_rng((seed, _SHUFFLE_STREAM, int(epoch))).permutation(len(questions))
+            rng, together = np.random.default_rng((seed, _SHUFFLE_STREAM, int(epoch))), 1 + questions.paired
+            order = rng.permutation(len(questions) // together)
+            order = (order[:, None] * together + np.arange(together)).reshape(-1)
             offsets[epochs == epoch] = order[offsets[epochs == epoch]]
     return take(questions, offsets)
 

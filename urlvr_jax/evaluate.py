@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 
-from urlvr_jax import answers, data, rewards
 from urlvr_jax import config as config_lib
+from urlvr_jax import data, rewards
 from urlvr_jax.engine import random_key
+from urlvr_jax.judge import read_answers, right
 
 BOOTSTRAP_DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # per cent
@@ -78,12 +79,12 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
     for real, rollouts, texts in responses(
         engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
-        keys = [answers.answer_key(t, c.answers.style) for t in texts]
-        ids, names = answers.classes(keys, c.eval.k)
-        gold = [answers.key(labels.gold[questions.ids[i]]) for i in real]
-        truth = answers.gold_classes(gold, names)
-        correct.append((ids == truth[:, None]).sum(axis=1))
-        majority.append(np.asarray(rewards.majority_answer(ids)) == truth)
+        _, ids, names = read_answers(c, texts, c.eval.k)
+        gold = [labels.gold[questions.ids[i]] for i in real] if c.answers.check == "gold" else None
+        is_right = right(c, [questions.texts[i] for i in real], texts, ids, names, gold)
+        correct.append(is_right.sum(axis=1))
+        label = np.asarray(rewards.majority_answer(ids))[:, None]
+        majority.append((is_right & (ids == label) & (ids >= 0)).any(axis=1))
         lengths.append(rollouts.lengths[: len(texts)])
         ended.append(rollouts.ended[: len(texts)])
     return Evaluation(

@@ -72,19 +72,25 @@ def open_model(c):
     return path, config, tokenizer
 
 
-def open_questions(c, name: str, tokenizer, subset: int):
-    return data.load(name, tokenizer, c.data.template, c.data.prompt_buckets, subset)
+def open_questions(c, name: str, tokenizer, subset: int, rephrase: str = ""):
+    return data.load(name, tokenizer, c.data.template, c.data.prompt_buckets, subset, rephrase)
+
+
+def open_evaluation(c, name: str, tokenizer):
+    """Questions and labels of a file that can be evaluated; DataError where labels are missing."""
+    questions, labels = open_questions(c, name, tokenizer, c.eval.max_questions)
+    if c.answers.check == "gold" and len(labels.gold) < len(questions):
+        raise data.DataError(f"{name}: an evaluation needs `answer` in every row")
+    return questions, labels
 
 
 def open_run(c) -> Run:
     """Open everything; every error a file can cause is raised here."""
     path, model_config, tokenizer = open_model(c)
-    questions, labels = open_questions(c, c.data.train, tokenizer, c.data.subset)
+    questions, labels = open_questions(c, c.data.train, tokenizer, c.data.subset, c.data.rephrase)
     eval_sets = []
     for name in c.eval.sets if c.eval.every else ():
-        held_questions, held_labels = open_questions(c, name, tokenizer, c.eval.max_questions)
-        if len(held_labels.gold) < len(held_questions):
-            raise data.DataError(f"{name}: an evaluation needs `answer` in every row")
+        held_questions, held_labels = open_evaluation(c, name, tokenizer)
         short = pathlib.Path(name.removeprefix("lab:")).stem
         eval_sets.append((short, held_questions, held_labels))
     names = [name for name, _, _ in eval_sets]
@@ -94,9 +100,19 @@ def open_run(c) -> Run:
     return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets)
 
 
-def require_labels(fn, run: Run) -> None:
-    """ConfigError if a verifier is to judge questions without gold answers."""
-    if rewards.is_verifier(fn) and len(run.labels.gold) < len(run.questions):
+def require_inputs(fns, run: Run) -> None:
+    """ConfigError if these rewards need what the configuration or its files do not give."""
+    for fn in fns:
+        _require_labels(fn, run)
+        if "rephrased" in rewards.needs_of(fn) and not run.c.data.rephrase:
+            raise ConfigError(
+                f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
+            )
+
+
+def _require_labels(fn, run: Run) -> None:
+    checked = run.c.answers.check == "gold"
+    if rewards.is_verifier(fn) and checked and len(run.labels.gold) < len(run.questions):
         raise ConfigError(
             f"reward {fn.__name__!r} needs a gold answer for every question; {run.c.data.train} has "
             f"{len(run.labels.gold)} for {len(run.questions)}"

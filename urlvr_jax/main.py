@@ -21,6 +21,7 @@ The story of the data, one step:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -39,12 +40,12 @@ def train(c, workdir_path: pathlib.Path) -> int:
     import jax
     import numpy as np
 
-    from urlvr_jax import analysis, data, evaluate, metrics, rewards
+    from urlvr_jax import analysis, data, evaluate, metrics, rewards, verification
     from urlvr_jax.advantages import kl_penalty, step_advantages
     from urlvr_jax.checkpoint import Checkpoints
     from urlvr_jax.engine import CompileCounter, random_key
     from urlvr_jax.judge import judge
-    from urlvr_jax.loading import open_run, require_labels
+    from urlvr_jax.loading import open_run, require_inputs
     from urlvr_jax.progress import Progress
     from urlvr_jax.train_step import NonFiniteError
     from urlvr_jax.workdir import Workdir
@@ -57,13 +58,14 @@ def train(c, workdir_path: pathlib.Path) -> int:
     shadows = rewards.load_shadows(c.reward.shadow)
     run = open_run(c)
     engine, tokenizer, questions, labels = run.engine, run.tokenizer, run.questions, run.labels
-    require_labels(reward_fn, run)
+    require_inputs((reward_fn, *shadows), run)
     workdir = Workdir(workdir_path, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
     kl_on = bool(c.kl.coef)
     kl_in_reward = kl_on and c.kl.place == "reward"
     rescore = c.rollout.rescore and not supervised
-    engine.compile_all(sampling=not supervised, scoring=kl_on or rescore)
+    verifying = any("verification" in rewards.needs_of(fn) for fn in (reward_fn, *shadows))
+    engine.compile_all(sampling=not supervised, scoring=kl_on or rescore, verifying=verifying)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
@@ -124,7 +126,11 @@ def train(c, workdir_path: pathlib.Path) -> int:
         clock.lap("score")
 
         # ---- 4 answers, 5 rewards, 6 advantages ------------------------------------------------
-        judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step, shadows)
+        verify = functools.partial(
+            verification.ask, c, engine, engine.to_rollout(state.params), tokenizer, prompts,
+            key=random_key(c.seed, "verify", step),
+        )  # fmt: skip
+        judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step, shadows, verify)
         penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask) if kl_in_reward else None
         advantage = step_advantages(c, judged.reward, penalty, rollouts)
         clock.lap("reward")
@@ -145,8 +151,10 @@ def train(c, workdir_path: pathlib.Path) -> int:
             kept = config_lib.train_group(c)
             line |= metrics.of_rewards(judged.reward[:, :kept])
             line |= metrics.of_terms({name: x[:, :kept] for name, x in judged.terms.items()})
-            line |= metrics.of_shadows(judged.shadows, judged.classes, judged.truth)
-            line |= metrics.of_votes(judged.classes, judged.label, judged.truth)
+            line |= metrics.of_shadows(judged.shadows, judged.correct)
+            line |= metrics.of_votes(judged.classes, judged.label, judged.correct)
+            if judged.verdicts is not None:
+                line |= verification.metrics(judged.verdicts, judged.correct)
         if kl_in_reward:
             line["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
         clock.lap("metrics")

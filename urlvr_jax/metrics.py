@@ -52,16 +52,15 @@ def of_terms(terms: dict[str, np.ndarray]) -> dict[str, float]:
     return out | {f"reward/{name}/std": float(x.std()) for name, x in terms.items()}
 
 
-def of_shadows(shadows: dict[str, np.ndarray], answers: np.ndarray, truth: np.ndarray | None):
+def of_shadows(shadows: dict[str, np.ndarray], correct: np.ndarray | None):
     """{name: float `[P, G]`} of rewards that are only watched, over all rollouts of the step.
 
     Their rank correlation with the true reward is absent without labels, and where either is constant.
     """
     out = {f"shadow/{name}/mean": float(x.mean()) for name, x in shadows.items()}
-    if truth is not None:
-        true = answers == truth[:, None]
+    if correct is not None:
         for name, x in shadows.items():
-            correlation = rank_correlation(x.reshape(-1), true.reshape(-1))
+            correlation = rank_correlation(x.reshape(-1), correct.reshape(-1))
             if correlation is not None:
                 out[f"shadow/{name}/rank_correlation"] = correlation
     return out
@@ -81,10 +80,10 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.clip((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()), -1, 1))
 
 
-def of_votes(answers: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
+def of_votes(answers: np.ndarray, label: np.ndarray, correct: np.ndarray | None) -> dict[str, float]:
     """The paper's ensemble metrics, for every reward.
 
-    answers int `[P, G]`; label int `[P]`, the majority's answer; truth int `[P]` or None.
+    answers int `[P, G]`; label int `[P]`, the majority's answer; correct bool `[P, G]` or None.
 
     reward_accuracy compares the majority pseudo-reward with the true reward, rollout by rollout. In
     a group without any valid answer every rollout disagrees: a policy that writes junk scores 0.
@@ -96,14 +95,13 @@ def of_votes(answers: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -
         "train/ensemble/majority_voting_reward": float(pseudo.mean()),
         "train/ensemble/no_answer": float((answers < 0).mean()),
     }
-    if truth is not None:
-        true = answers == truth[:, None]
-        agree = (pseudo == true) & (label >= 0)[:, None]
+    if correct is not None:
+        agree = (pseudo == correct) & (label >= 0)[:, None]
         out |= {
-            "train/ensemble/label_accuracy": float((label == truth).mean()),
+            "train/ensemble/label_accuracy": float((pseudo & correct).any(axis=1).mean()),
             "train/ensemble/reward_accuracy": float(agree.mean()),
-            "train/ensemble/ground_truth_reward": float(true.mean()),
-            f"train/ensemble/pass@{group}": float(true.any(axis=1).mean()),
+            "train/ensemble/ground_truth_reward": float(correct.mean()),
+            f"train/ensemble/pass@{group}": float(correct.any(axis=1).mean()),
         }
     return out
 

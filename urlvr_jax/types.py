@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 STATISTICS = ("logp", "entropy", "self_certainty", "top2_gap")
-DERIVED = ("answers", "answer_span")
+DERIVED = ("answers", "answer_span", "answer_text", "verification", "rephrased")
 NEEDS = (*STATISTICS, *DERIVED)  # what a reward may ask for by `@needs`
 
 
@@ -110,6 +110,22 @@ class RewardInputs:
         """bool `[B, T]`, the tokens that spell the extracted answer; none without one. @needs("answer_span")"""
         return self.derived["answer_span"]
 
+    @property
+    def answer_text(self) -> tuple[str | None, ...]:
+        """`[B]`, each answer as it stands in its text, None without one. @needs("answer_text")"""
+        return self.derived["answer_text"]
+
+    @property
+    def verification(self):
+        """int32 `[P, G]`, the policy's own verdict: 1 yes, 0 no, -1 neither. @needs("verification")"""
+        return self.derived["verification"]
+
+    @property
+    def rephrased(self):
+        """int32 `[P]`, class of the majority answer to the same question in other words: -1 where that
+        group has none, -2 where nobody here gave it. @needs("rephrased")"""
+        return self.derived["rephrased"]
+
     def per_group(self, rows):
         """Row values `[B]` -> `[P, G]`."""
         return grouped(rows, self.shape[1])
@@ -122,9 +138,9 @@ class RewardInputs:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What only verifiers receive: which answer class of each group is the gold answer."""
+    """What only verifiers receive: which rollouts are right."""
 
-    answers: jax.Array  # int32 [P], -2 where no rollout gave the gold answer
+    correct: jax.Array  # bool [P, G]
 
 
 @jax.tree_util.register_dataclass

@@ -83,12 +83,12 @@ def friendly(main):
 def dry_run(c) -> int:
     """Validate against the files too; print the resolved configuration and one rendered prompt."""
     from urlvr_jax import data, rewards
-    from urlvr_jax.loading import open_run, require_labels
+    from urlvr_jax.loading import open_run, require_inputs
 
     fn = rewards.constant if c.mode == "supervised" else rewards.load(c.reward.name, c.reward.fn)
-    rewards.load_shadows(c.reward.shadow)
+    shadows = rewards.load_shadows(c.reward.shadow)
     run = open_run(c)
-    require_labels(fn, run)
+    require_inputs((fn, *shadows), run)
     print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
     prompts = data.prompts_at(run.questions, 1, 1, c.seed, c.data.shuffle)
     print(f"stop ids: {list(run.tokenizer.stop_ids)}")
@@ -151,15 +151,12 @@ def _adopt(c, recorded: dict, file: str) -> None:
 def evaluate(flag) -> int:
     """avg/maj/pass@k of a model on a question file; one JSON object on standard output."""
     from urlvr_jax import evaluate as evaluation
-    from urlvr_jax.data import DataError
-    from urlvr_jax.loading import open_questions
+    from urlvr_jax.loading import open_evaluation
 
     c, engine, params, tokenizer, _, step = _open(flag)
     results = {}
     for name in [flag.data] if flag.data else c.eval.sets:
-        questions, labels = open_questions(c, name, tokenizer, c.eval.max_questions)
-        if len(labels.gold) < len(questions):
-            raise DataError(f"{name}: an evaluation needs `answer` in every row")
+        questions, labels = open_evaluation(c, name, tokenizer)
         result = evaluation.evaluate(
             engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
         )

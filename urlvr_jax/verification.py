@@ -10,9 +10,7 @@ import re
 
 import numpy as np
 
-from urlvr_jax import config as config_lib
 from urlvr_jax import data
-from urlvr_jax.engine import random_key
 from urlvr_jax.types import Prompts
 
 YES, NO, AMBIGUOUS = 1, 0, -1
@@ -49,12 +47,14 @@ def render(template: str, question: str, response: str) -> str:
     return re.sub(r"\{prompt\}|\{response\}", lambda m: values[m.group()], template)
 
 
-def ask(c, engine, params, tokenizer, questions: list[str], texts: list[str], step: int) -> np.ndarray:
-    """Verdicts int32 `[B]` on the responses `texts` to `questions` (both `[B]`) by rollout-layout `params`.
+def ask(c, engine, params, tokenizer, prompts: Prompts, texts: list[str], key) -> np.ndarray:
+    """Verdicts int32 `[B]` of rollout-layout `params` on `texts` `[B]`, the responses to `prompts` `[P]`.
 
-    One generation a response, at `verify.temperature`. A verification prompt that is longer than the
-    widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
+    One generation a response, at `verify.temperature`, with random key `key`. A verification prompt that
+    is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
     """
+    group = len(texts) // len(prompts.ids)
+    questions = [data.bare(text, c.data.template) for text in prompts.texts for _ in range(group)]
     rows = [
         tokenizer.encode(render(c.verify.template, q, t)) for q, t in zip(questions, texts, strict=True)
     ]
@@ -65,9 +65,9 @@ def ask(c, engine, params, tokenizer, questions: list[str], texts: list[str], st
     tokens = np.zeros((len(rows), width), np.int32)
     for row, ids, n in zip(tokens, rows, lengths, strict=True):
         row[:n] = ids[:n]
-    prompts = Prompts(("",) * len(rows), ("",) * len(rows), tokens, lengths)
+    asked = Prompts(("",) * len(rows), ("",) * len(rows), tokens, lengths)
     out = engine.sample(
-        params, prompts, random_key(c.seed, "verify", step), group=1, slots=config_lib.slots(c),
+        params, asked, key, group=1, slots=min(c.rollout.slots or len(rows), len(rows)),
         temperature=c.verify.temperature, max_new_tokens=c.verify.max_new_tokens,
     )  # fmt: skip
     replies = tokenizer.decode([r[:n] for r, n in zip(out.tokens, out.lengths, strict=True)])

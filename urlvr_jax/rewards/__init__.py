@@ -3,6 +3,7 @@
     interface.py   what a reward is: `needs`, options, `about`
     certainty.py   self-certainty, entropies, probability, disparity
     ensemble.py    votes and semantic clusters
+    external.py    self-verification, rephrased questions, Countdown
     controls.py    ground truth, random, format, length
     unified.py     the paper's one form, with the others as instances of it
     compose.py     weighted sums, options, and loading by name or from a file

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from urlvr_jax.rewards import certainty, controls, ensemble, unified
+from urlvr_jax.rewards import certainty, controls, ensemble, external, unified
 from urlvr_jax.rewards.interface import (
     RewardError,
     call,
@@ -37,7 +37,11 @@ from urlvr_jax.rewards.interface import (
 from urlvr_jax.types import Reference, RewardInputs
 
 STD_EPSILON = 1e-6
-REWARDS = {fn.__name__: fn for module in (certainty, ensemble, unified, controls) for fn in module.METHODS}
+REWARDS = {
+    fn.__name__: fn
+    for module in (certainty, ensemble, external, unified, controls)
+    for fn in module.METHODS
+}
 
 
 # ---- normalisation ----------------------------------------------------------------------------

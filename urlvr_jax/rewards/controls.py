@@ -11,16 +11,15 @@ from urlvr_jax.types import Reference, RewardInputs
 
 @about(
     family="control",
-    formula="1[a_g = gold answer]",
+    formula="1[y_g is right]",
     norm="none",
     range="{0, 1}",
     papers="supervised RLVR",
     failure="needs labels: the upper bound, not an unsupervised reward",
 )
-@needs("answers")
 def ground_truth(inputs: RewardInputs, reference: Reference):
-    """1 where the answer is the gold answer: the upper bound, not an unsupervised reward."""
-    return (inputs.answers == reference.answers[:, None]).astype(jnp.float32)
+    """1 where the answer is right: the upper bound, not an unsupervised reward."""
+    return reference.correct.astype(jnp.float32)
 
 
 @about(

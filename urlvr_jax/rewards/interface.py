@@ -10,12 +10,6 @@ import jax.numpy as jnp
 
 from urlvr_jax.types import DERIVED, NEEDS, STATISTICS, Declared, Reference, RewardInputs
 
-# Names of inputs that need generations beyond the rollouts; nothing provides them yet.
-RESERVED = {
-    "verification": "the policy's verdicts on its own responses",
-    "rephrased": "answers to the same question in other words",
-}
-
 
 class RewardError(ValueError):
     """A reward that cannot be found, or that does not keep to its interface."""
@@ -23,12 +17,6 @@ class RewardError(ValueError):
 
 def check_needs(names) -> tuple[str, ...]:
     """The names as a tuple; RewardError if any is not provided."""
-    for name in names:
-        if name in RESERVED:
-            raise RewardError(
-                f"@needs({name!r}): {RESERVED[name]} are further generations, which are not made yet; the "
-                f"name is reserved. Available: {list(NEEDS)}"
-            )
     unknown = sorted(set(names) - set(NEEDS))
     if unknown:
         raise RewardError(f"@needs: unknown {unknown}; available: {list(NEEDS)}")
@@ -38,7 +26,7 @@ def check_needs(names) -> tuple[str, ...]:
 def needs(*names):
     """Declare what a reward reads beyond tokens, lengths and texts; it is handed just those.
 
-    names are of `types.NEEDS`: token statistics, "answers", "answer_span". Instead of names, one
+    names are of `types.NEEDS`: token statistics, and what is derived from the rollouts. Instead of names, one
     function of the reward's options that returns them. RewardError for any other name.
     """
     by_options = len(names) == 1 and callable(names[0])
@@ -127,7 +115,10 @@ def rehearse(fn, options: dict) -> None:
     def run(floats, ints, flags, key):
         declared = needs_of(fn, options)
         stats = Declared({n: floats for n in declared if n in STATISTICS})
-        derived = {"answers": ints[:, 0].reshape(2, 2), "answer_span": flags}
+        derived = {
+            "answers": ints[:, 0].reshape(2, 2), "answer_span": flags, "answer_text": (None,) * 4,
+            "verification": ints[:, 0].reshape(2, 2), "rephrased": ints[:2, 0],
+        }  # fmt: skip
         inputs = RewardInputs(
             stats=stats,
             derived=Declared({n: derived[n] for n in declared if n in DERIVED}),
@@ -139,7 +130,7 @@ def rehearse(fn, options: dict) -> None:
             max_new_tokens=width,
             key=key,
         )
-        return call(fn, inputs, Reference(ints[:2, 0]), options)
+        return call(fn, inputs, Reference(flags[:, 0].reshape(2, 2)), options)
 
     of = lambda dtype: jax.ShapeDtypeStruct((4, width), dtype)
     jax.eval_shape(run, of(jnp.float32), of(jnp.int32), of(jnp.bool_), jax.eval_shape(jax.random.key, 0))

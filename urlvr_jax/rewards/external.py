@@ -1,0 +1,77 @@
+"""External rewards: a check outside the sampled distribution, without labels.
+
+The policy's own verdict, as long as checking is easier than solving; the same question in other words; or a
+computation that reads the task from the question.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from urlvr_jax import countdown as countdown_tasks
+from urlvr_jax.rewards.interface import RewardError, about, needs
+from urlvr_jax.types import RewardInputs
+
+
+@about(
+    family="external",
+    formula="1[pi says yes to (x, y)]",
+    norm="none",
+    range="{0, 1}",
+    papers="Self-verification of 2603.08660",
+    failure="where checking is no easier than solving the policy learns what convinces itself",
+    differs="the released code doubles every brace of the solution it shows, reads 'true' before 'false' "
+    "where both stand, and knows Countdown only",
+)
+@needs("verification")
+def self_verify(inputs: RewardInputs):
+    """1 where the policy, asked by `verify.template`, says yes to its response; ambiguous is no."""
+    return (inputs.verification == 1).astype(jnp.float32)
+
+
+@about(
+    family="external",
+    formula="1[a_g = majority of the rephrased question's answers]",
+    norm="none",
+    range="{0, 1}",
+    papers="Co-Reward (2508.00410)",
+    failure="a mistake that both wordings share is taken for the truth",
+    differs="there an offline model writes the rephrasings; here a column of the file, a function, or the laboratory's",
+)
+@needs("answers", "rephrased")
+def co_reward(inputs: RewardInputs):
+    """1 where the answer is the majority answer to the question's other wording. See `data.rephrase`."""
+    other = inputs.rephrased[:, None]
+    return ((inputs.answers == other) & (inputs.answers >= 0)).astype(jnp.float32)
+
+
+@about(
+    family="external",
+    formula="1[the answer's expression uses every number once and is the target]",
+    norm="none",
+    range="{0, 1}",
+    papers="RLSR (2505.08827): the oracle of Countdown",
+    failure="none known: the check is exact; the mode tinyzero keeps the holes of TinyZero's scorer",
+)
+@needs("answer_text")
+def countdown(inputs: RewardInputs, *, mode="strict"):
+    """Whether the answer solves the Countdown task in its prompt. Option: mode, strict or tinyzero."""
+    if mode not in countdown_tasks.MODES:
+        raise RewardError(f"countdown(mode={mode!r}): choose one of {list(countdown_tasks.MODES)}")
+    group, out = inputs.shape[1], []
+    for b, answer in enumerate(inputs.answer_text):
+        prompt = inputs.prompts[b // group]
+        task = countdown_tasks.parse(prompt)
+        if task is None:
+            if not prompt:  # the rehearsal at start-up has no texts
+                return jnp.zeros(inputs.shape)
+            raise RewardError(f"countdown: no numbers and target in {prompt[:80]!r}")
+        if mode == "tinyzero":
+            out.append(countdown_tasks.tinyzero_score(prompt + inputs.texts[b], task))
+        else:
+            out.append(float(countdown_tasks.solves(answer, task)))
+    return jnp.asarray(np.array(out, np.float32).reshape(inputs.shape))
+
+
+METHODS = (self_verify, co_reward, countdown)
