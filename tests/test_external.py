@@ -1,0 +1,150 @@
+"""Checks from outside: partners in two wordings, Countdown's checker, and who is right."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from urlvr_jax import answers, config, data, judge, loading, rewards
+from urlvr_jax.lab import world
+from urlvr_jax.tokenizer import Tokenizer
+from urlvr_jax.types import Declared, RewardInputs
+
+TOKENIZER = Tokenizer(data.resolve("lab:plain", "bases"))
+
+
+def inputs(prompts, texts, **derived) -> RewardInputs:
+    rows = len(texts)
+    return RewardInputs(
+        stats=Declared(),
+        derived=Declared({n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in derived.items()}),
+        tokens=jnp.zeros((rows, 3), jnp.int32),
+        lengths=jnp.ones(rows, jnp.int32),
+        ended=jnp.ones(rows, bool),
+        texts=tuple(texts),
+        prompts=tuple(prompts),
+        max_new_tokens=3,
+        key=jax.random.key(0),
+    )
+
+
+# ---- self-verification ----------------------------------------------------------------------
+
+
+def test_only_a_clear_yes_earns():
+    verdicts = np.array([[1, 0, -1, 1], [-1, -1, 0, 0]])
+    out = rewards.compute(rewards.load("self_verify"), inputs(("a", "b"), ("",) * 8, verification=verdicts))
+    np.testing.assert_array_equal(out, verdicts == 1)
+
+
+# ---- rephrased questions ---------------------------------------------------------------------
+
+
+def test_partners_exchange_their_majority_answers():
+    keys = ["5", "5", "7", None, "7", "7", "5", "9", None, None, None, None, "1", "1", "1", "2"]
+    classes, names = answers.classes(keys, 4)
+    label = np.asarray(rewards.majority_answer(classes))
+    partner = judge.partner_labels(label, names)
+    assert partner[0] == names[0]["7"] and partner[1] == names[1]["5"]
+    assert partner[2] == -2  # nobody here gave "1"
+    assert partner[3] == -1  # the partner has no answer at all
+    out = rewards.compute(
+        rewards.load("co_reward"), inputs("abcd", ("",) * 16, answers=classes, rephrased=partner)
+    )
+    np.testing.assert_array_equal(out, [[0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
+def test_the_laboratory_rephrases_to_the_same_sum_and_never_to_a_held_out_question():
+    changed = 0
+    for row in world.questions("train", 200, seed=5):
+        other = world.rephrase(row["prompt"])
+        numbers = [int(n) for n in other[1:-1].replace("-", "+-").split("+")]
+        assert str(sum(numbers)) == row["answer"] and world.part(other) != "heldout"
+        changed += other != row["prompt"]
+    assert changed > 150
+
+
+def question_file(tmp_path, rows):
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return str(file)
+
+
+def test_two_wordings_stay_together_through_files_shuffles_and_steps(tmp_path):
+    rows = [{"prompt": f"Q{n}+1?", "rephrased": f"Q1+{n}?", "answer": n + 1} for n in range(1, 8)]
+    rows[3]["rephrased"] = "Q" + "1+" * 9 + "1?"  # too long: both wordings go
+    questions, labels = data.load(
+        question_file(tmp_path, rows), TOKENIZER, "{prompt}", (16,), rephrase="column"
+    )
+    assert len(questions) == 12 and questions.overlong == 2 and questions.paired
+    for step in (1, 2, 3, 4):
+        prompts = data.prompts_at(questions, step, 4, seed=0, shuffle=True)
+        for first, second in ((0, 1), (2, 3)):
+            assert prompts.ids[second] == prompts.ids[first] + "~"
+            assert labels.gold[prompts.ids[first]] == labels.gold[prompts.ids[second]]
+
+
+def test_a_function_of_a_file_rephrases(tmp_path):
+    file = tmp_path / "other.py"
+    file.write_text("def other(question):\n    return question[:-1] + '+0?'\n")
+    rows = [{"prompt": "Q1+2?"}]
+    questions, _ = data.load(
+        question_file(tmp_path, rows), TOKENIZER, "{prompt}", (16,), rephrase=f"{file}:other"
+    )
+    assert questions.texts == ("Q1+2?", "Q1+2+0?")
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [("column", "no other wording"), ("nowhere.py:f", "existing file"), ("words", "lab, column")],
+)
+def test_a_missing_other_wording_is_an_error(tmp_path, how, message):
+    file = question_file(tmp_path, [{"prompt": "Q1+2?", "id": "a"}])
+    with pytest.raises(data.DataError, match=message):
+        data.load(file, TOKENIZER, "{prompt}", (16,), rephrase=how)
+
+
+def test_a_reward_of_two_wordings_asks_for_them_at_start_up():
+    c = config.default()
+    c.reward.name, c.mesh.data = "co_reward", 8
+    with pytest.raises(config.ConfigError, match=r"set data\.rephrase"):
+        loading.require_inputs([rewards.load(c.reward.name)], loading.open_run(c))
+    c.data.rephrase = "lab"
+    loading.require_inputs([rewards.load(c.reward.name)], loading.open_run(c))
+    c.data.prompts_per_step = 33
+    with pytest.raises(config.ConfigError, match="make both even"):
+        config.validate(c, 8)
+
+
+# ---- Countdown -------------------------------------------------------------------------------
+
+
+def test_the_countdown_reward_reads_the_task_from_the_prompt():
+    texts = ("A3*7+5", "A3*7", "A5+7*3", "")
+    given = ("3*7+5", "3*7", "5+7*3", None)
+    fn = rewards.load("countdown")
+    out = rewards.compute(fn, inputs(("C3,7,5=26?",), texts, answer_text=given))
+    np.testing.assert_array_equal(out, [[1, 0, 1, 0]])
+    with pytest.raises(rewards.RewardError, match="no numbers and target"):
+        rewards.compute(fn, inputs(("What is 2+2?",), texts, answer_text=given))
+    with pytest.raises(rewards.RewardError, match="choose one of"):
+        rewards.load("countdown(mode='loose')")
+
+
+def test_who_is_right_is_decided_by_the_configured_check():
+    c = config.default()
+    c.answers.style, c.answers.check = "lab_expression", "countdown"
+    texts = ["1+1=2;A3*7+5", "A3*7", "A5+7*3", "nothing"]
+    keys, classes, names = judge.read_answers(c, texts, 4)
+    assert keys == ["3*7+5", "3*7", "5+7*3", None]  # expressions stand for themselves
+    out = judge.right(c, ("C3,7,5=26?",), texts, classes, names, gold=None)
+    np.testing.assert_array_equal(out, [[True, False, True, False]])
+    c.answers.check = "countdown_tinyzero"
+    prompt = "Using the numbers [3, 7, 5], create an equation that equals 26. Assistant: <think>"
+    said = [f"<answer>{t}</answer>" for t in ("3*7+5", "3*7", "26")] + ["none"]
+    out = judge.right(c, (prompt,), said, classes, names, gold=None)
+    np.testing.assert_array_equal(out, [[True, False, False, False]])
+    c.answers.check = "gold"
+    assert judge.right(c, ("",), texts, classes, names, gold=None) is None
