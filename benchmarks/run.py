@@ -238,8 +238,11 @@ def saved_micro_batches() -> dict:
 
 
 def chosen_micro_batches(name: str, cores: list[int]) -> dict:
-    """{system: the keys of a spec that are its own}, from the table of measured ones."""
-    found = saved_micro_batches().get(table_key(name, cores), {"systems": {}})["systems"]
+    """{system: the keys of a spec that are its own}, from the table of measured ones; of one core where there
+    is no other entry."""
+    table = saved_micro_batches()
+    entry = table.get(table_key(name, cores)) or table.get(table_key(name, cores[:1])) or {"systems": {}}
+    found = entry["systems"]
     return {s: {k: e[k] for k in ("micro_batch", "score_micro_batch")} for s, e in found.items()}
 
 

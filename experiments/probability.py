@@ -3,7 +3,7 @@
     python -m urlvr_jax.main --config experiments/probability.py
 
 Cost: less than 3 minutes on two cores. Expect (seed 0, held-out accuracy): base 0.61, best 0.93 at
-step 10, 0.18 at the end; responses from 17 to 16 tokens.
+step 50, 0.09 at the end; responses from 17 to 13 tokens.
 """
 
 from urlvr_jax import config

@@ -13,6 +13,7 @@ for folder in (ROOT / "benchmarks", ROOT / "benchmarks" / "peers"):
     sys.path.insert(0, str(folder))
 
 import children  # noqa: E402
+import experiments_table as experiments  # noqa: E402
 import protocol  # noqa: E402
 import report  # noqa: E402
 import specs  # noqa: E402
@@ -104,3 +105,14 @@ def test_summaries_are_medians_of_rates():
     assert entry["rollout"]["seconds"] == 2.0 and entry["step"]["tokens_per_s"] == 7.5
     assert json.dumps(entry)
     np.testing.assert_allclose(report.ratios({"ours": entry, "peer": entry})["score"], 1.0)
+
+
+def test_the_experiments_texts_say_what_the_grids_runs_say(monkeypatch):
+    for file, text in experiments.texts().items():
+        assert file.read_text() == text, f"python benchmarks/experiments_table.py write: {file.name}"
+    runs = experiments.read_runs()
+    monkeypatch.setattr(
+        experiments, "read_runs", lambda: [r | {"held_out": r["held_out"] | {"base": 0.123}} for r in runs]
+    )
+    changed = experiments.texts()
+    assert len(changed) == 10 and all(file.read_text() != text for file, text in changed.items())

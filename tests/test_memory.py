@@ -30,6 +30,12 @@ CONFIG = train_step.UpdateConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def no_logits_are_kept(monkeypatch):
+    """Few are kept where few there are; what is measured here is what happens to many."""
+    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
+
+
 @functools.cache
 def temporary(what, vocab=SMALL, micro_batches=2, rows=ROWS, micro_prompts=0) -> int:
     """Bytes of the temporary buffers of `score_all`, `gradients` or `update`."""
@@ -86,3 +92,13 @@ def test_memory_grows_with_the_rows_of_a_micro_batch_no_more_than_linearly(
 def test_more_micro_batches_cost_a_few_bytes_a_token(what):
     few, many = (temporary(what, micro_batches=n) for n in (2, 4))
     assert many - few <= 16 * 2 * ROWS * WIDTH, (many - few) / (2 * ROWS * WIDTH)
+
+
+@pytest.mark.parametrize("vocab, kept", [(SMALL, True), (LARGE, False)])
+def test_logits_wait_for_the_backward_pass_only_where_they_are_few(vocab, kept, monkeypatch):
+    none = temporary("gradients", vocab)
+    monkeypatch.undo()
+    assert (ROWS * WIDTH * vocab <= score.KEPT_ELEMENTS["cpu"]) is kept
+    more = temporary.__wrapped__("gradients", vocab) - none
+    logits = 4 * ROWS * WIDTH * vocab
+    assert (0.5 * logits < more < 2.1 * logits) if kept else more == 0, more / logits

@@ -53,7 +53,8 @@ def test_bfloat16_hidden_states_have_float32_statistics():
     helpers.assert_statistics_close(got, want, np.full(ROWS, WIDTH))
 
 
-def test_chunks_change_neither_values_nor_gradients(monkeypatch):
+@pytest.mark.parametrize("kept", [0, 2**24])
+def test_chunks_and_kept_logits_change_neither_values_nor_gradients(kept, monkeypatch):
     hidden, head, targets = inputs(2)
     cotangent = np.random.default_rng(4).standard_normal((ROWS, WIDTH)).astype(np.float32)
 
@@ -67,6 +68,7 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch):
     # of 2, 9, 12 and a rest, one block.
     for tokens in (1, 4, 5, 15):
         set_chunk(monkeypatch, tokens * VOCAB)
+        monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": kept})
         compiled = run().lower(hidden, head)
         assert ("while" in compiled.as_text()) == (tokens < 15)
         (got_value, got), got_grads = compiled.compile()(hidden, head)
@@ -140,6 +142,7 @@ def test_a_tie_for_the_first_place_has_no_gap():
 def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, gradient):
     rows, width, vocab = 4, 64, 32768
     set_chunk(monkeypatch, 16 * vocab)
+    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
     config = helpers.model_config(tied=False, n_layers=1, vocab_size=vocab)
     graph, shapes = helpers.transformer.structure(config)
     ints = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32)

@@ -26,6 +26,9 @@ from urlvr_jax.types import STATISTICS
 # float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
 CHUNK_ELEMENTS = {"cpu": 2**22}
 CHUNK_ELEMENTS_ELSEWHERE = 2**27
+# At most so many float32 logits of a micro-batch wait for the backward pass; more are made again there.
+KEPT_ELEMENTS = {"cpu": 2**24}
+KEPT_ELEMENTS_ELSEWHERE = 2**27
 FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
 
 
@@ -97,15 +100,24 @@ def token_statistics(hidden, head, targets, temperature, names=STATISTICS):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _statistics(hidden, head, targets, temperature, names):
     """`token_statistics` of hidden `[N, D]`, a chunk of tokens at a time."""
+    return _in_chunks(hidden, head, targets, temperature, names, keep=False)
+
+
+def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
+    """Statistics, `log_total`, and if they are kept the `logits` `[N, V]`."""
     count, chunk = len(targets), _chunk(head.shape[0], len(targets))
-    one = lambda h, y: statistics_of(logits_at(h, head, temperature), y, (*names, "log_total"))
+
+    def one(h, y):
+        z = logits_at(h, head, temperature)
+        return statistics_of(z, y, (*names, "log_total")) | ({"logits": z} if keep else {})
+
     if chunk == count:
         return one(hidden, targets)
     chunks = -(-count // chunk)
     pad = lambda x: jnp.pad(x, ((0, chunks * chunk - count),) + ((0, 0),) * (x.ndim - 1))
     split = lambda x: pad(x).reshape(chunks, chunk, *x.shape[1:])
     out = jax.lax.map(lambda args: one(*args), (split(hidden), split(targets)))
-    return {name: x.reshape(-1)[:count] for name, x in out.items()}
+    return {name: x.reshape(-1, *x.shape[2:])[:count] for name, x in out.items()}
 
 
 def _chunk(vocab: int, tokens: int) -> int:
@@ -115,8 +127,10 @@ def _chunk(vocab: int, tokens: int) -> int:
 
 
 def _statistics_forward(hidden, head, targets, temperature, names):
-    stats = _statistics(hidden, head, targets, temperature, names)
-    return stats, (hidden, head, targets, stats["log_total"])
+    most = KEPT_ELEMENTS.get(jax.default_backend(), KEPT_ELEMENTS_ELSEWHERE)
+    keep = len(targets) * head.shape[0] <= most
+    stats = _in_chunks(hidden, head, targets, temperature, names, keep)
+    return stats, (hidden, head, targets, stats["log_total"], stats.pop("logits", None))
 
 
 def _statistics_backward(temperature, names, saved, cotangents):
@@ -124,14 +138,16 @@ def _statistics_backward(temperature, names, saved, cotangents):
 
     So each block of the head's gradient is one product over all tokens, written once.
     """
-    hidden, head, targets, log_total = saved
+    hidden, head, targets, log_total, kept = saved
     scale = (cotangents["logp"] / temperature)[:, None]
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
     def one(d_hidden, start, rows):
         """Of the vocabulary's entries start, ..., whose head is `rows`."""
         rows = wide(rows.astype(hidden.dtype))
-        z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
+        z = kept
+        if kept is None:
+            z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
         hit = start + jnp.arange(len(rows)) == targets[:, None]
         dz = wide(((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype))
         d_rows = jnp.einsum("nv,nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
@@ -139,7 +155,7 @@ def _statistics_backward(temperature, names, saved, cotangents):
 
     vocab = head.shape[0]
     block, d_hidden = _chunk(len(targets), vocab), jnp.zeros(hidden.shape, jnp.float32)
-    if block == vocab:
+    if block == vocab or kept is not None:
         d_hidden, d_head = one(d_hidden, 0, head)
     else:
         # Blocks are read from the head itself and written into one array: no copy of either beside it.
