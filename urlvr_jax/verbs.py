@@ -140,6 +140,8 @@ def _adopt(c, recorded: dict, file: str) -> None:
     """Take the run's own configuration, or of it the model alone where an experiment file was given;
     what was typed on the command line goes before."""
     typed = {w.split("=")[0].removeprefix("--config.") for w in sys.argv if w.startswith("--config.")}
+    if "reward.name" in typed:
+        typed.add("reward.fn")  # which goes before the name: the run's must not go before what was typed
     for key, value in recorded.items():
         if key in typed or (file and not key.startswith("model.")):
             continue
@@ -228,6 +230,19 @@ def export(flag) -> int:
     return 0
 
 
+def score(flag) -> int:
+    """Rewards of saved completions; one JSON line a row on standard output."""
+    from urlvr_jax import completions
+
+    if not flag.data:
+        raise config_lib.ConfigError("--data is missing: JSON lines with `prompt` and `response`")
+    rows = completions.read(flag.data)  # before the model, which takes longer
+    _, engine, params, tokenizer, _, step = _open(flag)
+    for line in completions.score(engine, params, tokenizer, rows, step or 0):
+        print(json.dumps(line))
+    return 0
+
+
 def rewards(flag) -> int:
     """Every reward with its formula; with --out the table in that document is written anew."""
     from urlvr_jax.rewards import table
@@ -240,4 +255,4 @@ def rewards(flag) -> int:
     return 0
 
 
-VERBS = {"evaluate": evaluate, "generate": generate, "export": export, "rewards": rewards}
+VERBS = {"evaluate": evaluate, "generate": generate, "export": export, "score": score, "rewards": rewards}
