@@ -67,12 +67,8 @@ def resolve(name: str, kind: str) -> pathlib.Path:
     return path
 
 
-def read_rows(name: str) -> list[dict]:
-    """Rows of a JSON-lines file; every broken row is an error naming file and line."""
-    path = resolve(name, "questions")
-    if not path.is_file():
-        raise DataError(f"question file {str(path)!r} does not exist")
-    rows, seen = [], {}
+def json_rows(path: pathlib.Path):
+    """Yield (line number, "FILE, line N", row) of JSON lines with a `prompt`; DataError for a broken row."""
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
@@ -87,6 +83,16 @@ def read_rows(name: str) -> list[dict]:
             raise DataError(f"{where}: `prompt` has half of a surrogate pair, which is not a character")
         if not isinstance(row.get("answer", ""), str | int | float):
             raise DataError(f"{where}: `answer` must be a string or a number")
+        yield number, where, row
+
+
+def read_rows(name: str) -> list[dict]:
+    """Rows of a question file; every broken row is an error naming file and line."""
+    path = resolve(name, "questions")
+    if not path.is_file():
+        raise DataError(f"question file {str(path)!r} does not exist")
+    rows, seen = [], {}
+    for number, where, row in json_rows(path):
         row["id"] = str(row.get("id", number - 1))
         if row["id"] in seen:
             raise DataError(f"{where}: id {row['id']!r} occurs before, in line {seen[row['id']]}")

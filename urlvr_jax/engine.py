@@ -69,7 +69,7 @@ class Engine:
     """Rollout, score and update of one configuration on one mesh."""
 
     def __init__(self, c, model_config, stop_ids):
-        self.c = c
+        self.c, self.model_config = c, model_config
         self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
         self.graph, self.shapes = transformer.structure(model_config)
         self.rows = sharding.rows(self.mesh)

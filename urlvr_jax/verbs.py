@@ -1,4 +1,4 @@
-"""Flags, and the verbs beside training: evaluate, generate, export, and --dry_run."""
+"""Flags, and the verbs beside training: evaluate, generate, export, score, rewards, and --dry_run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("workdir", "", "folder of the run; the same folder resumes")
     flags.DEFINE_bool("dry_run", False, "validate, print the resolved configuration and one prompt")
-    flags.DEFINE_string("model", "", "evaluate, generate, export: a model folder, lab:NAME or a run")
-    flags.DEFINE_string("data", "", "evaluate: a question file")
+    flags.DEFINE_string("model", "", "evaluate, generate, export, score: a model folder, lab:NAME or a run")
+    flags.DEFINE_string("data", "", "evaluate: a question file; score: completions")
     flags.DEFINE_integer(
-        "step", None, "evaluate, generate, export: a run's checkpoint; the latest if not given"
+        "step", None, "evaluate, generate, export, score: a run's checkpoint; the latest if not given"
     )
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
-    flags.DEFINE_string("out", "", "export: the folder to write; evaluate: a JSON file to write")
+    flags.DEFINE_string(
+        "out", "", "export: the folder to write; evaluate: a JSON file; rewards: a document"
+    )
 
 
 def config_file(argv: list[str]) -> str:
@@ -138,6 +140,8 @@ def _adopt(c, recorded: dict, file: str) -> None:
     """Take the run's own configuration, or of it the model alone where an experiment file was given;
     what was typed on the command line goes before."""
     typed = {w.split("=")[0].removeprefix("--config.") for w in sys.argv if w.startswith("--config.")}
+    if "reward.name" in typed:
+        typed.add("reward.fn")  # which goes before the name: the run's must not go before what was typed
     for key, value in recorded.items():
         if key in typed or (file and not key.startswith("model.")):
             continue
@@ -223,4 +227,29 @@ def export(flag) -> int:
     return 0
 
 
-VERBS = {"evaluate": evaluate, "generate": generate, "export": export}
+def score(flag) -> int:
+    """Rewards of saved completions; one JSON line a row on standard output."""
+    from urlvr_jax import completions
+
+    if not flag.data:
+        raise config_lib.ConfigError("--data is missing: JSON lines with `prompt` and `response`")
+    rows = completions.read(flag.data)  # before the model, which takes longer
+    _, engine, params, tokenizer, _, step = _open(flag)
+    for line in completions.score(engine, params, tokenizer, rows, step or 0):
+        print(json.dumps(line))
+    return 0
+
+
+def rewards(flag) -> int:
+    """Every reward with its formula; with --out the table in that document is written anew."""
+    from urlvr_jax.rewards import table
+
+    if flag.out:
+        path = pathlib.Path(flag.out)
+        path.write_text(table.replaced(path.read_text()))
+    else:
+        print(table.text())
+    return 0
+
+
+VERBS = {"evaluate": evaluate, "generate": generate, "export": export, "score": score, "rewards": rewards}

@@ -234,15 +234,15 @@ def _term(weight: float, node: ast.expr, open_file) -> Term:
         if len(node.args) != 1 or node.keywords:
             raise RewardError(f"{normaliser}(...) takes one reward, has {ast.unparse(node)!r}")
         node = node.args[0]
-    named, options = (node.func, _options(node)) if isinstance(node, ast.Call) else (node, {})
+    named = node.func if isinstance(node, ast.Call) else node
     if isinstance(named, ast.Name):
         fn, label = _known(named.id), named.id
-        _check_options(fn, options)
+        options = _options(node, fn)
         rehearse(fn, options)
     elif _file(named):
         fn, label = open_file(named.value), named.value.rpartition(":")[2]
+        options = _options(node, fn)
         if fn is not None:
-            _check_options(fn, options)
             needs_of(fn, options)
     else:
         raise RewardError(
@@ -255,19 +255,18 @@ def _term(weight: float, node: ast.expr, open_file) -> Term:
     return Term(weight, normaliser, label, fn, options)
 
 
-def _options(node: ast.Call) -> dict:
+def _options(node: ast.expr, fn) -> dict:
+    """Options of a call, checked against those of `fn` where it is known: names, and types of defaults."""
+    if not isinstance(node, ast.Call):
+        return {}
     text = ast.unparse(node)
     if node.args or any(k.arg is None for k in node.keywords):
         raise RewardError(f"{text!r}: options are given by name, reward(option=value)")
     try:
-        return {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+        options = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
     except ValueError:
         raise RewardError(f"{text!r}: an option's value is a number, a string, True or False") from None
-
-
-def _check_options(fn, options: dict) -> None:
-    """RewardError for an option that `fn` has not, or of another type than its default."""
-    known = defaults(fn)
+    known = options if fn is None else defaults(fn)
     for name, value in options.items():
         if name not in known:
             raise RewardError(f"reward {fn.__name__!r} has no option {name!r}; it has {sorted(known)}")
@@ -277,6 +276,7 @@ def _check_options(fn, options: dict) -> None:
             raise RewardError(
                 f"reward {fn.__name__!r}: {name}={value!r} must be like its default, {default!r}"
             )
+    return options
 
 
 def _known(name: str):

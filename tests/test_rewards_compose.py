@@ -1,0 +1,285 @@
+"""Sums, options, files of one's own, shadows and the table: what is read and what is refused."""
+
+import pathlib
+
+import helpers
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from urlvr_jax import config, metrics, rewards
+from urlvr_jax.rewards import table
+from urlvr_jax.types import STATISTICS, Reference, UndeclaredError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+P, G, T = 3, 4, 5
+RNG = np.random.default_rng(8)
+STATS = {n: RNG.uniform(0.1, 2, (P * G, T)).astype(np.float32) for n in STATISTICS}
+LENGTHS = RNG.integers(1, T + 1, P * G).astype(np.int32)
+ANSWERS = np.array([[0, 0, 1, -1], [0, 1, 2, 2], [-1, -1, -1, -1]], np.int32)
+REFERENCE = Reference(jnp.array([1, 0, -2], jnp.int32))
+MINE = """
+import jax.numpy as jnp
+from urlvr_jax.rewards import needs
+
+
+@needs("top2_gap")
+def gap(inputs, *, scale=1.0):
+    return scale * inputs.per_group(inputs.stats["top2_gap"][:, 0])
+
+
+def greedy(inputs):
+    return inputs.per_group(inputs.stats["top2_gap"][:, 0])
+
+
+@needs("answers")
+def verifier(inputs, reference):
+    return (inputs.answers == reference.answers[:, None]) * 1.0
+
+
+def three(inputs, a, b):
+    return inputs
+
+
+def required(inputs, *, scale):
+    return inputs
+
+
+VALUE = 3
+"""
+
+
+def given(fn):
+    span = np.zeros((P * G, T), bool)
+    return helpers.reward_inputs(fn, stats=STATS, answers=ANSWERS, span=span, lengths=LENGTHS, group=G)
+
+
+def computed(text, reference=None):
+    fn = rewards.load(text)
+    return np.asarray(rewards.compute(fn, given(fn), reference), np.float64)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    return file
+
+
+# ---- sums and options -------------------------------------------------------------------------
+
+
+def test_a_sum_is_the_weighted_sum_of_its_normalised_terms():
+    a, b, c = (computed(n) for n in ("self_certainty", "majority_voting", "length"))
+    z = (a - a.mean(axis=1, keepdims=True)) / (a.std(axis=1, ddof=1, keepdims=True) + 1e-6)
+    got = computed("group_z(self_certainty) + 0.5*majority_voting - length*2")
+    helpers.assert_close(got, z + 0.5 * b - 2 * c)
+    helpers.assert_close(computed("-(length - majority_voting)*0.5"), 0.5 * b - 0.5 * c)
+    z = (a - a.mean()) / (a.std(ddof=1) + 1e-6)
+    helpers.assert_close(computed("0.1*batch_z(self_certainty)"), 0.1 * z)
+
+
+def test_the_terms_of_a_sum_are_told_apart_before_normaliser_and_weight():
+    fn = rewards.load("0.5*group_z(self_certainty) + empo(low=0.1)")
+    _, terms = rewards.compute_terms(fn, given(fn), None)
+    assert list(terms) == ["self_certainty", "empo(low=0.1)"]
+    np.testing.assert_array_equal(terms["self_certainty"], np.float32(computed("self_certainty")))
+    line = metrics.of_terms({n: np.asarray(x) for n, x in terms.items()})
+    assert set(line) == {f"reward/{n}/{m}" for n in terms for m in ("mean", "std")}
+    # With nothing around it a reward is itself, and has no terms to tell apart.
+    assert rewards.load("self_certainty") is rewards.REWARDS["self_certainty"]
+    for text in ("self_certainty", "empo(low=0.1)"):
+        fn = rewards.load(text)
+        assert rewards.compute_terms(fn, given(fn), None)[1] == {}
+
+
+def test_a_sum_declares_the_needs_of_its_terms_and_each_sees_only_its_own(mine):
+    fn = rewards.load("self_certainty + 2*majority_voting")
+    assert rewards.needs_of(fn) == ("self_certainty", "answers")
+    stealing = rewards.load(f"'{mine}:gap' + '{mine}:greedy'")
+    with pytest.raises(UndeclaredError, match="'top2_gap' without declaring it"):
+        rewards.compute(stealing, given(stealing))
+
+
+def test_a_verifier_in_a_sum_makes_the_sum_a_verifier_and_alone_receives_the_reference(mine):
+    for text in (
+        "0.1*self_certainty + ground_truth",
+        f"self_certainty + '{mine}:verifier'",
+        "-ground_truth",
+    ):
+        assert rewards.is_verifier(rewards.load(text))
+    assert not rewards.is_verifier(rewards.load("self_certainty + format"))
+    truth = (np.array([[1], [0], [-2]]) == ANSWERS).astype(float)
+    got = computed("0.1*self_certainty + ground_truth", REFERENCE)
+    helpers.assert_close(got, 0.1 * computed("self_certainty") + truth)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "cannot be read"),
+    ("format*", "cannot be read"),
+    ("3", "cannot be read"),
+    ("format*length", "cannot be read"),
+    ("format/2", "cannot be read"),
+    ("[format]", "cannot be read"),
+    ("__import__('os')", "'__import__' is unknown"),
+    ("format.real(1)", "is no reward"),
+    ("entropi", r"'entropi' is unknown.*available.*majority_voting"),
+    ("majority", "unknown; did you mean 'majority_voting'"),
+    ("intuitor", r"unknown; papers call \['self_certainty'\] so"),
+    ("em_rl", r"papers call \['token_level_entropy', 'token_level_entropy_sum', 'trajectory"),
+    ("self_verify", "'self_verify' is unknown"),
+    ("format + format", r"\['format'\] more than once"),
+    ("group_z(2*format)", "weights go before"),
+    ("group_z(format, length)", "takes one reward"),
+    ("1e999*format", "weight inf of 'format' is not finite"),
+    ("format(1)", "options are given by name"),
+    ("empo(**x)", "options are given by name"),
+    ("empo(low=x)", "an option's value is"),
+    ("empo(lo=0.1)", r"'empo' has no option 'lo'; it has \['high', 'low'\]"),
+    ("empo(low='a')", "low='a' must be like its default, 0.0"),
+    ("empo(low=True)", "low=True must be like its default"),
+    ("empo(low=0.5, high=0.2)", "need 0 <= low <= high <= 1"),
+    ("empo(high=2)", "need 0 <= low <= high <= 1"),
+    ("unified(q='gold')", "q='gold'.*uniform.*majority"),
+    ("unified(sigma=2)", r"sigma=2.*\[-1, 1\]"),
+    ("unified(q='majority')", "use over='vote'"),
+    ("unified(q='policy', over='vote', sigma=-1, psi='exp')", "the same for a whole group"),
+    ("unified(q='sampled', over='vote', sigma=1, psi='exp')", "use sigma=-1"),
+    ("format + empo(high=2)", "need 0 <= low"),
+])  # fmt: skip
+def test_what_is_no_reward_is_refused_at_start_up(text, message):
+    """By `check`, which opens nothing, so by the configuration; shadows are written alike."""
+    with pytest.raises(rewards.RewardError, match=message):
+        rewards.check(text)
+    with pytest.raises(rewards.RewardError, match=message):
+        rewards.load(text)
+    for key, value in (("reward.name", text), ("reward.shadow", (text,))):
+        c = config.default()
+        c.update_from_flattened_dict({key: value})
+        with pytest.raises(config.ConfigError, match=f"{key} = .*{message}"):
+            config.validate(c, 1)
+
+
+# ---- files of one's own -----------------------------------------------------------------------
+
+
+def test_a_reward_of_ones_own_is_loaded_from_its_file(mine, tmp_path):
+    first = STATS["top2_gap"][:, 0].reshape(P, G)
+    fn = rewards.load("majority_voting", f"{mine}:gap")
+    np.testing.assert_array_equal(rewards.compute(fn, given(fn)), first)
+    helpers.assert_close(
+        computed(f"'{mine}:gap'(scale=2.0) + 0.5*format"), 2 * first + 0.5 * (ANSWERS >= 0)
+    )
+    rewards.check("'not/read/yet.py:gap'(scale=2.0) + format")
+    for where, message in (
+        (f"{tmp_path}/other.py:gap", "give an existing file"),
+        ("gap", "give an existing file"),
+        (f"{mine}:gab", "no function 'gab'; it has.*gap"),
+        (f"{mine}:VALUE", "no function 'VALUE'"),
+        (f"{mine}:three", r"'three' has the parameters \(inputs, a, b\).*keyword-only"),
+        (f"{mine}:required", "'required' has the parameters.*with defaults"),
+    ):
+        with pytest.raises(rewards.RewardError, match=f"reward.fn = .*{message}"):
+            rewards.load("", where)
+        with pytest.raises(rewards.RewardError, match=message):
+            rewards.load(f"format + '{where}'")
+    with pytest.raises(rewards.RewardError, match="no option 'size'"):
+        rewards.load(f"'{mine}:gap'(size=2)")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("import jax\n\ndef f(inputs:\n", "line 3: SyntaxError"),
+    ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError"),
+    ("x = 1\ny = x / 0\n", "line 2: ZeroDivisionError"),
+    ("from urlvr_jax.rewards import needs\n\n@needs('rephrased')\ndef f(i):\n    pass\n", "not made yet"),
+    ("from urlvr_jax.rewards import needs\n\n@needs('logits')\ndef f(i):\n    pass\n", "unknown.*logits"),
+])  # fmt: skip
+def test_an_error_in_a_file_of_ones_own_names_the_file_and_the_line(text, message, tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(rewards.RewardError, match=f"broken.py.*{message}"):
+        rewards.load("", f"{file}:f")
+
+
+# ---- shadows ----------------------------------------------------------------------------------
+
+
+def test_shadows_are_no_verifiers_and_named_once(mine):
+    assert [fn.__name__ for fn in rewards.load_shadows(("empo(low=0.1)", "format"))] == [
+        "empo(low=0.1)",
+        "format",
+    ]
+    for names, message in (
+        (("ground_truth",), "is a verifier; shadows receive no label"),
+        (("format + ground_truth",), "is a verifier"),
+        ((f"'{mine}:verifier'",), "is a verifier"),
+        (("format", "format"), "more than once"),
+    ):
+        with pytest.raises(rewards.RewardError, match=message):
+            rewards.load_shadows(names)
+
+
+def naive_ranks(values):
+    return [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
+
+
+def test_the_rank_correlation_equals_spearmans_with_average_ranks():
+    rng = np.random.default_rng(4)
+    for n in (2, 3, 10, 40):
+        for levels in (2, 3, 1000):
+            a, b = rng.integers(0, levels, n) / 7, rng.integers(0, 2, n) == 1
+            got = metrics.rank_correlation(a.astype(np.float32), b)
+            if a.min() == a.max() or b.min() == b.max():
+                assert got is None
+            else:
+                np.testing.assert_allclose(
+                    got, np.corrcoef(naive_ranks(a), naive_ranks(b))[0, 1], atol=1e-12
+                )
+    assert metrics.rank_correlation(np.array([0.1, 5, 7]), np.array([1, 2, 30])) == 1
+    assert metrics.rank_correlation(np.array([0.1, 5, 7]), np.array([3, 2, 1])) == -1
+
+
+def test_the_correlation_of_a_shadow_is_absent_where_it_is_undefined():
+    shadows = {"format": (ANSWERS >= 0).astype(np.float32), "flat": np.ones((P, G), np.float32)}
+    truth = np.array([1, 0, -2])
+    line = metrics.of_shadows(shadows, ANSWERS, truth)
+    right = (truth[:, None] == ANSWERS).reshape(-1)
+    want = np.corrcoef(naive_ranks(shadows["format"].reshape(-1)), naive_ranks(right))[0, 1]
+    assert set(line) == {"shadow/format/mean", "shadow/flat/mean", "shadow/format/rank_correlation"}
+    np.testing.assert_allclose(line["shadow/format/rank_correlation"], want)
+    np.testing.assert_allclose(line["shadow/format/mean"], 7 / 12, rtol=1e-6)
+    without = metrics.of_shadows(shadows, ANSWERS, None)
+    assert set(without) == {"shadow/format/mean", "shadow/flat/mean"}
+    nobody_right = metrics.of_shadows(shadows, ANSWERS, np.array([-2, -2, -2]))
+    assert set(nobody_right) == set(without)
+
+
+def test_a_shadow_in_the_configuration_is_a_tuple_and_not_for_supervised_mode():
+    c = config.default()
+    c.reward.shadow = ("majority_voting", "empo(low=0.1)")
+    config.validate(c, 1)
+    c.update_from_flattened_dict(
+        {"mode": "supervised", "rollout.group": 1, "advantage.name": "none", "data.documents": "lab:plain"}
+    )
+    with pytest.raises(config.ConfigError, match="reward.shadow = .*supervised.*has no rewards"):
+        config.validate(c, 1)
+
+
+# ---- the table --------------------------------------------------------------------------------
+
+
+def test_the_table_in_the_documents_is_what_the_code_says():
+    document = (ROOT / "docs" / "rewards.md").read_text()
+    assert table.replaced(document) == document, (
+        "run: python -m urlvr_jax.main rewards --out docs/rewards.md"
+    )
+
+
+def test_the_text_and_the_table_have_every_reward_and_all_it_says_of_itself():
+    text, markdown = table.text(), table.markdown()
+    for name, fn in rewards.REWARDS.items():
+        assert f"\n{name}" in "\n" + text and f"| `{name}" in markdown
+        for said in (fn.about.formula, fn.about.norm, fn.about.range, fn.about.papers, fn.about.failure):
+            assert said in text and said.replace("|", "\\|") in markdown
+    with pytest.raises(rewards.RewardError, match="lacks the lines"):
+        table.replaced("# A document without a table\n")

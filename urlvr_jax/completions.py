@@ -1,0 +1,167 @@
+"""Score saved completions: rewards of responses that were written before, by any model.
+
+A file holds JSON lines with `prompt`, `response`, for verifiers and metrics `answer`, and `ended` (true
+unless it says otherwise: the response ends with the end token). Rows of one prompt are its group.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from urlvr_jax import data, rewards
+from urlvr_jax.data import DataError
+from urlvr_jax.engine import Engine
+from urlvr_jax.judge import judge
+from urlvr_jax.types import STATISTICS, Prompts, Rollouts
+
+ROWS_AT_ONCE = 64  # of one call of the scorer, or one group where that is more
+
+
+class Row(NamedTuple):
+    """One line of the file."""
+
+    line: int  # counted from 1
+    where: str  # "FILE, line N"
+    prompt: str
+    response: str
+    answer: str | None
+    ended: bool
+
+
+def read(name: str) -> list[Row]:
+    """Rows of a file of completions; DataError names file and line of a broken one."""
+    path, rows = pathlib.Path(name), []
+    if not path.is_file():
+        raise DataError(f"file of completions {name!r} does not exist")
+    for number, where, row in data.json_rows(path):
+        response, ended = row.get("response"), row.get("ended", True)
+        if not isinstance(response, str):
+            raise DataError(f"{where}: needs a string `response`, has {str(row)[:80]!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in response):
+            raise DataError(f"{where}: `response` has half of a surrogate pair, which is not a character")
+        if not isinstance(ended, bool):
+            raise DataError(f"{where}: `ended` must be true or false")
+        answer = str(row["answer"]) if "answer" in row else None
+        rows.append(Row(number, where, row["prompt"], response, answer, ended))
+    if not rows:
+        raise DataError(f"{path}: no completions in it")
+    return rows
+
+
+def grouped(rows: list[Row]) -> list[list[Row]]:
+    """The rows of each prompt, prompts in order of appearance; DataError unless groups are of one size."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.prompt, []).append(row)
+    first, *others = groups.values()
+    for group in others:
+        if len(group) != len(first):
+            raise DataError(
+                f"{group[-1].where}: prompt {group[0].prompt[:60]!r} has {len(group)} rows, the one in line "
+                f"{first[0].line} has {len(first)}: the rows of a prompt form its group, and all groups must "
+                "be of one size"
+            )
+    for group in groups.values():
+        answers = [row for row in group if row.answer is not None]
+        for row in answers:
+            if row.answer != answers[0].answer:
+                raise DataError(
+                    f"{row.where}: `answer` {row.answer!r}, but {answers[0].answer!r} in line "
+                    f"{answers[0].line} for the same prompt"
+                )
+    return list(groups.values())
+
+
+def score(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list[dict]:
+    """One dict a row, in the file's order, of the reward that the engine's configuration names.
+
+    params are in the training layout. Rewards over a whole step, such as `batch_z`, are over the file.
+    """
+    c = engine.c
+    fn, shadows = rewards.load(c.reward.name, c.reward.fn), rewards.load_shadows(c.reward.shadow)
+    groups = grouped(rows)
+    gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
+    if rewards.is_verifier(fn) and len(gold) < len(groups):
+        lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
+        raise DataError(f"{lacking.where}: reward {fn.__name__!r} needs an `answer` for every prompt")
+    prompts = _prompts(groups, tokenizer, c.data.template)
+    rollouts = _rollouts(groups, tokenizer)
+    engine = _resized(engine, rollouts, len(groups[0]), len(groups))
+    rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
+    stats = _statistics(engine, params, prompts, rollouts)
+    judged = judge(engine.c, fn, tokenizer, data.Labels(gold), prompts, rollouts, stats, step, shadows)
+    out = {}
+    for b, row in enumerate(row for group in groups for row in group):
+        at = divmod(b, len(groups[0]))
+        line = {"line": row.line, "prompt": row.prompt, "response": row.response}
+        line |= {"reward": float(judged.reward[at]), "answer": judged.keys[b]}
+        line["tokens"] = int(rollouts.lengths[b])
+        if judged.truth is not None:
+            line["correct"] = bool(judged.classes[at] == judged.truth[at[0]])
+        for key, values in (("terms", judged.terms), ("shadows", judged.shadows)):
+            if values:
+                line[key] = {name: float(x[at]) for name, x in values.items()}
+        out[row.line] = line
+    return [out[row.line] for row in rows]
+
+
+def _padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Token lists -> int32 `[n, longest]` and lengths int32 `[n]`."""
+    lengths = np.array([len(r) for r in rows], np.int32)
+    tokens = np.zeros((len(rows), max(1, lengths.max())), np.int32)
+    for line, row in zip(tokens, rows, strict=True):
+        line[: len(row)] = row
+    return tokens, lengths
+
+
+def _prompts(groups, tokenizer, template: str) -> Prompts:
+    texts = [template.replace("{prompt}", g[0].prompt) for g in groups]
+    ids = [tokenizer.encode(t) for t in texts]
+    for group, tokens in zip(groups, ids, strict=True):
+        if not tokens:
+            raise DataError(f"{group[0].where}: the prompt has no tokens")
+    return Prompts(tuple(map(str, range(len(groups)))), tuple(texts), *_padded(ids))
+
+
+def _rollouts(groups, tokenizer) -> Rollouts:
+    flat = [row for group in groups for row in group]
+    ids = [tokenizer.encode(r.response) + [tokenizer.stop_ids[0]] * r.ended for r in flat]
+    return Rollouts(*_padded(ids), np.array([r.ended for r in flat]), {})
+
+
+def _resized(engine: Engine, rollouts: Rollouts, group: int, prompts: int) -> Engine:
+    """The engine for groups and responses of this size, a few prompts a call."""
+    c = engine.c.copy_and_resolve_references()
+    width = rollouts.tokens.shape[1]
+    c.rollout.group, c.rollout.train_group = group, 0
+    c.rollout.max_new_tokens = max(width, c.rollout.max_new_tokens)
+    c.rollout.response_buckets = tuple(sorted({width, c.rollout.max_new_tokens}))
+    c.data.prompts_per_step = min(prompts, max(1, ROWS_AT_ONCE // group))
+    c.optim.minibatch_prompts = 0
+    return Engine(c, engine.model_config, engine.stop_ids)
+
+
+def _widened(rollouts: Rollouts, width: int) -> Rollouts:
+    """With token columns up to `width`."""
+    tokens = np.pad(rollouts.tokens, ((0, 0), (0, width - rollouts.tokens.shape[1])))
+    return Rollouts(tokens, rollouts.lengths, rollouts.ended, {})
+
+
+def _statistics(engine: Engine, params, prompts: Prompts, rollouts: Rollouts) -> dict[str, np.ndarray]:
+    """Teacher-forced statistics `[B, T]`, some prompts at a time; the last call is filled up with no rows."""
+    count, group = engine.c.data.prompts_per_step, engine.c.rollout.group
+    parts = []
+    for start in range(0, len(prompts.ids), count):
+        chosen = np.arange(start, start + count)
+        real, chosen = chosen < len(prompts.ids), chosen % len(prompts.ids)
+        rows = (chosen[:, None] * group + np.arange(group)).reshape(-1)
+        some = Prompts((), (), prompts.tokens[chosen], prompts.lengths[chosen])
+        lengths = np.where(np.repeat(real, group), rollouts.lengths[rows], 0).astype(np.int32)
+        part = engine.score(
+            params, some, Rollouts(rollouts.tokens[rows], lengths, rollouts.ended[rows], {})
+        )
+        parts.append({name: x[: real.sum() * group] for name, x in part.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in STATISTICS}
