@@ -133,10 +133,14 @@ def reward_inputs(
     """What `fn` would be given: what it declared, and nothing else of it."""
     declared = rewards.needs_of(fn, options) if fn else ()
     rows, width = len(lengths), np.shape(next(iter(stats.values())))[1] if stats else 1
-    derived = {"answers": answers, "answer_span": span}
+    derived = {"answers": answers, "answer_span": span, "answer_text": (None,) * rows}
+    if answers is not None:  # any integers will do
+        derived |= {"verification": answers, "rephrased": np.max(answers, axis=1)}
     values = dict(
         stats=Declared({n: jnp.asarray(x) for n, x in (stats or {}).items() if n in declared}),
-        derived=Declared({n: jnp.asarray(x) for n, x in derived.items() if n in declared}),
+        derived=Declared(
+            {n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in derived.items() if n in declared}
+        ),
         tokens=jnp.zeros((rows, width), jnp.int32),
         lengths=jnp.asarray(lengths),
         ended=jnp.ones(rows, bool),

@@ -61,7 +61,8 @@ def test_vote_metrics_by_hand():
         ],
         np.int32,
     )
-    line = metrics.of_votes(answers, rewards.majority_answer(answers), np.array([0, 1, -2, -2]))
+    correct = answers == np.array([[0], [1], [-2], [-2]])
+    line = metrics.of_votes(answers, rewards.majority_answer(answers), correct)
     want = {
         "majority_ratio": (3 + 2 + 0 + 1) / 16,
         "majority_voting_reward": (3 + 2 + 0 + 1) / 16,
@@ -77,7 +78,7 @@ def test_vote_metrics_by_hand():
 
 
 def test_a_policy_that_never_answers_has_no_reward_accuracy():
-    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -1), np.full(3, -2))
+    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -1), np.zeros((3, 5), bool))
     for name in ("reward_accuracy", "label_accuracy", "ground_truth_reward", "majority_ratio"):
         assert line[ENSEMBLE + name] == 0, name
 

@@ -43,10 +43,9 @@ def test_columns_past_the_length_do_not_matter(name):
     np.testing.assert_array_equal(computed(name, stats=dirty), computed(name))
 
 
-def test_a_verifier_rewards_the_gold_answer_and_nothing_else():
-    reference = Reference(jnp.array([0, -2, -2, 2], jnp.int32))
-    want = [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
-    np.testing.assert_array_equal(computed("ground_truth", reference), want)
+def test_a_verifier_rewards_what_is_right_and_nothing_else():
+    right = RNG.random((P, G)) < 0.5
+    np.testing.assert_array_equal(computed("ground_truth", Reference(jnp.asarray(right))), right)
 
 
 def test_the_coin_is_fair_and_follows_its_key():
@@ -94,7 +93,7 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
         seen.append(reference)
         return jnp.zeros(given.shape)
 
-    reference = Reference(jnp.zeros(P, jnp.int32))
+    reference = Reference(jnp.zeros((P, G), bool))
     assert not rewards.is_verifier(without) and rewards.is_verifier(verifier)
     rewards.compute(without, inputs(), reference)
     rewards.compute(verifier, inputs(), reference)
@@ -107,7 +106,10 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     assert [f.name for f in dataclasses.fields(RewardInputs)] == [
         "stats", "derived", "tokens", "lengths", "ended", "texts", "prompts", "max_new_tokens", "key",
     ]  # fmt: skip
-    assert set(NEEDS) == {"logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span"}
+    assert set(NEEDS) == {
+        "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
+        "verification", "rephrased",
+    }  # fmt: skip
 
 
 def test_what_was_not_declared_is_an_error_that_names_it_and_the_remedy():
@@ -144,14 +146,9 @@ def test_a_reward_is_handed_nothing_that_it_did_not_declare():
     assert seen == [({"entropy"}, {"answers"})]
 
 
-def test_a_need_that_is_unknown_or_reserved_is_refused_where_it_is_declared():
+def test_a_need_that_is_unknown_is_refused_where_it_is_declared():
     with pytest.raises(rewards.RewardError, match="unknown.*perplexity.*available.*logp.*answer_span"):
         rewards.needs("logp", "perplexity")
-    for name in ("verification", "rephrased"):
-        with pytest.raises(
-            rewards.RewardError, match=f"{name}.*further generations.*not made yet.*reserved"
-        ):
-            rewards.needs(name)
 
 
 def test_every_reward_declares_what_it_needs_and_describes_itself():
@@ -170,7 +167,10 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "empo": ("answers",),
         "weighted_voting": ("answers", "logp"),
         "unified": ("self_certainty",),
-        "ground_truth": ("answers",),
+        "self_verify": ("verification",),
+        "co_reward": ("answers", "rephrased"),
+        "countdown": ("answer_text",),
+        "ground_truth": (),
         "random": (),
         "format": ("answers",),
         "length": (),

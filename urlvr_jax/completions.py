@@ -6,14 +6,15 @@ unless it says otherwise: the response ends with the end token). Rows of one pro
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax import data, rewards
+from urlvr_jax import data, rewards, verification
 from urlvr_jax.data import DataError
-from urlvr_jax.engine import Engine
+from urlvr_jax.engine import Engine, random_key
 from urlvr_jax.judge import judge
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 
@@ -82,9 +83,11 @@ def score(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list
     """
     c = engine.c
     fn, shadows = rewards.load(c.reward.name, c.reward.fn), rewards.load_shadows(c.reward.shadow)
+    if any("rephrased" in rewards.needs_of(one) for one in (fn, *shadows)):
+        raise DataError("saved completions have no other wording of their prompts: co_reward needs one")
     groups = grouped(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
-    if rewards.is_verifier(fn) and len(gold) < len(groups):
+    if rewards.is_verifier(fn) and c.answers.check == "gold" and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(f"{lacking.where}: reward {fn.__name__!r} needs an `answer` for every prompt")
     prompts = _prompts(groups, tokenizer, c.data.template)
@@ -92,15 +95,20 @@ def score(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
-    judged = judge(engine.c, fn, tokenizer, data.Labels(gold), prompts, rollouts, stats, step, shadows)
+    verify = functools.partial(
+        verification.ask, engine.c, engine, engine.to_rollout(params), tokenizer, prompts,
+        key=random_key(c.seed, "verify", step),
+    )  # fmt: skip
+    labels = data.Labels(gold)
+    judged = judge(engine.c, fn, tokenizer, labels, prompts, rollouts, stats, step, shadows, verify)
     out = {}
     for b, row in enumerate(row for group in groups for row in group):
         at = divmod(b, len(groups[0]))
         line = {"line": row.line, "prompt": row.prompt, "response": row.response}
         line |= {"reward": float(judged.reward[at]), "answer": judged.keys[b]}
         line["tokens"] = int(rollouts.lengths[b])
-        if judged.truth is not None:
-            line["correct"] = bool(judged.classes[at] == judged.truth[at[0]])
+        if judged.correct is not None:
+            line["correct"] = bool(judged.correct[at])
         for key, values in (("terms", judged.terms), ("shadows", judged.shadows)):
             if values:
                 line[key] = {name: float(x[at]) for name, x in values.items()}
