@@ -127,7 +127,7 @@ def test_a_verifier_in_a_sum_makes_the_sum_a_verifier_and_alone_receives_the_ref
     ("majority", "unknown; did you mean 'majority_voting'"),
     ("intuitor", r"unknown; papers call \['self_certainty'\] so"),
     ("em_rl", r"papers call \['token_level_entropy', 'token_level_entropy_sum', 'trajectory"),
-    ("self_verification", "'self_verification' is unknown.*did you mean 'self_verify'"),
+    ("self_verification", "'self_verification' is unknown; papers call \\['self_verify'\\] so"),
     ("format + format", r"\['format'\] more than once"),
     ("group_z(2*format)", "weights go before"),
     ("group_z(format, length)", "takes one reward"),
