@@ -35,11 +35,11 @@ def reference(name, rewards, penalty, lengths):
             s = np.array([r + penalty[p * n + g].sum() for g, r in enumerate(group)])
             for g in range(n):
                 a = {
-                    "grpo": (s[g] - s.mean()) / (s.std(ddof=1) + 1e-6),
-                    "dr_grpo": s[g] - s.mean(),
-                    "rloo": s[g] - np.delete(s, g).mean(),
-                    "none": s[g],
-                }[name]
+                    "grpo": lambda g=g, s=s: (s[g] - s.mean()) / (s.std(ddof=1) + 1e-6),
+                    "dr_grpo": lambda g=g, s=s: s[g] - s.mean(),
+                    "rloo": lambda g=g, s=s: s[g] - np.delete(s, g).mean(),
+                    "none": lambda g=g, s=s: s[g],
+                }[name]()
                 rows.append(np.full(lengths[p * n + g], a))
     out = np.zeros((len(lengths), T))
     for b, row in enumerate(rows):
@@ -53,12 +53,30 @@ def test_advantages_equal_float64(name, kl):
     penalty = PENALTY if kl else np.zeros_like(PENALTY)
     got = run(name, REWARDS, penalty, LENGTHS)
     assert got.dtype == jnp.float32 and got.shape == (P * G, T)
-    np.testing.assert_allclose(got, reference(name, REWARDS, penalty, LENGTHS), rtol=1e-5, atol=1e-5)
+    helpers.assert_close(got, reference(name, REWARDS, penalty, LENGTHS))
     assert (np.asarray(got)[~MASK] == 0).all()
     if kl:  # the penalty moves the advantage, and not through columns past the length
         assert np.abs(got - run(name, REWARDS, 0 * penalty, LENGTHS)).max() > 1e-2
         clean = run(name, REWARDS, np.where(MASK, penalty, np.nan), LENGTHS)
         np.testing.assert_array_equal(got, clean)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+def test_advantages_of_votes_equal_float64_and_a_group_without_an_answer_has_none(name):
+    """Ties, a silent group, all right, one right: {0, 1} rewards of groups of 4, and shares of them."""
+    votes = np.array(
+        [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0], [0.5, 0.5, 0.25, 0]], np.float32
+    )
+    got = run(name, votes, np.zeros_like(PENALTY), LENGTHS)
+    helpers.assert_close(got, reference(name, votes, np.zeros_like(PENALTY), LENGTHS))
+    assert (np.asarray(got)[4:12] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["reinforce_pp", "none"])
+def test_groups_of_one_equal_float64_where_the_configuration_allows_them(name):
+    rewards = REWARDS.reshape(-1, 1)
+    got = run(name, rewards, PENALTY, LENGTHS)
+    helpers.assert_close(got, reference(name, rewards, PENALTY, LENGTHS))
 
 
 def test_one_hit_among_eight_is_worth_what_the_paper_says():

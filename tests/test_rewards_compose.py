@@ -1,5 +1,6 @@
 """Sums, options, files of one's own, shadows and the table: what is read and what is refused."""
 
+import dataclasses
 import pathlib
 
 import helpers
@@ -7,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import config, metrics, rewards
+from urlvr_jax import config, judge, metrics, rewards
+from urlvr_jax.data import Labels
 from urlvr_jax.rewards import table
-from urlvr_jax.types import STATISTICS, Reference, UndeclaredError
+from urlvr_jax.types import STATISTICS, Prompts, Reference, RewardInputs, Rollouts, UndeclaredError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 P, G, T = 3, 4, 5
@@ -260,6 +262,69 @@ def test_a_shadow_in_the_configuration_is_a_tuple_and_not_for_supervised_mode():
     )
     with pytest.raises(config.ConfigError, match="reward.shadow = .*supervised.*has no rewards"):
         config.validate(c, 1)
+
+
+# ---- in a step --------------------------------------------------------------------------------
+
+
+class Words:
+    """A tokenizer of one letter a token."""
+
+    def decode(self, rows):
+        return ["".join(chr(64 + int(t)) if t < 40 else chr(int(t)) for t in row) for row in rows]
+
+
+def judged(fn, shadows=(), gold=None):
+    """A step of two groups of two by `fn`: answers 5, 7 and 5, none; `Reference` as by gold answers."""
+    texts = ["A5", "BA7", "CCA5", "B"]
+    tokens = np.zeros((4, 6), np.int32)
+    for row, text in zip(tokens, texts, strict=True):
+        row[: len(text)] = [ord(c) if c.isdigit() else ord(c) - 64 for c in text]
+    lengths = np.array([len(t) for t in texts], np.int32)
+    prompts = Prompts(("a", "b"), ("Qa", "Qb"), np.ones((2, 2), np.int32), np.full(2, 2, np.int32))
+    rollouts = Rollouts(tokens, lengths, np.ones(4, bool), {})
+    stats = {n: np.arange(24, dtype=np.float32).reshape(4, 6) / 24 for n in STATISTICS}
+    labels = Labels({} if gold is None else dict(zip("ab", gold, strict=True)))
+    c = helpers.experiment(rollout__group=2)
+    return judge.judge(c, fn, Words(), labels, prompts, rollouts, stats, 3, shadows)
+
+
+def test_a_step_hands_over_answers_spans_and_shadows_of_its_own_rollouts():
+    shadows = rewards.load_shadows(("probability_disparity", "majority_voting"))
+    step = judged(rewards.load("length + 0.5*format"), shadows)
+    np.testing.assert_allclose(step.terms["length"], [[2 / 6, 3 / 6], [4 / 6, 1 / 6]], rtol=1e-6)
+    assert step.terms["format"].tolist() == [[1, 1], [1, 0]]
+    helpers.assert_close(step.reward, step.terms["length"] + 0.5 * step.terms["format"])
+    # The digit's column: 1, 2 and 3 of rows 0, 1 and 2.
+    helpers.assert_close(step.shadows["probability_disparity"], np.array([[1, 6 + 2], [12 + 3, 0]]) / 24)
+    assert step.shadows["majority_voting"].sum() == 2 and step.truth is None
+
+
+def test_labels_reach_the_verifier_and_neither_other_terms_nor_shadows():
+    seen = []
+
+    @rewards.needs("answers")
+    def spying(inputs):
+        seen.append({f.name for f in dataclasses.fields(inputs)} | set(inputs.derived) | set(inputs.stats))
+        return jnp.zeros(inputs.shape)
+
+    step = judged(rewards.load("ground_truth"), [spying], gold=("7", "5"))
+    assert step.reward.tolist() == [[0, 1], [1, 0]]
+    fields = {f.name for f in dataclasses.fields(RewardInputs)}
+    assert seen == [fields | {"answers"}]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_stops_the_step_and_is_named(value):
+    def broken(inputs):
+        return jnp.zeros(inputs.shape).at[1, 0].set(value)
+
+    fn = rewards.load("format")
+    for arguments in ((broken,), (fn, [broken])):
+        with pytest.raises(
+            rewards.RewardError, match=r"step 3: reward 'broken' is not finite in \[\[1, 0\]\]"
+        ):
+            judged(*arguments)
 
 
 # ---- the table --------------------------------------------------------------------------------

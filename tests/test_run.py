@@ -485,6 +485,15 @@ def test_a_reward_in_a_file_of_ones_own_trains(launcher, tmp_path, mine):
     assert all(set(line) >= ALWAYS | LABELLED for line in lines)
     assert lines[0]["reward/std"] > 0
     assert len({line["perf/compilations"] for line in lines}) == 1
+    # Completions scored with the run: by its own reward, or by the one that was typed.
+    file = tmp_path / "saved.jsonl"
+    file.write_text('{"prompt": "Q1+2?", "response": "1"}\n' * 2)
+    words = ["score", "--model", str(tmp_path / "run"), "--data", str(file)]
+    for typed, want in (([], None), (["--config.reward.name=format"], 0.0)):
+        call = launcher.run([*words, *typed])
+        assert call.status == 0, call.err
+        scores = [json.loads(line)["reward"] for line in call.out.splitlines()]
+        assert len(set(scores)) == 1 and (scores[0] == want) == (want is not None)
 
 
 @pytest.mark.parametrize(
