@@ -18,7 +18,7 @@ from fractions import Fraction
 MAX_TERMS = 120
 MAX_BITS = 4000  # of one coefficient: 1200 decimal digits
 MAX_EXPONENT = 64  # of a sum of terms, and of a letter
-MAX_WORK = 20_000  # products of terms for one answer: a tenth of a second
+MAX_WORK = 10_000  # products of terms for one answer: a twentieth of a second
 TRIAL_DIVISORS = 10_000  # a radicand whose cofactor stays above the square of this is outside
 
 UNIT = {(): Fraction(1)}

@@ -164,7 +164,7 @@ class _Reader:
             return _set([])
         if text in ("\\mathbb{R}", "\\mathbb R", "\\R"):
             return "(-\\infty,\\infty)"
-        if "\\begin" in text and (match := _MATRIX.fullmatch(text)):
+        if "\\begin" in text and (match := _MATRIX.fullmatch(text)) and "=" not in match[1]:
             return self.matrix(*match.group(1, 3))
         if notation.split(text, "∪")[1]:
             return _union([self.single(p) for p in notation.split(text, "∪")[0]])
@@ -183,7 +183,8 @@ class _Reader:
         return None
 
     def matrix(self, factor: str, body: str) -> str:
-        scale = self.value(factor) if factor.strip() else self.algebra.number(1)
+        factor = factor.strip()
+        scale = self.value(factor + "1" if factor in ("", "+", "-") else factor)
         rows = [r for r in re.split(r"\\\\(?:\[\w+\])?", body) if r.strip()]
         cells = [[self.algebra.multiply(scale, self.value(c)) for c in row.split("&")] for row in rows]
         if len({len(row) for row in cells}) != 1 or len(cells) * len(cells[0]) > MAX_MEMBERS:

@@ -30,7 +30,7 @@ _UNICODE = str.maketrans(
         **dict.fromkeys("\u00a0\u2002\u2003\u2009\u200a\u202f\t\n\r", " "), "\u200b": "", "\ufeff": "",
         "π": "\\pi ", "∞": "\\infty ", "√": "\\sqrt ", "⩽": "≤", "⩾": "≥", "½": "\\frac{1}{2}",
         "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "²": "^2", "³": "^3", "…": "...", "∅": "\\emptyset ",
-        "ℝ": "\\mathbb{R}", "º": "°", "∨": " or ", "’": "'", "θ": "\\theta ", "α": "\\alpha ",
+        "~": " ", "ℝ": "\\mathbb{R}", "º": "°", "∨": " or ", "’": "'", "θ": "\\theta ", "α": "\\alpha ",
         "β": "\\beta ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
     }
 )  # fmt: skip
@@ -81,7 +81,7 @@ def clean(text: str) -> str:
     text = re.sub(r"\\text\s*\{\s*\}", "", _ONE.sub(r"\1", text))
     text = " ".join(text.split())
     while True:
-        before, text = text, text.strip().removesuffix("\\").strip("`*")
+        before, text = text, text.strip().removesuffix("\\").strip('`*"')
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1]
         if text == before:
