@@ -363,4 +363,3 @@ def _table():
 
 
 PAIRS = _table()
-EQUAL = [line.split(" == ") for line in _EQUAL.strip().splitlines()]

@@ -78,7 +78,7 @@ def _times(a: tuple, b: tuple) -> tuple[Fraction | int, tuple]:
             whole = math.floor(n)
             factor, n = factor * Fraction(int(generator)) ** whole, n - whole
         if n:
-            powers[generator] = n
+            powers[generator] = n if n.denominator > 1 else int(n)  # integers hash faster
     return factor, tuple(sorted(powers.items()))
 
 
@@ -127,11 +127,9 @@ class Algebra:
 
     def _checked(self, poly: dict) -> dict:
         poly = {m: c for m, c in poly.items() if c}
-        if len(poly) > MAX_TERMS:
+        sizes = (max(c.numerator.bit_length(), c.denominator.bit_length()) for c in poly.values())
+        if len(poly) > MAX_TERMS or any(size > MAX_BITS for size in sizes):
             raise Outside
-        for c in poly.values():
-            if c.numerator.bit_length() > MAX_BITS or c.denominator.bit_length() > MAX_BITS:
-                raise Outside
         return poly
 
     def _plus(self, a: dict, b: dict) -> dict:
@@ -147,7 +145,8 @@ class Algebra:
         for m, x in a.items():
             for n, y in b.items():
                 factor, mono = _times(m, n)
-                out[mono] = out.get(mono, 0) + Fraction(factor * x * y)
+                c = x * y if factor == 1 else factor * x * y
+                out[mono] = out[mono] + c if mono in out else c
         return self._checked(out)
 
     # ---- values ----------------------------------------------------------------------------------
@@ -156,7 +155,8 @@ class Algebra:
         return Value(self._checked({(): q}), UNIT)
 
     def letter(self, name: str, exponent=1) -> Value:
-        return Value({((name, Fraction(exponent)),): Fraction(1)}, UNIT)
+        exponent = exponent if exponent.denominator > 1 else int(exponent)
+        return Value({((name, exponent),): Fraction(1)}, UNIT)
 
     def add(self, a: Value, b: Value) -> Value:
         if a.den == b.den == UNIT:
@@ -336,15 +336,13 @@ class Algebra:
     # ---- powers ----------------------------------------------------------------------------------
     def power(self, base: Value, q: Fraction) -> Value:
         """base ** q, q rational; roots of sums that do not resolve become generators of their own."""
+        if q <= 0 and not base.num:
+            raise Outside
         if q == 0:
-            if not base.num:
-                raise Outside
             return self.number(1)
         if abs(q.numerator) > 10_000 or q.denominator > 12:
             raise Outside
         if not base.num:
-            if q < 0:
-                raise Outside
             return base
         if len(base.num) == 1 and base.den == UNIT:
             (mono, c), *_ = base.num.items()

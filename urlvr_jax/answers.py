@@ -97,6 +97,17 @@ def _choice(response: str) -> Extracted | None:
     return found and Extracted(found[1], *found.span(1))
 
 
+def _number(response: str) -> Extracted | None:
+    """The last number; the end of a long response is looked at first."""
+    tail = max(0, len(response) - 4000)
+    found = None
+    for found in _NUMBER.finditer(response, tail):  # noqa: B007
+        pass
+    if tail and (found is None or found.start() < tail + 100):
+        return _last(_NUMBER)(response)
+    return found and Extracted(found[0], *found.span())
+
+
 EXTRACTORS = {
     "lab": _last(_LAB),  # the laboratory's marker: "...;A5"
     "boxed": _boxed,
@@ -104,7 +115,7 @@ EXTRACTORS = {
     "tag": _tag,  # <answer>5</answer>
     "line": _last(_LINE),  # DAPO: a line "Answer: 5"
     "choice": _choice,  # "The answer is (B)", \\boxed{\\text{(B)}}
-    "number": _last(_NUMBER),  # the last number, whatever it is
+    "number": _number,  # the last number, whatever it is
 }
 
 

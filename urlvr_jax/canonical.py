@@ -42,20 +42,25 @@ _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
 def key(answer: str) -> str:
     """Canonical key of one extracted answer. Never raises, whatever the text; "" for an empty answer."""
-    text = answer[:200].strip().strip("$").strip() if len(answer) <= 200 else ""
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    if _NUMBER.fullmatch(text):
-        return str(Fraction(text))
+    if (number := _plain_number(answer)) is not None:
+        return number
     if len(answer) > LONGEST:
         return _shortened(" ".join(answer.split()))
     return _key(answer)
 
 
+def _plain_number(answer: str) -> str | None:
+    """An integer or decimal as a reduced fraction."""
+    text = answer.strip().strip("$").strip() if len(answer) <= 200 else ""
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    return str(Fraction(text)) if _NUMBER.fullmatch(text) else None
+
+
 @functools.lru_cache(maxsize=4096)
 def _key(answer: str) -> str:
     for _ in range(4):  # a key is its own key: reading it again must change nothing
-        before, answer = answer, _read(answer)
+        before, answer = answer, _plain_number(answer) or _read(answer)
         if answer == before:
             break
     return answer
@@ -64,6 +69,7 @@ def _key(answer: str) -> str:
 def _read(answer: str) -> str:
     text = notation.clean(answer)
     try:
+        text = notation.peel(text)
         out = _Reader().answer(text)
     except Outside:
         out = _words(text) if _WORDS.fullmatch(text) else notation.plain(text)
@@ -75,7 +81,7 @@ def _shortened(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{text[:60].strip()} ... {digest}"
+    return f"{notation.plain(text[:60])} ... {digest}"
 
 
 def _words(text: str) -> str:

@@ -36,7 +36,12 @@ def default() -> ml_collections.ConfigDict:
     d.documents = ""  # "supervised" only: lab:WORLD, the corpus
 
     c.answers = ml_collections.ConfigDict()
-    c.answers.style = "lab"  # where the answer stands: lab ("A5"), boxed, hashes ("#### 5")
+    c.answers.style = (
+        "lab"  # where the answer stands: lab ("A5"), boxed, hashes ("#### 5"), tag, line, choice, number
+    )
+    c.answers.compat = False  # the verb `answers` asks math-verify too; training never does
+    c.answers.compat_workers = 2  # its processes
+    c.answers.compat_deadline_s = 5.0  # a pair; then its process is killed
 
     c.rollout = r = ml_collections.ConfigDict()
     r.group = 8  # rollouts (votes) a prompt
@@ -110,7 +115,7 @@ def default() -> ml_collections.ConfigDict:
 
 # Keys that say how a run is computed and watched, not what it computes (but for rounding).
 HOW = (
-    "mesh", "log", "checkpoint", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
+    "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
     "optim.micro_rows", "optim.micro_prompts", "model.remat",
 )  # fmt: skip
 
@@ -180,7 +185,7 @@ def validate(c, device_count: int) -> None:
     _one_of(c, "model.init", ("pretrained", "random"))
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
-    _one_of(c, "answers.style", answers.EXTRACTORS)
+    validate_answers(c)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
     _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
@@ -227,6 +232,13 @@ def validate(c, device_count: int) -> None:
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
                 f"choose a multiple of {shards(c)}"
             )
+
+
+def validate_answers(c) -> None:
+    """ConfigError for an unknown style, or a compat grader that cannot work."""
+    _one_of(c, "answers.style", answers.EXTRACTORS)
+    _at_least(c, 1, "answers.compat_workers")
+    _at_least(c, 0.01, "answers.compat_deadline_s")
 
 
 def _validate_rollout(c) -> None:

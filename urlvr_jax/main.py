@@ -1,4 +1,4 @@
-"""Train a language model by rewards without labels; also evaluate, generate, export.
+"""Train a language model by rewards without labels; also evaluate, generate, export, answers.
 
 The story of the data, one step:
 
@@ -16,6 +16,7 @@ The story of the data, one step:
     python -m urlvr_jax.main evaluate --model FOLDER_OR_RUN [--data FILE] [--config experiments/x.py]
     python -m urlvr_jax.main generate --model FOLDER_OR_RUN --prompt "Q16-13+2?"
     python -m urlvr_jax.main export --model RUN --out FOLDER
+    python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
 """
 
 from __future__ import annotations

@@ -109,7 +109,9 @@ def depths(text: str):
 
 
 def split(text: str, separators: str) -> tuple[list[str], list[str]]:
-    """(parts, separators found) outside all brackets."""
+    """(parts, separators found) outside all brackets; `Outside` if these do not balance."""
+    if not any(s in text for s in separators):
+        return [text], []
     parts, found, start = [], [], 0
     for at, token, depth in depths(text):
         if depth == 0 and token in separators:
