@@ -58,12 +58,15 @@ def load(count: int, group: int = 8) -> dict:
         "We have $x^2 + \\frac{1}{2}x = {3}$, so that step 12 gives 1,234 and then the next line.\n" * 50
     )
     written = [s for gold, (same, other) in GOLDS.items() for s in (gold, *same, *other)]
-    responses = [
-        prose[: rng.randint(1000, 4000)] + "\\boxed{" + rng.choice(written) + "}."
-        if rng.random() < 0.5
-        else prose[: rng.randint(1000, 4000)] + f"\\boxed{{{rng.randint(-999, 99999)}}}."
-        for _ in range(count)
-    ]
+    shapes = ["%d", "\\frac{%d}{%d}", "%d\\sqrt{%d}", "(%d, %d)", "%dx^2+%d", "%d", "%d,%d"]
+
+    def response() -> str:
+        shape = rng.choice(shapes)
+        own = shape % tuple(rng.randint(1, 9999) for _ in range(shape.count("%d")))
+        answer = own if rng.random() < 0.7 else rng.choice(written)
+        return prose[: rng.randint(1000, 4000)] + f"\\boxed{{{answer}}}."
+
+    responses = [response() for _ in range(count)]
     began = time.process_time()
     keys = [answers.answer_key(text, "boxed") for text in responses]
     classes, _ = answers.classes(keys, group)

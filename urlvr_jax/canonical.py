@@ -36,6 +36,7 @@ _MIXED = re.compile(r"([-+]?)\s*(\d{1,20})\s+(\d{1,20})\s*/\s*(\d{1,20})")
 _MATRIX = re.compile(
     r"(.*?)\\begin\s*\{((?:[pbB]|small)?matrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\2\}", re.S
 )
+_SUCH_THAT = re.compile(r"[A-Za-z]\s*[|:]\s*([^|:]*[<>≤≥∈][^|:]*)")
 _ORDER = {"<": "<", ">": ">", "≤": "≤", "≥": "≥"}
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
@@ -110,6 +111,8 @@ class _Reader:
         if (inner := notation.text_alone(text)) is not None:
             return _words(inner) if len(inner) > 1 and _WORDS.fullmatch(inner) else self.answer(inner)
         if (inner := notation.enclosed(text, "\\{", "\\}")) is not None:
+            if match := _SUCH_THAT.fullmatch(inner):
+                return self.answer(match[1])
             members = self.members(notation.split(inner, ",;")[0]) if inner else []
             return members[0] if len(members) == 1 else _set(members)
         parts, found = notation.split(notation.conjunctions(text), ",;∨")
@@ -180,6 +183,8 @@ class _Reader:
             text[:1] in ("(", "[", "⟨")
             and (inner := notation.enclosed(text, text[0], text[-1])) is not None
         ):
+            if inner.startswith("\\begin") and (match := _MATRIX.fullmatch(inner)):
+                return self.matrix(*match.group(1, 3))
             parts, found = notation.split(inner, ",")
             if not found and text[0] != "⟨":
                 return None

@@ -38,6 +38,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<sign>\*\*|\\[{}%]|[-+*/^_(){}\[\]|!%]))"
 )
+_ENDS = ("\\{", "\\}", "\\rfloor", "\\rceil")
 _BRACKETS = {"(": ")", "{": "}", "[": "]"}
 
 
@@ -134,7 +135,7 @@ class _Parser:
 
     def starts_factor(self) -> bool:
         token = self.next
-        return bool(token) and (token[0].isalnum() or token[0] in ".({[\\") and token not in ("\\}", "\\{")
+        return bool(token) and (token[0].isalnum() or token[0] in ".({[\\") and token not in _ENDS
 
     # ---- factors ---------------------------------------------------------------------------------
     def factor(self) -> Value:
@@ -178,6 +179,10 @@ class _Parser:
             value = self.sum()
             self.expect("|")
             return self.call("abs", value)
+        if token in ("\\lfloor", "\\lceil"):
+            value = self.sum()
+            self.expect(token.replace("\\l", "\\r"))
+            return self.call(token[2:], value)
         if _is_number(token):
             return self.number(token)
         name = token.removeprefix("\\")
@@ -213,10 +218,10 @@ class _Parser:
         short = len(words) > 0 and words[0].isdigit() and len(words[0]) == 2
         if not (short or braced and len(digits) == 2):
             return whole
-        part = self.factor()
-        if not 0 < part.rational < 1 or whole.rational == 0:
+        part = self.fraction(self.take()).rational
+        if part is None or not 0 < part < 1 or whole.rational == 0 or self.next == "^":
             raise Outside
-        return self.algebra.add(whole, part)
+        return self.algebra.add(whole, self.algebra.number(part))
 
     def letter(self, token: str) -> Value:
         if not self.accept("_"):
@@ -316,16 +321,17 @@ class _Parser:
 
     def logarithm(self, name: str, x: Value) -> Value:
         """Logarithms of positive rationals are sums over primes, so that log 8 = 3 log 2."""
-        q = x.rational
-        if q is None:
-            if name == "ln" and x.den == UNIT and len(x.num) == 1:
-                ((mono, c),) = x.num.items()
-                if c == 1 and len(mono) == 1 and mono[0][0] == "e":
-                    return self.algebra.number(mono[0][1])
+        if x.den != UNIT or len(x.num) != 1:
+            return self.generator(name, text(x))
+        ((mono, q),) = x.num.items()
+        if any(not g.isdigit() and (g != "e" or name != "ln") for g, _ in mono):
             return self.generator(name, text(x))
         if q <= 0:
             raise Outside
         out = self.algebra.number(0)
+        for g, n in mono:
+            one = self.algebra.number(1) if g == "e" else self.generator(name, g)
+            out = self.algebra.add(out, self.algebra.multiply(self.algebra.number(n), one))
         for part, sign in ((q.numerator, 1), (q.denominator, -1)):
             for p, n in factors(part):
                 term = self.algebra.multiply(self.algebra.number(sign * n), self.generator(name, str(p)))

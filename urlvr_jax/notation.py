@@ -36,6 +36,7 @@ _UNICODE = str.maketrans(
 )  # fmt: skip
 _JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
 _ONE = re.compile(r"(?<![\d\s})])\\text\s*\{\s*([A-Za-z]|-?\d+(?:\.\d+)?)\s*\}(?!\s*[\^A-Za-z])")
+_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?|.)", re.S)
 EMPTY_SET = re.compile(r"\\emptyset|\\\{\s*\\\}|(?:the )?empty set", re.I)
 
@@ -75,7 +76,7 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 
 def clean(text: str) -> str:
     """One notation for what is written alike: commands, spacing, delimiters, Unicode, a final period."""
-    text = _JOINED.sub("", text.translate(_UNICODE))
+    text = _JOINED.sub("", _ROOT.sub(r"\\sqrt{\1}", text).translate(_UNICODE))
     text = _COMMAND.sub(lambda m: _COMMANDS.get(m[0].rstrip("*"), m[0]), text)
     text = text.replace("$", "").replace("<=", "≤").replace(">=", "≥").replace("!=", "≠").replace("==", "=")
     text = re.sub(r"\\text\s*\{\s*\}", "", _ONE.sub(r"\1", text))
