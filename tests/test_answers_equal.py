@@ -217,9 +217,28 @@ and or \begin{pmatrix} \end{pmatrix} \\ & % ! | + - * / \log \sin e 1/0 x^{99} (
 PIECES = [*_PIECES.split(), "\ud800", "\x00", "\n", " ", "\u0663", "\u202e"]
 
 
+SHAPES = r"""#+# #-# #*# #/# ## -# (#) {#} [#] |#| #^# #^{#} #^{-#} \frac{#}{#} \frac## \sqrt{#} \sqrt[3]{#} \sqrt[#]{#} #!
+#% \sin# \log_{#}{#} \ln(#) e^{#} #_# #_{#} \binom{#}{#} \lfloor#\rfloor #\frac{#}{#} #\frac## #\pm# (#,#) [#,#) \{#,#\} #,# #=# #<#
+#≤#<# #\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#"""
+
+
+def formula(rng: random.Random, depth: int) -> str:
+    """A well-formed answer of every construct in every other."""
+    if depth == 0:
+        return rng.choice(
+            ["0", "1", "2", "3", "7", "12", "0.5", "x", "y", "n", "i", "e", "\\pi", "\\infty", "-1", "a"]
+        )
+    shape = rng.choice(SHAPES.split())
+    while "#" in shape:
+        shape = shape.replace("#", formula(rng, rng.randint(0, depth - 1)), 1)
+    return shape
+
+
 def fuzzed(rng: random.Random) -> str:
-    """A hostile string: pieces of LaTeX, a changed answer, noise, or one piece very often."""
+    """A hostile string: a formula, pieces of LaTeX, a changed answer, noise, or one piece very often."""
     kind = rng.random()
+    if kind < 0.25:
+        return formula(rng, rng.randint(1, 4))
     if kind < 0.5:
         return "".join(rng.choice(PIECES) for _ in range(rng.randint(1, 40)))
     if kind < 0.9:
