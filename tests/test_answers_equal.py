@@ -219,7 +219,8 @@ PIECES = [*_PIECES.split(), "\ud800", "\x00", "\n", " ", "\u0663", "\u202e"]
 
 SHAPES = r"""#+# #-# #*# #/# ## -# (#) {#} [#] |#| #^# #^{#} #^{-#} \frac{#}{#} \frac## \sqrt{#} \sqrt[3]{#} \sqrt[#]{#} #!
 #% \sin# \log_{#}{#} \ln(#) e^{#} #_# #_{#} \binom{#}{#} \lfloor#\rfloor #\frac{#}{#} #\frac## #\pm# (#,#) [#,#) \{#,#\} #,# #=# #<#
-#≤#<# #\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#"""
+#≤#<# #>#>#>#≥# #=#=# #≠# #;#\text{or}# #and# #:#:# #'_# \langle#,#\rangle ]#,#[ ##/#
+#\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#"""
 
 
 def formula(rng: random.Random, depth: int) -> str:

@@ -219,10 +219,10 @@ class _Reader:
             return self.up_to_factor(self.difference(sides)) + "≠0"
         if len(found) == 1 and found[0] in _ORDER:
             return self.inequality(self.difference(sides), found[0])
-        if len(found) == 2 and set(found) <= {"<", "≤"} or set(found) <= {">", "≥"}:
+        if len(found) == 2 and (set(found) <= {"<", "≤"} or set(found) <= {">", "≥"}):
             low, middle, high = sides if found[0] in "<≤" else sides[::-1]
             low_sign, high_sign = found if found[0] in "<≤" else found[::-1]
-            if len(found) == 2 and _NAME.fullmatch(middle):
+            if _NAME.fullmatch(middle):
                 ends = self.written(self.value(low)), self.written(self.value(high))
                 return f"{'(['[low_sign in '≤≥']}{ends[0]},{ends[1]}{')]'[high_sign in '≤≥']}"
         raise Outside
