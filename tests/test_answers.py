@@ -25,8 +25,8 @@ from urlvr_jax import answers
         ("lab", "", None),
         ("boxed", r"so \boxed{5}.", "5"),
         ("boxed", r"\boxed{1} then \boxed{2}", "2"),
-        ("boxed", r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        ("boxed", r"\boxed {a {b {c}} d}", "a {b {c}} d"),
+        ("boxed", r"\boxed{\frac{1}{2}}", "1/2"),
+        ("boxed", r"\boxed {a {b {c}} d}", "a*b*c*d"),
         ("boxed", r"\boxed{3} and \boxed{4", "3"),  # the last one never closes
         ("boxed", r"\boxed{3", None),
         ("boxed", r"\boxed{}", None),

@@ -118,6 +118,8 @@ REFUSED = [
     ({"model.param_dtype": "float16"}, "model.param_dtype 'float16' bfloat16"),
     ({"model.compute_dtype": "int8"}, "model.compute_dtype 'int8' bfloat16"),
     ({"answers.style": "xml"}, "answers.style 'xml' boxed lab"),
+    ({"answers.compat_workers": 0}, "answers.compat_workers 0 >= 1"),
+    ({"answers.compat_deadline_s": 0.0}, "answers.compat_deadline_s 0.0 >= 0.01"),
     ({"advantage.name": "gae"}, "advantage.name 'gae' grpo rloo"),
     ({"loss.aggregation": "mean"}, "loss.aggregation 'mean' token-mean"),
     ({"kl.estimator": "k4"}, "kl.estimator 'k4' k2 k3"),

@@ -12,7 +12,14 @@ from urlvr_jax import config, rewards
 from urlvr_jax.types import STATISTICS, Declared, RewardInputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DOCS = ("README.md", "docs/rewards.md", "docs/checks.md", "docs/design.md", "docs/metrics.md")
+DOCS = (
+    "README.md",
+    "docs/rewards.md",
+    "docs/checks.md",
+    "docs/design.md",
+    "docs/metrics.md",
+    "docs/answers.md",
+)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/rewards.md"])

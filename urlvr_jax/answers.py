@@ -1,78 +1,145 @@
 """From text to answers, once: extraction, a canonical key, and classes within a group.
 
 Two answers are equal when their keys are. A key is computed from one answer alone, so equality is
-an equivalence relation and serves the vote, the metric and the verifier alike.
+an equivalence relation and serves the vote, the metric and the verifier alike. How keys are made
+stands in canonical.py, what they hold equal in docs/answers.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
+
+from urlvr_jax.canonical import key as key
 
 NO_ANSWER = -1
 CHECKS = ("gold", "countdown", "countdown_tinyzero")  # how metrics and verifiers know who is right
 _LAB = re.compile(r"A(-?\d{1,12})(?![\d])")
 _LAB_EXPRESSION = re.compile(r"A([0-9+\-*/()]{1,64})")
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.S)
 _HASHES = re.compile(r"####\s*(\S[^\n]*)")
-_NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d{1,60})?")
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.S)
+_TAGS = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
+_LINE = re.compile(
+    r"(?<![A-Za-z])answer(?:\s*\*\*)?\s{0,9}:\s{0,9}(?:\*\*)?[^\S\n]{0,9}([^\s*][^\n]*)", re.I
+)
+_NUMBER = re.compile(r"(?<![\w.,)}])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
+# A choice: (B), B), \text{B}, **B**; then what may follow a letter that is no word.
+_LETTER = r"(?:\\[a-z]+\s?\{\s?|[$*({\s]){0,8}([A-J])(?=\s{0,9}(?:[).,;:}*$]|\\[)\]]|\n|$))"
+_CHOICE = re.compile(r"(?:(?i:answer|choice|option)\s{0,9}(?i:is|are|:|=)?\s{0,9}:?)" + _LETTER)
+_CHOICE_ALONE = re.compile(r"(?:^|\n)[^\S\n]{0,9}" + _LETTER + r"[\s).}*$]{0,8}$")
+_CHOICE_BOXED = re.compile(_LETTER)
 
 
-def _boxed(text: str) -> tuple[int, int] | None:
-    """The content of the last `\\boxed{}` whose braces balance."""
-    for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)][-8:]):
-        depth = 1
-        for i in range(start, len(text)):
-            depth += (text[i] == "{") - (text[i] == "}")
-            if depth == 0:
-                return start, i
-    return None
+class Extracted(NamedTuple):
+    """An answer and where it stands: response[start:end] == text."""
+
+    text: str
+    start: int
+    end: int
 
 
-def _last(pattern: re.Pattern, text: str) -> tuple[int, int] | None:
-    spans = [m.span(1) for m in pattern.finditer(text)]
-    return spans[-1] if spans else None
+def _last(pattern: re.Pattern):
+    """Extractor of the last match: its first group, or the whole where it has none."""
+
+    def extractor(response: str) -> Extracted | None:
+        found = None
+        for found in pattern.finditer(response):  # noqa: B007
+            pass
+        return found and Extracted(found[pattern.groups], *found.span(pattern.groups))
+
+    return extractor
 
 
-EXTRACTORS = {  # text -> where its answer stands
-    "lab": lambda text: _last(_LAB, text),  # the laboratory's marker: "...;A5"
-    "lab_expression": lambda text: _last(_LAB_EXPRESSION, text),  # "...;A(3+7)*5"
-    "tags": lambda text: _last(_TAGS, text),  # "<answer>5</answer>"
+def _boxed(response: str) -> Extracted | None:
+    """The content of the last `\\boxed{}` or `\\fbox{}` whose braces balance."""
+    first = min((i for i in map(response.find, ("\\boxed", "\\fbox")) if i >= 0), default=None)
+    if first is None:
+        return None
+    found, opened = None, []
+    for match in _BRACES.finditer(response, first):
+        token = match[0]
+        if token == "}":
+            start = opened.pop() if opened else None
+            if start is not None and (found is None or start > found[0]):
+                found = start, match.start()
+        elif token == "{":
+            opened.append(None)
+        elif token[-1] == "{" and len(token) > 2:
+            opened.append(match.end())
+    return found and Extracted(response[found[0] : found[1]], *found)
+
+
+def _tag(response: str) -> Extracted | None:
+    """What stands between the last `<answer>` that is closed and its `</answer>`."""
+    closing = None
+    for closing in _TAGS[1].finditer(response):  # noqa: B007
+        pass
+    if closing is None:
+        return None
+    opening = None
+    for opening in _TAGS[0].finditer(response, 0, closing.start()):  # noqa: B007
+        pass
+    if opening is None:
+        return None
+    return Extracted(response[opening.end() : closing.start()], opening.end(), closing.start())
+
+
+def _choice(response: str) -> Extracted | None:
+    """A letter A to J: in the last box, else after the last "answer", else alone on the last line."""
+    if (box := _boxed(response)) and (match := _CHOICE_BOXED.match(response, box.start, box.end)):
+        return Extracted(match[1], *match.span(1))
+    tail = max(0, len(response) - 100_000)
+    found = None
+    for found in _CHOICE.finditer(response, tail):  # noqa: B007
+        pass
+    found = found or _CHOICE_ALONE.search(response.rstrip(), max(0, len(response.rstrip()) - 200))
+    return found and Extracted(found[1], *found.span(1))
+
+
+def _number(response: str) -> Extracted | None:
+    """The last number; the end of a long response is looked at first."""
+    tail = max(0, len(response) - 4000)
+    found = None
+    for found in _NUMBER.finditer(response, tail):  # noqa: B007
+        pass
+    if tail and (found is None or found.start() < tail + 100):
+        return _last(_NUMBER)(response)
+    return found and Extracted(found[0], *found.span())
+
+
+EXTRACTORS = {
+    "lab": _last(_LAB),  # the laboratory's marker: "...;A5"
+    "lab_expression": _last(_LAB_EXPRESSION),  # "...;A(3+7)*5"
     "boxed": _boxed,
-    "hashes": lambda text: _last(_HASHES, text),  # GSM8K: "#### 5"
+    "hashes": _last(_HASHES),  # GSM8K: "#### 5"
+    "tag": _tag,  # <answer>5</answer>
+    "line": _last(_LINE),  # DAPO: a line "Answer: 5"
+    "choice": _choice,  # "The answer is (B)", \\boxed{\\text{(B)}}
+    "number": _number,  # the last number, whatever it is
 }
 
 
-def extract(text: str, style: str) -> tuple[str, int, int] | None:
-    """(answer, start, end) with answer = text[start:end], or None where there is none."""
-    span = EXTRACTORS[style](text)
-    return None if span is None else (text[slice(*span)], *span)
+def extract(response: str, style: str) -> Extracted | None:
+    """The answer of a response and its span in characters, None where there is none.
 
-
-def key(answer: str) -> str:
-    """Canonical key of one extracted answer: exact for integers and decimals, else the text itself."""
-    text = answer.strip().strip("$").strip()
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    if _NUMBER.fullmatch(text):
-        return str(Fraction(text))
-    return " ".join(text.split())
+    `style` is a key of EXTRACTORS; KeyError for another.
+    """
+    return EXTRACTORS[style](response)
 
 
 def answer_key(text: str, style: str) -> str | None:
     """Key of the answer in a response, or None where there is none."""
-    found = extract(text, style)
-    return None if found is None else key(found[0]) or None
+    answer = extract(text, style)
+    return None if answer is None else key(answer.text) or None
 
 
 def plain_key(text: str, style: str) -> str | None:
     """Key of an answer that is judged as it stands, such as an expression: its text without spaces."""
-    found = extract(text, style)
-    return None if found is None else "".join(found[0].split()) or None
+    answer = extract(text, style)
+    return None if answer is None else "".join(answer.text.split()) or None
 
 
 def tie_order(answer: str) -> bytes:

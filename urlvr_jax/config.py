@@ -41,6 +41,9 @@ def default() -> ml_collections.ConfigDict:
     c.answers = ml_collections.ConfigDict()
     c.answers.style = "lab"  # where the answer stands: a key of answers.EXTRACTORS
     c.answers.check = "gold"  # who is right, for metrics and verifiers: gold, countdown, countdown_tinyzero
+    c.answers.compat = False  # the verb `answers` asks math-verify too; training never does
+    c.answers.compat_workers = 2  # its processes
+    c.answers.compat_deadline_s = 5.0  # a pair; then its process is killed
 
     c.rollout = r = ml_collections.ConfigDict()
     r.group = 8  # rollouts (votes) a prompt
@@ -122,13 +125,17 @@ def default() -> ml_collections.ConfigDict:
 
 # Keys that say how a run is computed and watched, not what it computes (but for rounding).
 HOW = (
-    "mesh", "log", "checkpoint", "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
+    "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
+    "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
     "optim.micro_rows", "optim.micro_prompts", "model.remat",
 )  # fmt: skip
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
 # folder without them: so what was recorded before keeps its name and can go on.
-ADDED = ("verify", "answers.check", "data.rephrase")
+ADDED = (
+    "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
+    "data.rephrase", "reward.shadow",
+)  # fmt: skip
 
 
 def named(key: str, names: tuple[str, ...]) -> bool:
@@ -201,8 +208,7 @@ def validate(c, device_count: int) -> None:
     _one_of(c, "model.init", ("pretrained", "random"))
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
-    _one_of(c, "answers.style", answers.EXTRACTORS)
-    _one_of(c, "answers.check", answers.CHECKS)
+    validate_answers(c)
     _one_of(c, "verify.verdict", verification.VERDICTS)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
@@ -262,6 +268,14 @@ def validate(c, device_count: int) -> None:
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
                 f"choose a multiple of {shards(c)}"
             )
+
+
+def validate_answers(c) -> None:
+    """ConfigError for an unknown style, or a compat grader that cannot work."""
+    _one_of(c, "answers.style", answers.EXTRACTORS)
+    _one_of(c, "answers.check", answers.CHECKS)
+    _at_least(c, 1, "answers.compat_workers")
+    _at_least(c, 0.01, "answers.compat_deadline_s")
 
 
 def _validate_rollout(c) -> None:

@@ -1,4 +1,4 @@
-"""Train a language model by rewards without labels; also evaluate, generate, export, score.
+"""Train a language model by rewards without labels; also evaluate, generate, export, score, answers.
 
 The story of the data, one step:
 
@@ -18,6 +18,7 @@ The story of the data, one step:
     python -m urlvr_jax.main export --model RUN --out FOLDER
     python -m urlvr_jax.main score --model FOLDER_OR_RUN --data COMPLETIONS --config.reward.name=NAME
     python -m urlvr_jax.main rewards
+    python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flags, and the verbs beside training: evaluate, generate, export, score, rewards, and --dry_run."""
+"""Flags, and the verbs beside training: evaluate, generate, export, score, rewards, answers; --dry_run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", "", "folder of the run; the same folder resumes")
     flags.DEFINE_bool("dry_run", False, "validate, print the resolved configuration and one prompt")
     flags.DEFINE_string("model", "", "evaluate, generate, export, score: a model folder, lab:NAME or a run")
-    flags.DEFINE_string("data", "", "evaluate: a question file; score: completions")
+    flags.DEFINE_string("data", "", "evaluate: a question file; score: completions; answers: responses")
     flags.DEFINE_integer(
         "step", None, "evaluate, generate, export, score: a run's checkpoint; the latest if not given"
     )
@@ -51,6 +51,7 @@ def friendly(main):
     def run(argv):
         from urlvr_jax.checkpoint import CheckpointError
         from urlvr_jax.data import DataError
+        from urlvr_jax.grading import GraderError
         from urlvr_jax.models.hf import FolderError
         from urlvr_jax.rewards import RewardError
         from urlvr_jax.train_step import NonFiniteError
@@ -59,7 +60,7 @@ def friendly(main):
 
         expected = (
             config_lib.ConfigError, DataError, FolderError, RewardError, WorkdirError, CheckpointError,
-            NonFiniteError, UndeclaredError,
+            NonFiniteError, UndeclaredError, GraderError,
         )  # fmt: skip
 
         try:
@@ -252,4 +253,19 @@ def rewards(flag) -> int:
     return 0
 
 
-VERBS = {"evaluate": evaluate, "generate": generate, "export": export, "score": score, "rewards": rewards}
+def answers(flag) -> int:
+    """What is read from each response of --data; one JSON object a line, the summary on standard error."""
+    from urlvr_jax.reading import read_file
+
+    config_lib.validate_answers(flag.config)
+    if not flag.data:
+        raise config_lib.ConfigError(
+            "--data is missing: JSON lines with `response`, and `answer` if there is one"
+        )
+    return read_file(flag.config.answers, flag.data)
+
+
+VERBS = {
+    "evaluate": evaluate, "generate": generate, "export": export, "score": score, "rewards": rewards,
+    "answers": answers,
+}  # fmt: skip
