@@ -37,7 +37,7 @@ def default() -> ml_collections.ConfigDict:
 
     c.answers = ml_collections.ConfigDict()
     c.answers.style = (
-        "lab"  # where the answer stands: lab ("A5"), boxed, hashes ("#### 5"), tag, line, choice, number
+        "lab"  # where the answer stands: docs/answers.md has lab, boxed, hashes, tag, line, choice, number
     )
     c.answers.compat = False  # the verb `answers` asks math-verify too; training never does
     c.answers.compat_workers = 2  # its processes
@@ -115,7 +115,8 @@ def default() -> ml_collections.ConfigDict:
 
 # Keys that say how a run is computed and watched, not what it computes (but for rounding).
 HOW = (
-    "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
+    "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
+    "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
     "optim.micro_rows", "optim.micro_prompts", "model.remat",
 )  # fmt: skip
 
