@@ -151,8 +151,7 @@ class Algebra:
 
     # ---- values ----------------------------------------------------------------------------------
     def number(self, q) -> Value:
-        q = Fraction(q)
-        return Value(self._checked({(): q}), UNIT)
+        return Value(self._checked({(): Fraction(q)}), UNIT)
 
     def letter(self, name: str, exponent=1) -> Value:
         exponent = exponent if exponent.denominator > 1 else int(exponent)
@@ -432,7 +431,7 @@ class Algebra:
         return self.add(first, second if b > 0 else self.negative(second))
 
     def general_power(self, base: Value, exponent: Value) -> Value:
-        """base ** exponent with letters above: a**(x+1) = a * a**x; base a positive rational, e or a letter."""
+        """base ** exponent with letters above: a**(x+1) = a * a**x; base > 0, e or a letter."""
         if (q := exponent.rational) is not None:
             return self.power(base, q)
         if exponent.den != UNIT:

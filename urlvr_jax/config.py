@@ -39,7 +39,7 @@ def default() -> ml_collections.ConfigDict:
     d.documents = ""  # "supervised" only: lab:WORLD, the corpus
 
     c.answers = ml_collections.ConfigDict()
-    c.answers.style = "lab"  # where the answer stands: a key of answers.EXTRACTORS
+    c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
     c.answers.check = "gold"  # who is right, for metrics and verifiers: gold, countdown, countdown_tinyzero
     c.answers.compat = False  # the verb `answers` asks math-verify too; training never does
     c.answers.compat_workers = 2  # its processes
