@@ -1,16 +1,20 @@
 """Countdown: the exact checker, TinyZero's scorer, and tasks that can be solved."""
 
 import itertools
+import re
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from urlvr_jax import countdown
 from urlvr_jax.countdown import Task
+from urlvr_jax.lab import countdown_world
 
 TASK = Task((3, 7, 5), 26)
+PARTS = ("train", "heldout")
 
 
 @pytest.mark.parametrize(
@@ -152,3 +156,32 @@ def test_the_command_writes_a_question_file_that_can_be_read_back(tmp_path):
     rows = data.read_rows(str(file))
     assert len(rows) == 20 and all(len(countdown.parse(r["prompt"]).numbers) == 3 for r in rows)
     assert all("answer" not in r for r in rows)
+
+
+def test_the_laboratorys_worlds_questions_are_solvable_and_held_out_ones_are_seen_nowhere():
+    rows = {which: [r["prompt"] for r in countdown_world.questions(which, 300, 0)] for which in PARTS}
+    assert not set(rows["heldout"]) & set(rows["train"])
+    for question in rows["train"][:50]:
+        task = countdown.parse(question)
+        assert task.target == 0 or task.target in _values(task.numbers)
+    seen = {
+        re.search(r"C[^?]+\?", question).group()
+        for step in range(1, 20)
+        for question, _, _ in countdown_world.documents("countdown_judge", 0, step, 128, 43)
+    }
+    assert not seen & {*rows["heldout"], *rows["train"]}
+
+
+def test_documents_judge_what_they_show_but_for_a_few_mistakes():
+    shares = countdown_world.RECIPES["countdown_judge"]
+    verdicts = []
+    for question, answer, ended in countdown_world.documents("countdown_judge", 0, 1, 3000, 43):
+        if question.startswith("V"):
+            task, response = re.fullmatch(r"V(C[^?]+\?)(.*)\?", question).groups()
+            found = re.findall(r"A([0-9+\-*()]+)$", response)
+            solved = bool(found) and countdown.solves(found[-1], countdown.parse(task))
+            assert ended and answer in ("Y", "N")
+            verdicts.append(solved == (answer == "Y"))
+    assert abs(len(verdicts) / 3000 - shares.judging) < 0.03
+    # A response cut at the page's edge may have lost the expression that was judged.
+    assert 0.9 < np.mean(verdicts) < 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax import data
-from urlvr_jax.lab import build, world
+from urlvr_jax.lab import build, countdown_world, world
 from urlvr_jax.tokenizer import Tokenizer
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -86,7 +86,7 @@ def test_questions_carry_no_answers_and_labels_nothing_else(tmp_path):
     file = write(tmp_path, {"prompt": "Q1+2?", "answer": 3, "solution": "1+2=3", "id": "a"})
     questions, labels = load(file)
     fields = {f.name for f in dataclasses.fields(questions)}
-    assert fields == {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint"}
+    assert fields == {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint", "paired"}
     assert [f.name for f in dataclasses.fields(labels)] == ["gold"]
     assert labels.gold == {"a": "3"}
     assert questions.texts == ("Q1+2?",)
@@ -207,16 +207,18 @@ def shipped(which):
 
 
 def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
-    build.write_questions(tmp_path)
-    for which in ("train", "heldout"):
+    build.write_questions(tmp_path, world, "")
+    build.write_questions(tmp_path, countdown_world, "countdown_")
+    for which in ("train", "heldout", "countdown_train", "countdown_heldout"):
         new, old = tmp_path / f"{which}.jsonl", data.resolve(f"lab:{which}", "questions")
         assert new.read_bytes() == old.read_bytes()
 
 
 def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path):
-    build.write_folder(tmp_path)
     read = lambda path: json.loads((path / "tokenizer.json").read_text())
-    assert read(tmp_path) == read(UNTRAINED)
+    for of, name in ((world, "lab:untrained"), (countdown_world, "lab:untrained_countdown")):
+        build.write_folder(tmp_path / name, of)
+        assert read(tmp_path / name) == read(data.resolve(name, "bases"))
 
 
 def test_gold_answers_are_right():

@@ -297,7 +297,7 @@ def test_a_step_hands_over_answers_spans_and_shadows_of_its_own_rollouts():
     helpers.assert_close(step.reward, step.terms["length"] + 0.5 * step.terms["format"])
     # The digit's column: 1, 2 and 3 of rows 0, 1 and 2.
     helpers.assert_close(step.shadows["probability_disparity"], np.array([[1, 6 + 2], [12 + 3, 0]]) / 24)
-    assert step.shadows["majority_voting"].sum() == 2 and step.truth is None
+    assert step.shadows["majority_voting"].sum() == 2 and step.correct is None
 
 
 def test_labels_reach_the_verifier_and_neither_other_terms_nor_shadows():

@@ -63,7 +63,7 @@ def masked(tokenizer, text, style, ended=True, width=None):
     row = tokenizer.encode(text) + [tokenizer.stop_ids[0]] * ended
     decoded = tokenizer.decode([row])
     assert decoded == [text]
-    spans = judge.answer_spans(decoded, [answers.answer_key(text, style)], style)
+    spans = [f and f[1:] for f in judge.located(decoded, [answers.answer_key(text, style)], style)]
     return answer_mask(tokenizer, [np.array(row)], decoded, spans, width or len(row))[0], row
 
 
@@ -133,5 +133,6 @@ def test_rows_do_not_mix_and_a_cut_character_is_no_answer(byte_level):
     texts = byte_level.decode(rows)
     keys = [answers.answer_key(t, "boxed") for t in texts]
     assert keys == ["7", None, None]
-    mask = answer_mask(byte_level, rows, texts, judge.answer_spans(texts, keys, "boxed"), 12)
+    spans = [f and f[1:] for f in judge.located(texts, keys, "boxed")]
+    mask = answer_mask(byte_level, rows, texts, spans, 12)
     assert mask.shape == (3, 12) and mask[0].sum() == 1 and not mask[1:].any()

@@ -48,6 +48,11 @@ ALWAYS = VOTES | {
     "perf/update_padding",
 }
 EVALS = {f"eval/heldout/{m}@2{x}" for m in ("avg", "maj", "pass") for x in ("", "/low", "/high")}
+COUNTDOWN = {
+    "model.path": "lab:untrained_countdown", "model.init": "random", "data.train": "lab:countdown_train",
+    "answers.style": "lab_expression", "answers.check": "countdown",
+}  # fmt: skip
+BESIDE = {"co_reward": {"data.rephrase": "lab"}, "countdown": COUNTDOWN}  # what a reward asks for
 QUICK = {"eval.every": 0, "log.completions_every": 0, "steps": 4}
 CLOCKS = ("timing_s/", "perf/")
 
@@ -198,7 +203,7 @@ def test_the_output_says_what_happened(finished):
 def test_every_reward_logs_every_metric_and_compiles_nothing_after_its_first_step(
     launcher, tmp_path, reward
 ):
-    call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.name": reward}))
+    call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.name": reward} | BESIDE.get(reward, {})))
     assert call.status == 0, call.err
     lines = metrics_of(tmp_path / "run")
     assert [x["step"] for x in lines] == [1, 2, 3, 4]

@@ -62,7 +62,7 @@ def right(c, prompts, texts, classes, names, gold) -> np.ndarray | None:
             )
         if c.answers.check == "countdown":
             found = answers.extract(text, c.answers.style)
-            out.append(countdown.solves(found and found[0], task))
+            out.append(countdown.solves(found and found.text, task))
         else:
             out.append(countdown.tinyzero_score(prompts[b // group] + text, task) == 1)
     return np.array(out).reshape(classes.shape)
@@ -84,13 +84,10 @@ def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int, shadows
     derived = Declared({"answers": jnp.asarray(classes)})
     verdicts = None
     if wanted & {"answer_span", "answer_text"}:
-        found = [
-            None if k is None else answers.extract(t, c.answers.style)
-            for t, k in zip(texts, keys, strict=True)
-        ]
-        derived["answer_text"] = tuple(None if f is None else f[0] for f in found)
+        found = located(texts, keys, c.answers.style)
+        derived["answer_text"] = tuple(f and f.text for f in found)
         if "answer_span" in wanted:
-            spans, width = [None if f is None else f[1:] for f in found], rollouts.tokens.shape[1]
+            spans, width = [f and f[1:] for f in found], rollouts.tokens.shape[1]
             derived["answer_span"] = jnp.asarray(answer_mask(tokenizer, cut, texts, spans, width))
     if "verification" in wanted:
         if verify is None:
@@ -118,6 +115,11 @@ def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int, shadows
     beside = {s.__name__: _finite(rewards.compute(s, inputs), s.__name__, step) for s in shadows}
     reward = _finite(reward, fn.__name__, step)
     return Judged(texts, keys, classes, label, gold, correct, reward, terms, beside, verdicts)
+
+
+def located(texts, keys, style: str) -> list[answers.Extracted | None]:
+    """Each answer with its span of characters, None where there is none."""
+    return [None if k is None else answers.extract(t, style) for t, k in zip(texts, keys, strict=True)]
 
 
 def partner_labels(label: np.ndarray, names: list[dict[str, int]]) -> np.ndarray:
