@@ -13,6 +13,7 @@ import math
 import pathlib
 import shutil
 import sys
+import time
 
 import jax
 import orbax.checkpoint as ocp
@@ -28,6 +29,9 @@ class CheckpointError(RuntimeError):
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+SWEEP_SECONDS = 5.0
 
 
 class Checkpoints:
@@ -86,9 +90,18 @@ class Checkpoints:
         self.failed += 1
         which = "a checkpoint" if step is None else f"checkpoint {step}"
         _say(f"warning: {which} could not be written: {error!s:.300}; latest good: {self.latest()}")
-        for leftover in self.folder.glob("*orbax-checkpoint-tmp*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._sweep()
         self._open()  # a manager whose background thread failed does not recover
+
+    def _sweep(self) -> None:
+        """Remove what a failed save left. Its threads may still be writing: until nothing comes back."""
+        quiet, deadline = 0, time.monotonic() + SWEEP_SECONDS
+        while quiet < 3 and time.monotonic() < deadline:
+            leftovers = list(self.folder.glob("*orbax-checkpoint-tmp*"))
+            for leftover in leftovers:
+                shutil.rmtree(leftover, ignore_errors=True)
+            quiet = 0 if leftovers else quiet + 1
+            time.sleep(0.05)
 
     def latest(self) -> int | None:
         steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
