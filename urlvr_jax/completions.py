@@ -96,7 +96,7 @@ def score(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
     verify = functools.partial(
-        verification.ask, engine.c, engine, engine.to_rollout(params), tokenizer, prompts,
+        verification.ask, engine.c, engine, params, tokenizer, prompts,
         key=random_key(c.seed, "verify", step),
     )  # fmt: skip
     labels = data.Labels(gold)

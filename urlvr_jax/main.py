@@ -130,7 +130,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
 
         # ---- 4 answers, 5 rewards, 6 advantages ------------------------------------------------
         verify = functools.partial(
-            verification.ask, c, engine, engine.to_rollout(state.params), tokenizer, prompts,
+            verification.ask, c, engine, state.params, tokenizer, prompts,
             key=random_key(c.seed, "verify", step),
         )  # fmt: skip
         judged = judge(c, reward_fn, tokenizer, labels, prompts, rollouts, stats, step, shadows, verify)

@@ -48,7 +48,7 @@ def render(template: str, question: str, response: str) -> str:
 
 
 def ask(c, engine, params, tokenizer, prompts: Prompts, texts: list[str], key) -> np.ndarray:
-    """Verdicts int32 `[B]` of rollout-layout `params` on `texts` `[B]`, the responses to `prompts` `[P]`.
+    """Verdicts int32 `[B]` of `params` (training layout) on `texts` `[B]`, the responses to `prompts` `[P]`.
 
     One generation a response, at `verify.temperature`, with random key `key`. A verification prompt that
     is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
@@ -67,7 +67,7 @@ def ask(c, engine, params, tokenizer, prompts: Prompts, texts: list[str], key) -
         row[:n] = ids[:n]
     asked = Prompts(("",) * len(rows), ("",) * len(rows), tokens, lengths)
     out = engine.sample(
-        params, asked, key, group=1, slots=min(c.rollout.slots or len(rows), len(rows)),
+        engine.to_rollout(params), asked, key, group=1, slots=min(c.rollout.slots or len(rows), len(rows)),
         temperature=c.verify.temperature, max_new_tokens=c.verify.max_new_tokens,
     )  # fmt: skip
     replies = tokenizer.decode([r[:n] for r, n in zip(out.tokens, out.lengths, strict=True)])
