@@ -35,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["urlvr_jax", "urlvr_jax.*"]),
-    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl"]},
+    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl", "models/known/*/*"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

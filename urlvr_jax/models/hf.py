@@ -32,6 +32,15 @@ class FolderError(ValueError):
     """A model folder that cannot be used; the message names file or tensor."""
 
 
+def known(name: str) -> pathlib.Path:
+    """The folder of a published model's config.json that ships with the package: no weights, no tokenizer."""
+    root = pathlib.Path(__file__).parent / "known"
+    if not (root / name / "config.json").is_file():
+        names = sorted(p.name for p in root.iterdir())
+        raise FolderError(f"no configuration of {name!r} ships with the package; available: {names}")
+    return root / name
+
+
 def model_config(path: pathlib.Path, **ours) -> ModelConfig:
     """Read config.json. A setting that changes the mathematics and is not supported is an error."""
     from transformers import AutoConfig  # imported late: it takes seconds
