@@ -168,7 +168,7 @@ class Norm(nnx.Module):
     def __call__(self, x):
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
-        return self.scale[...].astype(x.dtype) * x32.astype(x.dtype)
+        return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
 
 
 @jax.custom_vjp
