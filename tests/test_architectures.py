@@ -84,7 +84,9 @@ def torch_logits(model, padding: int, left: bool) -> np.ndarray:
     mask = np.pad(np.ones_like(TOKENS), ((0, 0), sides)).astype(np.int64)
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     with torch.no_grad():
-        out = model(torch.tensor(tokens), attention_mask=torch.tensor(mask), position_ids=torch.tensor(positions))
+        out = model(
+            torch.tensor(tokens), attention_mask=torch.tensor(mask), position_ids=torch.tensor(positions)
+        )
     logits = out.logits.float().numpy()
     return logits[:, padding:] if left else logits[:, :LENGTH]
 
@@ -152,7 +154,11 @@ def test_greedy_decoding_gives_the_tokens_of_transformers(folder, case):
     out = run(params, wide, np.full(2, 70, np.int32), jax.random.key(0), never)
     given = torch.tensor(prompts.astype(np.int64))
     want = torch_model(folder(case)).generate(
-        given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=new, min_new_tokens=new
+        given,
+        attention_mask=torch.ones_like(given),
+        do_sample=False,
+        max_new_tokens=new,
+        min_new_tokens=new,
     )
     np.testing.assert_array_equal(out["tokens"], want[:, 70:].numpy())
     assert len(np.unique(out["tokens"])) > 5
