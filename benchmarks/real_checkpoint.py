@@ -53,12 +53,17 @@ OPTIONS = {
 }
 
 
+def prompts(folder: pathlib.Path) -> list[str]:
+    with open(folder / "questions.jsonl", encoding="utf-8") as lines:
+        return [json.loads(line)["prompt"] for line in lines]
+
+
 def write_checkpoint(folder: pathlib.Path, small: bool) -> None:
     import tokenizers
     import torch
     import transformers
 
-    texts = [json.loads(line)["prompt"] for line in (folder / "questions.jsonl").read_text().splitlines()]
+    texts = prompts(folder)
     bpe = tokenizers.ByteLevelBPETokenizer()
     bpe.train_from_iterator(texts, vocab_size=VOCAB, special_tokens=[END], show_progress=False)
     options = dict(eos_token=END, pad_token=END, clean_up_tokenization_spaces=False)
@@ -132,8 +137,7 @@ def compare_logits(folder: pathlib.Path) -> dict:
 
     exported = folder / "exported"
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
-    first = json.loads((folder / "questions.jsonl").read_text().splitlines()[0])["prompt"]
-    tokens = np.array([tokenizer.encode(first)], np.int32)
+    tokens = np.array([tokenizer.encode(prompts(folder)[0])], np.int32)
     config = hf.model_config(exported)
     ours = np.asarray(whole_logits(transformer.structure(config)[0], hf.load(exported, config), tokens))
     model = transformers.AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).eval()

@@ -19,6 +19,7 @@ DOCS = (
     "docs/design.md",
     "docs/metrics.md",
     "docs/answers.md",
+    "docs/models.md",
 )
 
 

@@ -6,6 +6,8 @@ The learning rate counts optimizer updates, not steps. Clipping by the global no
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -22,11 +24,19 @@ def schedule(optim, updates: int):
 
 
 def optimizer(optim, updates: int) -> optax.GradientTransformation:
-    """AdamW; decoupled weight decay on every parameter, as in verl."""
-    return optax.adamw(
+    """AdamW; decoupled weight decay on every parameter, as in verl. Its moments and its changes are float32.
+
+    In bfloat16 the second moment would never shrink: 0.999 of a number rounds to the number.
+    """
+    adamw = optax.adamw(
         schedule(optim, updates),
         b1=optim.b1,
         b2=optim.b2,
         eps=optim.eps,
         weight_decay=optim.weight_decay,
+    )
+    wide = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+    return optax.GradientTransformation(
+        lambda params: adamw.init(wide(params)),
+        lambda grads, state, params: adamw.update(wide(grads), state, wide(params)),
     )
