@@ -22,7 +22,7 @@ CORE = [
     "numpy>=2.0,<2.6",
     "matplotlib>=3.9,<3.12",
     "pyarrow>=15",
-    "safetensors>=0.5",
+    "safetensors>=0.8,<0.9",
     "tokenizers>=0.21",
     "absl-py>=2",
 ]

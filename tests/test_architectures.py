@@ -4,6 +4,7 @@ Checkpoints are written by `transformers` with every tensor random, norms and bi
 context before stretching (or a window that no layer uses) shorter than what is tested.
 """
 
+import dataclasses
 import functools
 import json
 
@@ -12,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import sample, score
+from urlvr_jax import sample, score, sharding
 from urlvr_jax.models import hf, transformer
 
 torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
 
-VOCAB, LENGTH, SPLIT = 53, 512, 200  # of a sequence the first SPLIT tokens are the prompt
+VOCAB, LENGTH, SPLIT = 54, 512, 200  # of a sequence the first SPLIT tokens are the prompt
 SIZE = dict(
     vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, rms_norm_eps=1e-3, max_position_embeddings=1024, dtype="float32",
@@ -127,8 +128,6 @@ def test_logits_equal_those_of_transformers_padded_on_either_side(folder, case):
 
 def test_every_setting_of_these_configurations_matters(folder):
     """Scaling, biases and norms of the cases do change their logits: the test above can fail."""
-    import dataclasses
-
     for case, change in {
         "qwen2, yarn": dict(rope_scaling=None),
         "llama, llama3": dict(rope_scaling=None),
@@ -141,6 +140,20 @@ def test_every_setting_of_these_configurations_matters(folder):
         other = transformer.structure(dataclasses.replace(config, **change))[0]
         difference = np.abs(our_logits(graph, params, 0) - our_logits(other, params, 0))
         assert difference.max() > 0.02, case
+
+
+@pytest.mark.parametrize("case", ["llama, biases, linear", "olmo2"])
+def test_split_over_devices_a_model_says_the_same(folder, case):
+    """Biases and norms over the whole projection are split with, or beside, what they belong to."""
+    config = hf.model_config(folder(case))
+    graph, shapes = transformer.structure(config)
+    mesh = sharding.make_mesh(2, 2, 2)
+    params = hf.load(folder(case), config, sharding.training_layout(mesh, shapes))
+    assert not params["layers.1.attention.q.kernel"].is_fully_replicated
+    tokens = sharding.put(np.repeat(TOKENS, 2, axis=0)[:, :64], sharding.rows(mesh))
+    whole = score.whole_logits(graph, hf.load(folder(case), config), TOKENS[:, :64])
+    got = np.asarray(score.whole_logits(graph, params, tokens))
+    np.testing.assert_allclose(got[::2], whole, atol=2e-5)
 
 
 @pytest.mark.parametrize("case", ["qwen2, yarn", "qwen3", "llama, llama3", "olmo2"])

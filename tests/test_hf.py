@@ -283,6 +283,18 @@ def test_buffers_of_old_files_are_passed_over(folders, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, hf.load(path, hf.model_config(path)), whole)
 
 
+def test_weights_that_cannot_be_used_are_told_when_a_run_is_opened(tmp_path):
+    path = tmp_path / "m"
+    shutil.copytree(data.resolve("lab:plain", "bases"), path)
+    c = helpers.experiment(model__path=str(path), data__prompt_buckets=(16,), eval__every=0)
+    c.mesh.data = jax.device_count()
+    assert loading.open_run(c).model_path == path
+    whole = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(whole[:-4])
+    with pytest.raises(hf.FolderError, match=r"model\.safetensors"):
+        loading.open_run(c)
+
+
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
     source = data.resolve("lab:plain", "bases")
     path = tmp_path / "m"

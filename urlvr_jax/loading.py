@@ -91,6 +91,8 @@ def open_evaluation(c, name: str, tokenizer):
 def open_run(c) -> Run:
     """Open everything; every error a file can cause is raised here."""
     path, model_config, tokenizer = open_model(c)
+    if c.model.init == "pretrained":
+        hf.check_weights(path, model_config)
     questions, labels = open_questions(c, c.data.train, tokenizer, c.data.subset, c.data.rephrase)
     eval_sets = []
     for name in c.eval.sets if c.eval.every else ():
