@@ -23,20 +23,24 @@ def schedule(optim, updates: int):
     return optax.join_schedules([warmup, after], [optim.warmup_updates])
 
 
-def optimizer(optim, updates: int) -> optax.GradientTransformation:
-    """AdamW; decoupled weight decay on every parameter, as in verl. Its moments and its changes are float32.
+def in_float32(tree):
+    """Every leaf in float32; float32 leaves as they are."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
-    In bfloat16 the second moment would never shrink: 0.999 of a number rounds to the number.
+
+def optimizer(optim, updates: int) -> optax.GradientTransformation:
+    """AdamW; decoupled weight decay on every parameter, as in verl.
+
+    Moments and changes are float32 whatever the parameters are: in bfloat16 a decay of 0.999 rounds to none.
     """
-    adamw = optax.adamw(
+    inner = optax.adamw(
         schedule(optim, updates),
         b1=optim.b1,
         b2=optim.b2,
         eps=optim.eps,
         weight_decay=optim.weight_decay,
     )
-    wide = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
     return optax.GradientTransformation(
-        lambda params: adamw.init(wide(params)),
-        lambda grads, state, params: adamw.update(wide(grads), state, wide(params)),
+        lambda params: inner.init(in_float32(params)),
+        lambda grads, state, params: inner.update(in_float32(grads), state, in_float32(params)),
     )
