@@ -308,6 +308,8 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
     (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(hf.FolderError, match="max_position_embeddings = 128"):
         loading.open_model(c)
+    with pytest.raises(hf.FolderError, match="'known:Qwen2.5-7B' has neither weights nor a tokenizer"):
+        loading.open_model(helpers.experiment(model__path="known:Qwen2.5-7B"))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ class Run:
 
 def open_model(c):
     """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
+    if c.model.path.startswith("known:"):
+        raise hf.FolderError(
+            f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
+            "a folder or a name on the Hugging Face Hub"
+        )
     lab = c.model.path.startswith("lab:")
     path = data.resolve(c.model.path, "bases") if lab else hf.resolve(c.model.path)
     config = hf.model_config(
