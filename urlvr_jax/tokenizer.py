@@ -44,7 +44,7 @@ class Tokenizer:
     def added_bos(self) -> int | None:
         """BOS where the tokenizer itself puts it before a plain text, else None."""
         bos = self.hf.bos_token_id
-        adds = getattr(self.hf, "add_bos_token", False) or self.hf.encode("a")[:1] == [bos]
+        adds = self.hf.init_kwargs.get("add_bos_token") or self.hf.encode("a")[:1] == [bos]
         return bos if bos is not None and adds else None
 
     @functools.cached_property
