@@ -6,12 +6,14 @@ columns are written with dots: `reward_model.ground_truth`.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from urlvr_jax import answers
 from urlvr_jax.types import DataError
 
 FIELDS = ("prompt", "answer", "id", "rephrased")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 COUNTDOWN = "countdown"  # the shape whose prompt is made from `nums` and `target`
 INDEX = "extra_info.index"  # verl's id, which may be one within its source only
 SENTENCE = (  # TinyZero's
@@ -117,7 +119,7 @@ def question(value, where: str) -> tuple[tuple[dict, ...], str]:
 def _text(value, what: str, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise DataError(f"{where}: {what} must be a non-empty string, is {str(value)[:80]!a}")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _HALF.search(value):
         raise DataError(f"{where}: {what} has half of a surrogate pair, which is not a character")
     return value
 

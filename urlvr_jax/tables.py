@@ -126,6 +126,8 @@ class _Batch:
     def __init__(self, where: str, start: int, number: int, found: columns.Columns, batch):
         self.file, self.start, self.number, self.columns, self.batch = where, start, number, found, batch
         self.prompts = self.column(found.prompt)
+        names = ((field, getattr(found, field)) for field in ("id", "rephrased"))
+        self.others = {field: self.column(name) for field, name in names if name}
 
     def where(self, i: int) -> str:
         return f"{self.file}, row {self.start + i + 1}"
@@ -159,8 +161,8 @@ class _Batch:
         value = key if found.shape == columns.COUNTDOWN else self._value(self.prompts, i)
         before, prompt = columns.question(value, where)
         row = {"prompt": prompt, "before": before, "where": where, "number": self.number + i}
-        for field in ("id", "rephrased"):
-            if (name := getattr(found, field)) and (value := self._value(self.column(name), i)) is not None:
+        for field, column in self.others.items():
+            if (value := self._value(column, i)) is not None:
                 row[field] = value
         return row
 

@@ -43,8 +43,11 @@ class Tokenizer:
     @functools.cached_property
     def added_bos(self) -> int | None:
         """BOS where the tokenizer itself puts it before a plain text, else None."""
-        bos = self.hf.bos_token_id
-        adds = self.hf.init_kwargs.get("add_bos_token") or self.hf.encode("a")[:1] == [bos]
+        bos, file = self.hf.bos_token_id, self.path / "tokenizer_config.json"
+        asked = file.is_file() and json.loads(file.read_text()).get(
+            "add_bos_token"
+        )  # this loader heeds no such key
+        adds = asked or self.hf.encode("a")[:1] == [bos]
         return bos if bos is not None and adds else None
 
     @functools.cached_property
