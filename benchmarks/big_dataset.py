@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import pathlib
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -112,7 +112,9 @@ def read(file: str, tokenizer: str) -> None:
     from urlvr_jax.prompts import PromptFormat
     from urlvr_jax.tokenizer import Tokenizer
 
-    held = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    held = lambda: (
+        int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 2**20
+    )
     imported, began, cpu = held(), time.perf_counter(), time.process_time()
     found, labels = data.load(file, PromptFormat(Tokenizer(tokenizer)), (1024,))
     prompts = data.prompts_at(found, 1, 64, 0, False)

@@ -86,7 +86,7 @@ def friendly(main):
 
 def dry_run(c) -> int:
     """Validate against the files too; print the resolved configuration and one rendered prompt."""
-    from urlvr_jax import data, rewards
+    from urlvr_jax import analysis, data, rewards
     from urlvr_jax.loading import open_run, require_inputs
 
     fn = rewards.constant if c.mode == "supervised" else rewards.load(c.reward.name, c.reward.fn)
@@ -101,8 +101,8 @@ def dry_run(c) -> int:
     print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
     for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
         print(_of_questions(name, questions, labels))
-    for name, shared in run.test_time_training.items():
-        print(f"test-time training: {shared} questions of {name} are trained on")
+    if trained := run.test_time_training:
+        print(analysis.test_time_text(trained))
     print(f"{run.facts['parameters']} parameters, {config_lib.rows_per_step(c)} rollouts a step")
     return 0
 
