@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from urlvr_jax import config, data, loading, questions
+from urlvr_jax import analysis, config, data, loading, questions
 from urlvr_jax.lab import build
 from urlvr_jax.prompts import PromptFormat
 from urlvr_jax.tokenizer import Tokenizer
@@ -327,3 +327,28 @@ def test_evaluation_files_of_several_shapes_are_open_at_once_and_test_time_train
     c.eval.sets = (str(paths[0]), str(paths[0]))
     with pytest.raises(data.DataError, match="two files have the same name"):
         loading.open_run(c)
+
+
+def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path):
+    from matplotlib import pyplot
+
+    name, lines = "eval/amc/avg@2", []
+    for step in (0, 10):
+        lines.append({"step": step, name: 0.5, f"{name}/low": 0.4, f"{name}/high": 0.6, "reward/mean": 1.0})
+    evals = [{"step": s, "set": "amc", "k": 2, "correct": [1, 2, s // 10, 0]} for s in (0, 10)]
+    for file, rows in (("metrics", lines), ("evals", evals)):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    labels = {}
+    for trained in ({}, {"amc": 40}):
+        record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
+        (tmp_path / "record.json").write_text(json.dumps(record))
+        axis = pyplot.figure().subplots()
+        analysis._draw_accuracy(axis, lines, tmp_path, 1.0)
+        labels[bool(trained)] = [h.get_label() for h in axis.lines]
+        summary = analysis.summary(tmp_path)
+        assert ("test-time training: 40 questions of amc are trained on" in summary) == bool(trained)
+        assert ("held-out accuracy" in summary) != bool(trained) == ("test-time accuracy" in summary)
+        pyplot.close("all")
+    assert "held out" in labels[False] and "held out" not in str(labels[True])
+    assert "test-time training" in labels[True]
+    assert "held out" not in analysis.eval_text(lines[0], {"amc": 40}) != analysis.eval_text(lines[0])

@@ -11,6 +11,8 @@ import difflib
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from urlvr_jax.types import DataError
 
 FORMATS = ("text", "chat")
@@ -98,8 +100,8 @@ class PromptFormat:
         """The text of one prompt. before: messages of the question's own, for chats alone."""
         return self._render([self._filled(question, before, where)])[0]
 
-    def encode(self, questions, befores=None, wheres=None) -> tuple[list[str], list[list[int]], int]:
-        """(texts, token ids, how many questions had the text of a control token in them), in order.
+    def encode(self, questions, befores=None, wheres=None) -> tuple[list[str], list[np.ndarray], int]:
+        """(texts, token ids int32, how many questions had the text of a control token in them), in order.
 
         befores and wheres: the messages before each question, and where it stands, for errors.
         """
@@ -117,7 +119,7 @@ class PromptFormat:
                     some[k], encoded[k] = self._encode_apart(question, before, where)
                     apart += 1
             texts += some
-            ids += encoded
+            ids += [np.array(i, np.int32) for i in encoded]
         return texts, ids, apart
 
     def _with_bos(self, ids: list[int]) -> list[int]:

@@ -201,10 +201,8 @@ def generate(flag) -> int:
     lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not lines:
         raise data.DataError("generate: no prompt; give --prompt or lines on standard input")
-    import numpy as np
 
-    texts, ids, _ = open_prompt_format(c, tokenizer).encode(lines)
-    tokens = [np.array(i, np.int32) for i in ids]
+    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines)
     widest = c.data.prompt_buckets[-1]
     for text, ids in zip(texts, tokens, strict=True):
         if not 1 <= len(ids) <= widest:
