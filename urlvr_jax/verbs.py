@@ -99,6 +99,7 @@ def dry_run(c) -> int:
     print(f"stop ids: {list(tokenizer.stop_ids)} {tokenizer.hf.convert_ids_to_tokens(tokenizer.stop_ids)}")
     print(f"first prompt: {prompts.texts[0]!r}")
     print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
+    print(f"its gold answer: {run.labels.gold.get(prompts.ids[0])!r}, for metrics and verifiers only")
     for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
         print(_of_questions(name, questions, labels))
     if trained := run.test_time_training:
