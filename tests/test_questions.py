@@ -166,10 +166,10 @@ def not_utf8(good, bad):
     "content, words",
     [
         (table(["a", "b", None], ["1"] * 3), "row 3: `prompt` is null"),
-        (table(["a", "b", ""], ["1"] * 3), "row 3: `prompt` must be a non-empty string"),
+        (table(["a", "b", ""], ["1"] * 3), "row 3: needs a non-empty string `prompt`"),
         (table([user("a"), None], ["1"] * 2, LIST), "row 2: `prompt` is null"),
         (table([user("a"), user(None)], ["1"] * 2, LIST), "row 2: `prompt` is null, or has a part that is"),
-        (table([user("a"), user("")], ["1"] * 2, LIST), "row 2: the `content` in `prompt`"),
+        (table([user("a"), user("")], ["1"] * 2, LIST), "row 2: needs a non-empty string `content` in `prompt`"),
         (table([user("a"), []], ["1"] * 2, LIST), "row 2: the last message of `prompt` must be the user's"),
         (table([user("a"), [{"role": "assistant", "content": "b"}]], ["1"] * 2, LIST), "row 2: the last message"),
         (table([1, 2], ["1"] * 2, pa.int64()), "column `prompt` is int64, neither text nor messages"),
@@ -194,7 +194,7 @@ def test_a_broken_row_of_a_table_is_an_error_naming_file_and_row(tmp_path, conte
     [
         ({"prompt": []}, "line 2: the last message"),
         ({"prompt": ["Q1+2?"]}, "line 2: every message"),
-        ({"prompt": user("\ud800")}, "line 2: the `content` in `prompt` has half of a surrogate pair"),
+        ({"prompt": user("\ud800")}, "line 2: `content` in `prompt` has half of a surrogate pair"),
         ({"question": "Q1+2?", "answer": "3"}, "line 2: no `prompt`, where the rows before"),
         ({"prompt": "Q1", "reward_model": {"ground_truth": None}}, "line 2: `answer` must be a string"),
     ],

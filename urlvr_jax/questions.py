@@ -142,7 +142,7 @@ def json_rows(path: pathlib.Path):
     """Yield (line number, "FILE, line N", row) of JSON lines with a text `prompt`; DataError for a broken row."""
     for number, where, row in _json_lines(path):
         if isinstance(row.get("prompt"), list):
-            raise DataError(f"{where}: `prompt` must be a non-empty string")
+            raise DataError(f"{where}: needs a non-empty string `prompt`")
         columns.question(row.get("prompt"), where)
         if "answer" in row:
             columns.gold(row["answer"], where)
