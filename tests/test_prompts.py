@@ -308,7 +308,7 @@ def test_a_dry_run_shows_a_chat_prompt_its_ids_the_stop_tokens_and_what_was_read
     for words in (
         "train.jsonl: 3 questions (0 too long, left out), 3 with a gold answer; 6 rows, read as prompt/answer",
         "3 duplicates left out, 0 questions with other answers there; 3 with the text of a control token",
-        "test-time training: 3 questions of train are trained on",
+        "test-time training: 3 of 3 questions of train are trained on",
     ):
         assert words in shown.out
     assert "warning: " in shown.err and "looks like a base model" in shown.err

@@ -322,14 +322,18 @@ def test_evaluation_files_of_several_shapes_are_open_at_once_and_test_time_train
     run = loading.open_run(c)
     assert [name for name, _, _ in run.eval_sets] == ["amc_test", "aime_test", "other"]
     assert [held.origin.shape for _, held, _ in run.eval_sets] == ["verl", "gsm8k", "trl"]
-    assert run.facts["test_time_training"] == {"amc_test": 3, "aime_test": 1}
+    assert run.facts["test_time_training"] == {"amc_test": [3, 3], "aime_test": [1, 2]}
     assert run.facts["questions_shape"] == "prompts alone" and run.facts["questions_duplicates"] == 0
     c.eval.sets = (str(paths[0]), str(paths[0]))
     with pytest.raises(data.DataError, match="two files have the same name"):
         loading.open_run(c)
 
 
-def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path):
+@pytest.mark.parametrize(
+    "trained, kind",
+    [({}, "held out"), ({"amc": [4, 4]}, "test-time training"), ({"amc": [1, 4]}, "partly trained on")],
+)
+def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path, trained, kind):
     from matplotlib import pyplot
 
     name, lines = "eval/amc/avg@2", []
@@ -338,17 +342,15 @@ def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path):
     evals = [{"step": s, "set": "amc", "k": 2, "correct": [1, 2, s // 10, 0]} for s in (0, 10)]
     for file, rows in (("metrics", lines), ("evals", evals)):
         (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    labels = {}
-    for trained in ({}, {"amc": 40}):
-        record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
-        (tmp_path / "record.json").write_text(json.dumps(record))
-        axis = pyplot.figure().subplots()
-        analysis._draw_accuracy(axis, lines, tmp_path, 1.0)
-        labels[bool(trained)] = [h.get_label() for h in axis.lines]
-        summary = analysis.summary(tmp_path)
-        assert ("test-time training: 40 questions of amc are trained on" in summary) == bool(trained)
-        assert ("held-out accuracy" in summary) != bool(trained) == ("test-time accuracy" in summary)
-        pyplot.close("all")
-    assert "held out" in labels[False] and "held out" not in str(labels[True])
-    assert "test-time training" in labels[True]
-    assert "held out" not in analysis.eval_text(lines[0], {"amc": 40}) != analysis.eval_text(lines[0])
+    record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    axis = pyplot.figure().subplots()
+    analysis._draw_accuracy(axis, lines, tmp_path, 1.0)
+    assert {kind, f"base, {kind}"} < {h.get_label() for h in axis.lines}
+    pyplot.close("all")
+    summary = analysis.summary(tmp_path)
+    assert ("held-out accuracy   base" in summary) != bool(trained)
+    if trained:
+        assert f"test-time training: {trained['amc'][0]} of 4 questions of amc are trained on" in summary
+        assert f"accuracy, {kind}   base" in summary
+    assert analysis.eval_text(lines[0], trained) == f"step 0: {kind}  amc/avg@2 0.500"
