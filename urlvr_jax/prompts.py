@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from urlvr_jax.tokenizer import ChatTemplateError
 from urlvr_jax.types import DataError
 
 FORMATS = ("text", "chat")
@@ -151,14 +152,12 @@ class PromptFormat:
         return [text + self.preset.opening for text in self._rendered(filled)]
 
     def _rendered(self, conversations: list, generation: bool = True) -> list[str]:
-        from jinja2 import TemplateError
-
         try:
             return self.tokenizer.chat(conversations, generation, date_string=DATE)
-        except (TemplateError, TypeError, KeyError, AttributeError) as error:
+        except ChatTemplateError as error:
             raise DataError(
                 f"data.prompt_format = 'chat': the chat template of {self.tokenizer.path} cannot render "
-                f"{str(conversations[0])[:120]} ({type(error).__name__}: {error})"
+                f"{str(conversations[0])[:120]} ({error})"
             ) from None
 
     def _encode_apart(self, question: str, before: tuple[dict, ...], where: str) -> tuple[str, list[int]]:
