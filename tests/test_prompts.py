@@ -3,16 +3,19 @@
 import functools
 import json
 import re
+import types
 
 import jax
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config
 
-from urlvr_jax import config, data, verbs
+from urlvr_jax import config, data, verbs, verification
 from urlvr_jax.prompts import DATE, PRESETS, PromptFormat, preset
 from urlvr_jax.tokenizer import Tokenizer
+from urlvr_jax.types import Prompts, Rollouts
 
 LINES = [
     "What is the sum of 3 and 4? Please reason step by step, and put your final answer within \\boxed{}.",
@@ -312,3 +315,25 @@ def test_a_dry_run_shows_a_chat_prompt_its_ids_the_stop_tokens_and_what_was_read
     ):
         assert words in shown.out
     assert "warning: " in shown.err and "looks like a base model" in shown.err
+
+
+def test_the_policy_is_asked_for_its_verdict_in_the_same_format(root):
+    tokenizer, asked = Tokenizer(folder(root, "llama"), chat=True), []
+    yes = tokenizer.encode("yes") + [tokenizer.end_id]
+
+    def sample(params, prompts, key, **options):
+        asked.extend(
+            tokenizer.hf.decode(t[:n]) for t, n in zip(prompts.tokens, prompts.lengths, strict=True)
+        )
+        one = np.ones(len(prompts.ids), int)
+        return Rollouts(np.array([yes] * len(one)), one * len(yes), one == 1, {})
+
+    c = config.default()
+    c.data.prompt_format, c.data.template, c.verify.verdict = "chat", "dapo", "word"
+    c.verify.template, c.verify.prompt_buckets = "{prompt} Is {response} right?", (256,)
+    engine = types.SimpleNamespace(sample=sample, to_rollout=lambda params: params)
+    prompts = Prompts(("0",), ("as rendered",), np.zeros((1, 4), int), np.array([4]), ("1+1?",))
+    verdicts = verification.ask(c, engine, None, tokenizer, prompts, ["2", "<|eot_id|>"], None)
+    assert verdicts.tolist() == [verification.YES] * 2
+    form = PromptFormat(tokenizer, "chat")
+    assert asked == [form.render("1+1? Is 2 right?"), form.render("1+1? Is <|eot_id|> right?")]
