@@ -22,7 +22,7 @@ CORE = [
     "numpy>=2.0,<2.6",
     "matplotlib>=3.9,<3.12",
     "pyarrow>=15",
-    "safetensors>=0.5",
+    "safetensors>=0.8,<0.9",
     "jinja2>=3.1",  # chat templates
     "tokenizers>=0.21",
     "absl-py>=2",
@@ -36,7 +36,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["urlvr_jax", "urlvr_jax.*"]),
-    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl"]},
+    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl", "models/known/*/*"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

@@ -57,10 +57,10 @@ class Run:
         }
 
     def base_params(self) -> dict:
-        """Host parameters of the base: read from its folder, or drawn from the seed."""
+        """The base in the layout of training: read from its folder, or drawn from the seed."""
         if self.c.model.init == "random":
-            return transformer.initialise(self.model_config, self.c.seed)
-        return hf.load(self.model_path, self.model_config)
+            return self.engine.place(transformer.initialise(self.model_config, self.c.seed))
+        return hf.load(self.model_path, self.model_config, self.engine.training)
 
     def documents(self, step: int):
         c = self.c
@@ -71,8 +71,14 @@ class Run:
 
 
 def open_model(c):
-    """Model folder -> (path, configuration, tokenizer); vocabularies must fit each other."""
-    path = data.resolve(c.model.path, "bases")
+    """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
+    if c.model.path.startswith("known:"):
+        raise hf.FolderError(
+            f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
+            "a folder or a name on the Hugging Face Hub"
+        )
+    lab = c.model.path.startswith("lab:")
+    path = data.resolve(c.model.path, "bases") if lab else hf.resolve(c.model.path)
     config = hf.model_config(
         path,
         param_dtype=c.model.param_dtype,
@@ -83,10 +89,13 @@ def open_model(c):
         tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise hf.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
-    if len(tokenizer.hf) > config.vocab_size:
+    largest = max(tokenizer.hf.get_vocab().values(), default=0)
+    if largest >= config.vocab_size:
         raise hf.FolderError(
-            f"{path}: the tokenizer has {len(tokenizer.hf)} tokens, the model only {config.vocab_size}"
+            f"{path}: the tokenizer has ids up to {largest}, the model's vocab_size is {config.vocab_size}: "
+            "they do not belong together"
         )
+    hf.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
     return path, config, tokenizer
 
 
@@ -129,6 +138,8 @@ def short_names(names) -> list[str]:
 def open_run(c) -> Run:
     """Open everything; every error a file can cause is raised here."""
     path, model_config, tokenizer = open_model(c)
+    if c.model.init == "pretrained":
+        hf.check_weights(path, model_config)
     prompt_format = open_prompt_format(c, tokenizer)
     questions, labels = open_questions(c, prompt_format)
     names = tuple(c.eval.sets) if c.eval.every else ()

@@ -24,6 +24,8 @@ RULES = (
     (r"layers\.\d+\.attention\.o\.kernel", PartitionSpec("tensor", "fsdp")),
     (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", PartitionSpec("fsdp", "tensor")),
     (r"layers\.\d+\.feedforward\.down\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.bias", PartitionSpec("tensor")),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.bias", PartitionSpec()),
     (r".*norm\.scale", PartitionSpec()),
 )
 
