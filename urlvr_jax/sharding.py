@@ -90,11 +90,22 @@ def micro_batches(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, *ROWS))
 
 
+def tracing_for(mesh: Mesh):
+    """Context in which code for this mesh is traced: `platform` and `on_each_device` speak of it."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def platform() -> str:
+    """What the code being traced will run on: the mesh's platform, which need not be this process's."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
 def on_each_device(fn, units: int, heads: int):
     """`fn` of arrays `[rows, heads, ...]` or `[rows, ...]` int32, every device on its own rows and heads.
 
-    For kernels that the compiler cannot split. The mesh is the one set around the trace; rows stay whole
-    where `units` do not divide over it, and heads likewise.
+    For kernels, which the compiler cannot split. Rows stay whole where `units` do not divide over their
+    devices, and heads likewise.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:

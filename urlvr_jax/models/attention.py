@@ -55,7 +55,7 @@ class SameId(NamedTuple):
 
 def wide(x):
     """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
-    return x.astype(jnp.float32) if jax.default_backend() == "cpu" else x
+    return x.astype(jnp.float32) if sharding.platform() == "cpu" else x
 
 
 def attend(q, segments):
@@ -128,14 +128,14 @@ def _until(kv: KV, visible, stop: int):
     return KV(kv.keys[..., :stop], kv.values[:, :, :stop]), seen
 
 
-def attend_to(q, segments, kernel: str = "xla"):
+def attend_to(q, segments, kernel: str = "auto"):
     """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
 
     kernel: "xla", plain products; "pallas", `flash.attend` wherever every segment tells its mask as `SameId`
     (prefill, scoring, the update; not decoding), interpreted off the TPU; "auto", the latter on a TPU for
     more than QUERY_BLOCK queries with heads of a multiple of 64.
     """
-    long = jax.default_backend() == "tpu" and q.shape[1] > QUERY_BLOCK and q.shape[3] % 64 == 0
+    long = sharding.platform() == "tpu" and q.shape[1] > QUERY_BLOCK and q.shape[3] % 64 == 0
     told = all(isinstance(visible, SameId) for _, visible in segments)
     if not told or kernel == "xla" or (kernel == "auto" and not long):
         return attend_in_blocks(q, segments)

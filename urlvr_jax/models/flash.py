@@ -21,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jax.lax import div, rem  # of what is never negative: the signed // asks which TPU it is on
+from jax.lax import div, rem  # of what is never negative; // would ask which TPU this is
+
+from urlvr_jax import sharding
 
 BLOCK = 512  # queries and keys at once; a shorter row is one block of a multiple of LANES
 LANES = 128
@@ -290,27 +292,22 @@ def _over_queries(q, do, log_total, delta, part: Part, causal: bool):
 
 
 def _run(kernel, grid, tables, inputs, specs, outputs, out_specs, scratch):
-    """The kernel compiled on a TPU, and step by step by Pallas' interpreter elsewhere."""
-
-    def call(interpret, *args):
-        return pl.pallas_call(
-            kernel,
-            out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
-            grid_spec=pltpu.PrefetchScalarGridSpec(
-                num_scalar_prefetch=len(tables),
-                grid=grid,
-                in_specs=specs,
-                out_specs=out_specs,
-                scratch_shapes=scratch,
-            ),
-            compiler_params=pltpu.CompilerParams(
-                dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")
-            ),
-            interpret=interpret,
-        )(*args)
-
-    compiled, interpreted = (functools.partial(call, interpret) for interpret in (False, True))
-    return jax.lax.platform_dependent(*tables, *inputs, tpu=compiled, default=interpreted)
+    """The kernel, compiled for a TPU, and step by step by Pallas' interpreter elsewhere."""
+    return pl.pallas_call(
+        kernel,
+        out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs],
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(tables),
+            grid=grid,
+            in_specs=specs,
+            out_specs=out_specs,
+            scratch_shapes=scratch,
+        ),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")
+        ),
+        interpret=sharding.platform() != "tpu",
+    )(*tables, *inputs)
 
 
 # ---- both passes ----------------------------------------------------------------------------

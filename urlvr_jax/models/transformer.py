@@ -39,7 +39,7 @@ class ModelConfig:
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
-    attention: str = "xla"  # auto, xla or pallas: `attention.attend_to`
+    attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
 
 
 class Cache(NamedTuple):
