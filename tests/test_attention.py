@@ -66,10 +66,8 @@ def outputs_and_gradients(q, segments, how):
 def test_the_kernel_equals_plain_products_on_packed_rows(
     columns, prompts, width, dtype, tolerance, blocks_of_eight
 ):
-    q, segments = jax.tree.map(
-        lambda x: jnp.asarray(x, dtype if x.dtype == "float32" else x.dtype),
-        packed_rows(columns, prompts, width),
-    )
+    q, segments = packed_rows(columns, prompts, width)
+    q, segments = q.astype(dtype), [(KV(*(x.astype(dtype) for x in kv)), v) for kv, v in segments]
     out, grads, filled = outputs_and_gradients(q, segments, "pallas")
     want, want_grads, _ = outputs_and_gradients(q, segments, "xla")
     np.testing.assert_allclose(out[filled], want[filled], atol=tolerance)
