@@ -1,4 +1,4 @@
-"""Compile attention's kernels for TPUs that are not here, alone and in a layer, and read what XLA says.
+"""Compile attention's kernels for TPUs that are not here, alone and on a mesh, and read what XLA says.
 
     JAX_PLATFORMS=cpu python benchmarks/tpu_attention.py --topology v5e:2x2
 
@@ -8,27 +8,20 @@ Needs libtpu, which brings the compiler, and no TPU. Nothing runs: no time is me
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import json
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from urlvr_jax import score, sharding
-from urlvr_jax.models import flash, transformer
-from urlvr_jax.score import Layout
+from urlvr_jax import sharding
+from urlvr_jax.models import attention, flash
+from urlvr_jax.models.attention import KV, SameId
 
-# Qwen3-1.7B with one layer and a small vocabulary: what is compared is attention.
-LAYER = transformer.ModelConfig(
-    vocab_size=1024, d_model=2048, n_layers=1, n_heads=16, n_kv_heads=8, head_dim=128, d_ff=6144,
-    rope_theta=1e6, norm_eps=1e-6, tied_head=True, compute_dtype="bfloat16", remat=True,
-)  # fmt: skip
-PROMPT, WIDTH = 1024, 7168
+HEADS, KV_HEADS, PROMPT, WIDTH = 16, 8, 1024, 7168  # of Qwen3-1.7B
 
 
 def compiled(fn, mesh, *args) -> dict:
@@ -47,9 +40,9 @@ def kernels(mesh, width: int, dtype: str, rows: int, prompts: int, columns: int)
     """Output and gradients of attention alone: `rows` rows of a unit, its prompts side by side."""
     of = lambda *s, dtype=dtype: jax.ShapeDtypeStruct(s, dtype, sharding=sharding.replicated(mesh))
     ints = functools.partial(of, dtype="int32")
-    keys, own = of(1, 8, prompts * PROMPT, width), of(rows, 8, columns, width)
+    keys, own = of(1, KV_HEADS, prompts * PROMPT, width), of(rows, KV_HEADS, columns, width)
     ids = [(ints(1, prompts * PROMPT), ints(rows, columns)), (ints(rows, columns), ints(rows, columns))]
-    q = of(rows, 16, columns, width)
+    q = of(rows, HEADS, columns, width)
 
     def run(q, kvs, ids, do):
         def attend(q, kvs):
@@ -62,21 +55,26 @@ def kernels(mesh, width: int, dtype: str, rows: int, prompts: int, columns: int)
     return compiled(run, mesh, q, [(keys, keys), (own, own)], ids, q)
 
 
-def layer(mesh, attention: str, units: int, rows: int, prompts: int):
-    """Log-probabilities of packed rows and their gradients, through one layer."""
-    graph, shapes = transformer.structure(dataclasses.replace(LAYER, attention=attention))
-    layout = sharding.training_layout(mesh, shapes)
-    params = {n: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=layout[n]) for n, s in shapes.items()}
-    of = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32, sharding=sharding.replicated(mesh))
-    split = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32, sharding=sharding.rows(mesh))
-    places = Layout(split(units, rows, WIDTH), split(units, prompts))
+def on_mesh(mesh, how: str, units: int, rows: int, prompts: int):
+    """The same as the model calls it, rows and heads split over the mesh: bfloat16, heads of 128."""
+    of = lambda shape, spec, dtype="bfloat16": jax.ShapeDtypeStruct(
+        shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(sharding.ROWS[0], *spec))
+    )
+    kv = lambda n, size: KV(
+        of((n, KV_HEADS, 128, size), ("tensor",)), of((n, KV_HEADS, size, 128), ("tensor",))
+    )
+    ids = lambda n, size: of((n, size), (), "int32")
+    q = of((units * rows, WIDTH, HEADS, 128), (None, "tensor"))
+    shared, own = kv(units, prompts * PROMPT), kv(units * rows, WIDTH)
+    here = ids(units * rows, WIDTH)
 
-    def loss(params, prompt_tokens, lengths, tokens, layout):
-        stats = score.score(graph, params, prompt_tokens, lengths, tokens, 1.0, layout, ("logp",))
-        return jnp.sum(stats["logp"], where=layout.source >= 0)
+    def run(q, kvs, of_prompt, owner, start, do):
+        visible = SameId(of_prompt, owner), SameId(start, start, causal=True)
+        attend = lambda q, kvs: attention.attend_to(q, list(zip(kvs, visible, strict=True)), how)
+        out, backward = jax.vjp(attend, q, kvs)
+        return out, backward(do)
 
-    args = params, of(units * prompts, PROMPT), of(units * prompts), of(units * rows, WIDTH), places
-    return compiled(jax.value_and_grad(loss), mesh, *args)
+    return compiled(run, mesh, q, [shared, own], here, ids(units, prompts * PROMPT), here, q)
 
 
 def main() -> None:
@@ -97,16 +95,9 @@ def main() -> None:
         say(**sizes, **kernels(one, width, dtype, rows, prompts, columns))
     for shape in ((1, 1, 1), (1, len(devices), 1), (1, len(devices) // 2, 2)):
         mesh = Mesh(devices[: int(np.prod(shape))].reshape(shape), sharding.AXES)
-        for attention in ("xla", "auto"):
+        for how in ("xla", "auto"):
             units = shape[0] * shape[1]
-            say(
-                mesh=shape,
-                attention=attention,
-                units=units,
-                rows=2,
-                prompts=4,
-                **layer(mesh, attention, units, 2, 4),
-            )
+            say(mesh=shape, attention=how, units=units, **on_mesh(mesh, how, units, rows=2, prompts=4))
 
 
 if __name__ == "__main__":

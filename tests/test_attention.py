@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh
 
-from urlvr_jax import score
+from urlvr_jax import score, sharding
 from urlvr_jax.models import attention, flash
 from urlvr_jax.models.attention import KV, SameId
 
@@ -130,3 +131,13 @@ def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch):
     np.testing.assert_allclose(out[filled], want[filled], atol=1e-6)
     for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(want_grads), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_each_device_attends_to_its_own_rows_and_heads(blocks_of_eight):
+    q, segments = packed_rows(13, 2, 5)
+    want = outputs_and_gradients(q, segments, "pallas")
+    devices = np.array(jax.devices()[:4]).reshape(1, 2, 2)
+    with jax.set_mesh(Mesh(devices, sharding.AXES, axis_types=(AxisType.Auto,) * 3)):
+        got = outputs_and_gradients(q, segments, "pallas")
+    assert got[0].sharding.spec[:3] == (sharding.ROWS[0], None, "tensor")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)

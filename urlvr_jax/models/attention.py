@@ -109,14 +109,15 @@ def attend_in_blocks(q, segments):
     q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
     # Padded queries repeat the last column, so that each sees some key.
     at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
-    each = -(-blocks // PREFIXES)
+    # At least two: a loop of one is no loop, and buffers of several would be held at once.
+    each = max(2, -(-blocks // PREFIXES))
 
-    def some(first):
+    def run(first):
         seen = [_until(*segment, (first + each) * QUERY_BLOCK) for segment in segments]
         block = jax.checkpoint(lambda args: attend(args[0], [(kv, see(args[1])) for kv, see in seen]))
         return jax.lax.map(block, (q[first:][:each], at[first:][:each]))
 
-    out = jnp.moveaxis(jnp.concatenate([some(first) for first in range(0, blocks, each)]), 0, 1)
+    out = jnp.moveaxis(jnp.concatenate([run(first) for first in range(0, blocks, each)]), 0, 1)
     return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
 
 
