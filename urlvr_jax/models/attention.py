@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax import sharding
-from urlvr_jax.models import flash
 
 QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, C, S] is never whole
 PREFIXES = 4  # of a causal segment's columns: a block of queries computes the shortest that it sees
@@ -140,6 +139,8 @@ def attend_to(q, segments, kernel: str = "auto"):
     told = all(isinstance(visible, SameId) for _, visible in segments)
     if not told or kernel == "xla" or (kernel == "auto" and not long):
         return attend_in_blocks(q, segments)
+    from urlvr_jax.models import flash  # imported late: Pallas takes a third of a second
+
     parts = [flash.Part(kv.keys.swapaxes(2, 3), kv.values, v.keys, v.queries) for kv, v in segments]
     run = sharding.on_each_device(
         lambda q, parts: flash.attend(q, parts, tuple(v.causal for _, v in segments)),
