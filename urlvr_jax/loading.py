@@ -84,6 +84,7 @@ def open_model(c):
         param_dtype=c.model.param_dtype,
         compute_dtype=c.model.compute_dtype,
         remat=c.model.remat,
+        attention=c.model.attention,
     )
     try:
         tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
