@@ -181,6 +181,14 @@ def micro_rows(c) -> int:
     return c.optim.micro_rows or minibatch_prompts(c) * train_group(c)
 
 
+def score_rows(c) -> int:
+    """Rows of a scoring micro-batch: about those of the update's, whole groups or a part of one a shard."""
+    each, group = max(1, micro_rows(c) // shards(c)), c.rollout.group
+    if each < group and shards(c) > 1:
+        return max(n for n in range(1, each + 1) if group % n == 0) * shards(c)
+    return max(1, micro_rows(c) // group // shards(c)) * shards(c) * group
+
+
 def micro_prompts(c) -> int:
     return min(c.optim.micro_prompts, minibatch_prompts(c))
 
@@ -258,10 +266,7 @@ def validate(c, device_count: int) -> None:
     for key, count in (
         ("data.prompts_per_step", c.data.prompts_per_step),
         ("rollout.slots", slots(c)),
-        (
-            "prompts a micro-batch (optim.micro_rows / rollout.train_group)",
-            max(1, micro_rows(c) // train_group(c)),
-        ),
+        ("optim.micro_rows", micro_rows(c)),
     ):
         if count % shards(c):
             raise ConfigError(
@@ -304,10 +309,11 @@ def _validate_batch(c) -> None:
     if mini > prompts or prompts % mini:
         raise ConfigError(f"optim.minibatch_prompts = {mini} must divide data.prompts_per_step = {prompts}")
     group, rows, micro = train_group(c), mini * train_group(c), micro_rows(c)
-    if not (micro % group == 0 and rows % micro == 0) and not (micro < group and group % micro == 0):
+    each = micro / shards(c)  # rows of a shard: a part of a group or whole ones
+    if rows % micro or (group % each if each < group else each % group):
         raise ConfigError(
-            f"optim.micro_rows = {micro} must divide the trained group of {group}, or be a multiple "
-            f"of it that divides the {rows} rows of a mini-batch"
+            f"optim.micro_rows = {micro} must divide the {rows} rows of a mini-batch, and its share of a shard, "
+            f"{each:g}, must divide the trained group of {group} or be a multiple of it"
         )
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from urlvr_jax import sharding
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import KV, Cache, Segment, side_by_side
 from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
@@ -109,7 +110,7 @@ class Slots(NamedTuple):
 
 def block_width(max_new_tokens: int, refill: bool) -> int:
     """Columns of a block. Slots refill after each block, so where they do it is a part of a long row."""
-    widest = WIDEST_BLOCK.get(jax.default_backend(), WIDEST_BLOCK_ELSEWHERE)
+    widest = WIDEST_BLOCK.get(sharding.platform(), WIDEST_BLOCK_ELSEWHERE)
     return min(widest, max(8, max_new_tokens // 4)) if refill else widest
 
 
@@ -164,7 +165,7 @@ def _decode_block(run: Run, slots: Slots, time, prompt, window, width: int):
         return c + 1, slots, cache, out
 
     # Stop when the block is full, or when no row is alive.
-    cache = transformer.empty_cache(model.config, count, width)
+    cache = jax.tree.map(sharding.split_rows, transformer.empty_cache(model.config, count, width))
     _, slots, cache, out = jax.lax.while_loop(
         lambda s: (s[0] < width) & ~jnp.all(s[1].ended), body, (jnp.int32(0), slots, cache, out)
     )
@@ -271,11 +272,12 @@ def sample(
     )  # fmt: skip
     row = jnp.arange(queues)[:, None] * run.served + jnp.arange(slots // queues)
     empty = transformer.empty_cache(model.config, slots, width)
+    blank = lambda x: sharding.split_rows(jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), axis=1)
     state = {
         "block": jnp.int32(0),
         "taken": jnp.full(queues, slots // queues, jnp.int32),  # rows that a queue has given out
         "slots": jax.tree.map(constrain, _begin(run, row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
-        "ring": jax.tree.map(lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty),
+        "ring": jax.tree.map(blank, empty),
         "out": {
             "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
             **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},

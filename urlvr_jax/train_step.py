@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from urlvr_jax import objective
+from urlvr_jax import objective, sharding
 from urlvr_jax.score import Layout, score
 from urlvr_jax.types import Batch
 
@@ -87,12 +87,18 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
     )
     grad = jax.value_and_grad(batch_loss, argnums=1, has_aux=True)
-    one = lambda i: grad(graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
+
+    def one(i):
+        layout = jax.tree.map(lambda x: x[i], layouts)
+        value, grads = grad(graph, params, batch, weights, layout, config)
+        return value, sharding.like_weights(grads)
+
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
         return grads, loss, sums, worst
     (loss, (sums, worst)), grads = jax.eval_shape(one, 0)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, loss, sums, worst))
+    zeros = (sharding.like_weights(zeros[0]), *zeros[1:])
 
     def body(i, carry):
         (loss, (sums, worst)), grads = one(i)

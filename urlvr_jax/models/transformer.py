@@ -15,12 +15,15 @@ alike. Axis letters: `urlvr_jax/types.py`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from urlvr_jax import sharding
 
 QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, T, S] is never whole
 
@@ -99,7 +102,7 @@ def rotate(x, positions, theta):
 
 def wide(x):
     """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
-    return x.astype(jnp.float32) if jax.default_backend() == "cpu" else x
+    return x.astype(jnp.float32) if sharding.platform() == "cpu" else x
 
 
 def attend(q, segments):
@@ -169,31 +172,34 @@ class Norm(nnx.Module):
         return self.scale[...].astype(x.dtype) * x32.astype(x.dtype)
 
 
-@jax.custom_vjp
-def product(x, kernel):
-    """x `[B, C, inputs]` @ kernel `[inputs, outputs]`, with the gradients as plain products.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x, kernel, split):
+    """x `[B, C, inputs]` @ kernel `[inputs, outputs]` in x's dtype, with the gradients as plain products.
 
-    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU.
+    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU. `split`: see
+    `sharding.SPLIT`; the kernel is gathered for each product and never kept so.
     """
-    return x @ kernel
+    return x @ sharding.whole(kernel.astype(x.dtype), split)
 
 
-def _product_backward(saved, dy):
+def _product_backward(split, saved, dy):
     x, kernel = saved
     d_kernel = jnp.einsum("td,tf->df", x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
-    return jnp.einsum("bcf,df->bcd", dy, kernel), d_kernel
+    dx = jnp.einsum("bcf,df->bcd", dy, sharding.whole(kernel.astype(x.dtype), split))
+    return dx, sharding.scattered(d_kernel, split).astype(kernel.dtype)
 
 
-product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
+product.defvjp(lambda x, kernel, split: (product(x, kernel, split), (x, kernel)), _product_backward)
 
 
 class Linear(nnx.Module):
-    def __init__(self, inputs, outputs, config, rngs):
+    def __init__(self, inputs, outputs, config, rngs, split="outputs"):
         init = jax.nn.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), config.param_dtype))
+        self.split = split
 
     def __call__(self, x):
-        return product(x, self.kernel[...].astype(x.dtype))
+        return product(x, self.kernel[...], self.split)
 
 
 class Attention(nnx.Module):
@@ -202,7 +208,7 @@ class Attention(nnx.Module):
         self.q = Linear(config.d_model, queries, config, rngs)
         self.k = Linear(config.d_model, keys, config, rngs)
         self.v = Linear(config.d_model, keys, config, rngs)
-        self.o = Linear(queries, config.d_model, config, rngs)
+        self.o = Linear(queries, config.d_model, config, rngs, split="inputs")
         self.q_norm = Norm(config.head_dim, config)
         self.k_norm = Norm(config.head_dim, config)
         self.config = config
@@ -227,7 +233,7 @@ class FeedForward(nnx.Module):
     def __init__(self, config, rngs):
         self.gate = Linear(config.d_model, config.d_ff, config, rngs)
         self.up = Linear(config.d_model, config.d_ff, config, rngs)
-        self.down = Linear(config.d_ff, config.d_model, config, rngs)
+        self.down = Linear(config.d_ff, config.d_model, config, rngs, split="inputs")
 
     def __call__(self, x):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -265,6 +271,7 @@ class Transformer(nnx.Module):
         `visible` speaks of the cache's columns.
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
+        x = sharding.split_rows(sharding.split_features(x) if cache is None else x)
         visible = visible or (lambda columns: causal(columns, tokens.shape[1]))
         kvs = []
         for i, layer in enumerate(self.layers):
@@ -274,6 +281,7 @@ class Transformer(nnx.Module):
                 x, positions, visible, around, kv, None if cache is None else cache.index
             )
             x, kv = jax.checkpoint(run)(x) if self.config.remat and cache is None else run(x)
+            x = sharding.split_rows(x)
             kvs.append(kv)
         return self.final_norm(x), tuple(kvs)
 
