@@ -175,7 +175,7 @@ def make_model(size: dict, folder: pathlib.Path) -> None:
     generation = {"do_sample": True, "pad_token_id": 0, "eos_token_id": 1}
     (source / "generation_config.json").write_text(json.dumps(generation))
     save_tokenizer(config.vocab_size, source)
-    hf.save(folder, params, source, Tokenizer(source))
+    hf.save(folder, params, config, source, Tokenizer(source))
     shutil.rmtree(source)
 
 

@@ -39,10 +39,10 @@ class Run:
         }
 
     def base_params(self) -> dict:
-        """Host parameters of the base: read from its folder, or drawn from the seed."""
+        """The base in the layout of training: read from its folder, or drawn from the seed."""
         if self.c.model.init == "random":
-            return transformer.initialise(self.model_config, self.c.seed)
-        return hf.load(self.model_path, self.model_config)
+            return self.engine.place(transformer.initialise(self.model_config, self.c.seed))
+        return hf.load(self.model_path, self.model_config, self.engine.training)
 
     def documents(self, step: int):
         c = self.c
@@ -53,8 +53,9 @@ class Run:
 
 
 def open_model(c):
-    """Model folder -> (path, configuration, tokenizer); vocabularies must fit each other."""
-    path = data.resolve(c.model.path, "bases")
+    """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
+    lab = c.model.path.startswith("lab:")
+    path = data.resolve(c.model.path, "bases") if lab else hf.resolve(c.model.path)
     config = hf.model_config(
         path,
         param_dtype=c.model.param_dtype,
@@ -65,10 +66,13 @@ def open_model(c):
         tokenizer = Tokenizer(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise hf.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
-    if len(tokenizer.hf) > config.vocab_size:
+    largest = max(tokenizer.hf.get_vocab().values(), default=0)
+    if largest >= config.vocab_size:
         raise hf.FolderError(
-            f"{path}: the tokenizer has {len(tokenizer.hf)} tokens, the model only {config.vocab_size}"
+            f"{path}: the tokenizer has ids up to {largest}, the model's vocab_size is {config.vocab_size}: "
+            "they do not belong together"
         )
+    hf.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
     return path, config, tokenizer
 
 

@@ -72,11 +72,9 @@ def train(c, workdir_path: pathlib.Path) -> int:
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
-    base = run.base_params() if restored is None or (kl_on and c.kl.reference == "fixed") else None
-    state, first = restored or (engine.new_state(engine.place(base)), 0)
+    state, first = restored or (engine.new_state(run.base_params()), 0)
     workdir.truncate_after(first if restored else -1)
-    reference_params = engine.place(base) if kl_on and c.kl.reference == "fixed" else None
-    del base
+    reference_params = run.base_params() if kl_on and c.kl.reference == "fixed" else None
     progress, skipped_in_a_row = Progress(c.steps), 0
     score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
     score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint

@@ -198,6 +198,16 @@ def _statistics_backward(temperature, names, saved, cotangents):
 _statistics.defvjp(_statistics_forward, _statistics_backward)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def whole_logits(graph, params, tokens):
+    """float32 logits `[B, C, V]` of whole sequences int32 `[B, C]`: to compare models on a few tokens."""
+    hidden, _ = transformer.bind(graph, params)(
+        tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    )
+    logits = logits_at(hidden.reshape(-1, hidden.shape[-1]), transformer.head_table(params), 1.0)
+    return logits.reshape(*tokens.shape, -1)
+
+
 def prefill(model, prompt_tokens):
     """Keys and values of prompts `[P, L]`, each layer's `[P, K, H, L]`."""
     columns = jnp.broadcast_to(jnp.arange(prompt_tokens.shape[1]), prompt_tokens.shape)

@@ -31,6 +31,8 @@ RULES = (
     (r"layers\.\d+\.attention\.o\.kernel", SPLIT["inputs"]),
     (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", SPLIT["outputs"]),
     (r"layers\.\d+\.feedforward\.down\.kernel", SPLIT["inputs"]),
+    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.bias", PartitionSpec("tensor")),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.bias", PartitionSpec()),
     (r".*norm\.scale", PartitionSpec()),
 )
 

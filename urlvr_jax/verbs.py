@@ -133,7 +133,7 @@ def _open(flag):
             raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
         params, step = restored[0].params, restored[1]
     else:
-        params, step = engine.place(hf.load(path, model_config)), None
+        params, step = hf.load(path, model_config, engine.training), None
     return c, engine, params, tokenizer, path, step
 
 
@@ -204,27 +204,34 @@ def generate(flag) -> int:
 
 
 def export(flag) -> int:
-    """Write a Hugging Face folder from a run's latest checkpoint, read it back and compare."""
+    """Write a Hugging Face folder from a run's checkpoint or a model; done when it reads back the same:
+    every tensor, and the logits of one prompt."""
     import numpy as np
 
-    from urlvr_jax import sharding
     from urlvr_jax.loading import open_model
-    from urlvr_jax.models import hf
+    from urlvr_jax.models import hf, transformer
+    from urlvr_jax.score import whole_logits
 
     if not flag.out:
         raise config_lib.ConfigError("--out is missing: the folder to write")
-    c, _, params, tokenizer, source, step = _open(flag)
+    c, engine, params, tokenizer, source, step = _open(flag)
     out = pathlib.Path(flag.out)
-    host = sharding.to_host(params)
-    hf.save(out, host, source, tokenizer)
+    hf.save(out, params, engine.model_config, source, tokenizer)
     c.model.path = str(out)
     path, model_config, _ = open_model(c)
-    again = hf.load(path, model_config)
-    for name, value in host.items():
+    again = hf.load(path, model_config, engine.training)
+    for name, value in params.items():
         if not np.array_equal(again[name], value):
             raise hf.FolderError(f"{out}: {name!r} does not read back as it was written")
+    tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
+    before = whole_logits(engine.graph, params, tokens)
+    if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
+        raise hf.FolderError(f"{out}: the logits of its weights are not those of the model exported")
     of = f" of step {step}" if step is not None else ""
-    print(f"{os.fspath(out)}: {len(host)} tensors{of}, read back and compared")
+    print(
+        f"{os.fspath(out)}: {len(params)} tensors{of}, read back and compared, as were the logits of "
+        f"{tokens.size} tokens"
+    )
     return 0
 
 

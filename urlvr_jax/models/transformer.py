@@ -1,4 +1,7 @@
-"""The policy: a decoder-only transformer (Qwen3 architecture) in Flax NNX.
+"""The policy: one decoder-only transformer in Flax NNX, for Qwen2, Qwen3, Llama 3 and OLMo-2.
+
+They differ in four places, each a field of `ModelConfig`: which projections have a bias, how queries and
+keys are normalised, whether norms stand before or after the blocks, and the rotary frequencies.
 
 One attention serves prefill, decoding and training. Each query attends to several segments of keys
 under one softmax:
@@ -24,6 +27,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from urlvr_jax import sharding
+from urlvr_jax.models.rope import RopeScaling, rotate
 
 QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, T, S] is never whole
 
@@ -40,6 +44,13 @@ class ModelConfig:
     rope_theta: float
     norm_eps: float
     tied_head: bool
+    rope_scaling: RopeScaling | None = None
+    attention_bias: str = ""  # projections with a bias: "", "qkv" (Qwen2) or "qkvo"
+    mlp_bias: bool = False
+    qk_norm: str = "head"  # "head": each head's width (Qwen3); "whole": all heads at once (OLMo-2); "none"
+    norm_after: bool = False  # norms on what the blocks give, not on what they take (OLMo-2)
+    max_positions: int = 0  # the context it was made for, 0 = not known; checked when a run is opened
+    window: int = 0  # beyond so many positions some layers would not see; likewise
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
@@ -88,16 +99,6 @@ def side_by_side(layers) -> tuple[KV, ...]:
         return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
     return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
-
-
-def rotate(x, positions, theta):
-    """Rotary position embedding on `[B, C, heads, H]`, halves layout; angles in float32."""
-    half = x.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency  # [B, C, 1, H/2]
-    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
 def wide(x):
@@ -193,32 +194,46 @@ product.defvjp(lambda x, kernel, split: (product(x, kernel, split), (x, kernel))
 
 
 class Linear(nnx.Module):
-    def __init__(self, inputs, outputs, config, rngs, split="outputs"):
+    def __init__(self, inputs, outputs, config, rngs, bias: bool = False, split="outputs"):
         init = jax.nn.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), config.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(outputs, config.param_dtype)) if bias else None
         self.split = split
 
     def __call__(self, x):
-        return product(x, self.kernel[...], self.split)
+        y = product(x, self.kernel[...], self.split)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-        self.q = Linear(config.d_model, queries, config, rngs)
-        self.k = Linear(config.d_model, keys, config, rngs)
-        self.v = Linear(config.d_model, keys, config, rngs)
-        self.o = Linear(queries, config.d_model, config, rngs, split="inputs")
-        self.q_norm = Norm(config.head_dim, config)
-        self.k_norm = Norm(config.head_dim, config)
+        linear = lambda name, *sizes, **options: Linear(
+            *sizes, config, rngs, bias=name in config.attention_bias, **options
+        )
+        self.q = linear("q", config.d_model, queries)
+        self.k = linear("k", config.d_model, keys)
+        self.v = linear("v", config.d_model, keys)
+        self.o = linear("o", queries, config.d_model, split="inputs")
+        if config.qk_norm != "none":
+            whole = config.qk_norm == "whole"
+            self.q_norm = Norm(queries if whole else config.head_dim, config)
+            self.k_norm = Norm(keys if whole else config.head_dim, config)
         self.config = config
 
     def __call__(self, x, positions, visible, context, cache: KV | None, index):
         """visible: who sees this block's columns; context: (KV, visible) of the other segments."""
         rows, columns, _ = x.shape
-        heads = lambda y: y.reshape(rows, columns, -1, self.config.head_dim)
-        q = rotate(self.q_norm(heads(self.q(x))), positions, self.config.rope_theta)
-        k = rotate(self.k_norm(heads(self.k(x))), positions, self.config.rope_theta)
+        config = self.config
+        heads = lambda y: y.reshape(rows, columns, -1, config.head_dim)
+        q, k = self.q(x), self.k(x)
+        if config.qk_norm == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = heads(q), heads(k)
+        if config.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q, positions, config.rope_theta, config.rope_scaling)
+        k = rotate(k, positions, config.rope_theta, config.rope_scaling)
         own = KV(k.transpose(0, 2, 3, 1), heads(self.v(x)).transpose(0, 2, 1, 3))
         if cache is not None:
             own = KV(
@@ -231,9 +246,9 @@ class Attention(nnx.Module):
 
 class FeedForward(nnx.Module):
     def __init__(self, config, rngs):
-        self.gate = Linear(config.d_model, config.d_ff, config, rngs)
-        self.up = Linear(config.d_model, config.d_ff, config, rngs)
-        self.down = Linear(config.d_ff, config.d_model, config, rngs, split="inputs")
+        self.gate = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
+        self.up = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
+        self.down = Linear(config.d_ff, config.d_model, config, rngs, bias=config.mlp_bias, split="inputs")
 
     def __call__(self, x):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -245,8 +260,13 @@ class Layer(nnx.Module):
         self.attention = Attention(config, rngs)
         self.feedforward_norm = Norm(config.d_model, config)
         self.feedforward = FeedForward(config, rngs)
+        self.norm_after = config.norm_after
 
     def __call__(self, x, *args):
+        if self.norm_after:
+            out, kv = self.attention(x, *args)
+            x = x + self.attention_norm(out)
+            return x + self.feedforward_norm(self.feedforward(x)), kv
         out, kv = self.attention(self.attention_norm(x), *args)
         x = x + out
         return x + self.feedforward(self.feedforward_norm(x)), kv
