@@ -258,9 +258,10 @@ def write_job(work: dict, folder: pathlib.Path, threads: int, job: pathlib.Path)
 def make_prompts(work: dict, tokenizer, ordinary):
     """(tokens `[P, L]` right-padded, lengths `[P]`, texts), from the question file or at random."""
     from urlvr_jax import data
+    from urlvr_jax.prompts import PromptFormat
 
     if work["questions"]:
-        questions, _ = data.load(work["questions"], tokenizer, "{prompt}", (work["prompt_len"],))
+        questions, _ = data.load(work["questions"], PromptFormat(tokenizer), (work["prompt_len"],))
         prompts = data.prompts_at(questions, 1, work["prompts"], work["seed"], False)
         return prompts.tokens, prompts.lengths, list(prompts.texts)
     rng = np.random.default_rng(work["seed"])

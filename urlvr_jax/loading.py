@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
+import sys
 
 import numpy as np
 
-from urlvr_jax import data, rewards
+from urlvr_jax import columns, data, prompts, rewards
 from urlvr_jax.config import ConfigError
 from urlvr_jax.engine import Engine
 from urlvr_jax.models import hf, transformer
@@ -28,12 +30,28 @@ class Run:
     eval_sets: list[tuple[str, data.Questions, data.Labels]]
 
     @property
+    def test_time_training(self) -> dict[str, int]:
+        """Evaluation set -> how many of its questions are trained on; sets without any are left out."""
+        if self.c.mode == "supervised":
+            return {}
+        trained = set(self.questions.texts)
+        shared = {name: sum(text in trained for text in held.texts) for name, held, _ in self.eval_sets}
+        return {name: count for name, count in shared.items() if count}
+
+    @property
     def facts(self) -> dict:
         """For the run's record."""
+        origin = self.questions.origin
         return {
             "questions": len(self.questions),
             "questions_too_long": self.questions.overlong,
             "questions_fingerprint": self.questions.fingerprint,
+            "questions_shape": origin.shape,
+            "questions_rows": origin.rows,
+            "questions_duplicates": origin.duplicates,
+            "questions_conflicting_answers": origin.conflicts,
+            "questions_with_control_text": origin.control,
+            "test_time_training": self.test_time_training,
             "stop_ids": list(self.tokenizer.stop_ids),
             "parameters": int(sum(np.prod(s.shape) for s in self.engine.shapes.values())),
         }
@@ -63,7 +81,7 @@ def open_model(c):
         remat=c.model.remat,
     )
     try:
-        tokenizer = Tokenizer(path)
+        tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise hf.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
     largest = max(tokenizer.hf.get_vocab().values(), default=0)
@@ -76,30 +94,52 @@ def open_model(c):
     return path, config, tokenizer
 
 
-def open_questions(c, name: str, tokenizer, subset: int, rephrase: str = ""):
-    return data.load(name, tokenizer, c.data.template, c.data.prompt_buckets, subset, rephrase)
+def open_prompt_format(c, tokenizer):
+    """How questions become prompts; what looks like a mistake is said on standard error."""
+    prompt_format = prompts.of(c, tokenizer)
+    for warning in prompt_format.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return prompt_format
 
 
-def open_evaluation(c, name: str, tokenizer):
+def open_questions(c, prompt_format):
+    """Questions and labels to train on."""
+    return data.load(
+        c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
+        subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=columns.parse(c.data.columns),
+        deduplicate=c.data.deduplicate,
+    )  # fmt: skip
+
+
+def open_evaluation(c, name: str, prompt_format):
     """Questions and labels of a file that can be evaluated; DataError where labels are missing."""
-    questions, labels = open_questions(c, name, tokenizer, c.eval.max_questions)
-    if c.answers.check == "gold" and len(labels.gold) < len(questions):
-        raise data.DataError(f"{name}: an evaluation needs `answer` in every row")
-    return questions, labels
+    return data.load(
+        name, prompt_format, c.data.prompt_buckets, subset=c.eval.max_questions,
+        named=columns.parse(c.data.columns), strict=False, deduplicate=c.data.deduplicate,
+        labelled=c.answers.check == "gold",
+    )  # fmt: skip
+
+
+def short_names(names) -> list[str]:
+    """What the metrics of question files are called: the file's name, with its folder's where that is not enough."""
+    paths = [pathlib.Path(re.sub(r"^(lab|hf):", "", name).replace("*", "")) for name in names]
+    short = [path.stem for path in paths]
+    short = [f"{p.parent.name}_{s}" if short.count(s) > 1 else s for p, s in zip(paths, short, strict=True)]
+    if len(set(short)) < len(short):
+        raise data.DataError(f"eval.sets: two files have the same name, {short}; rename one")
+    return short
 
 
 def open_run(c) -> Run:
     """Open everything; every error a file can cause is raised here."""
     path, model_config, tokenizer = open_model(c)
-    questions, labels = open_questions(c, c.data.train, tokenizer, c.data.subset, c.data.rephrase)
-    eval_sets = []
-    for name in c.eval.sets if c.eval.every else ():
-        held_questions, held_labels = open_evaluation(c, name, tokenizer)
-        short = pathlib.Path(name.removeprefix("lab:")).stem
-        eval_sets.append((short, held_questions, held_labels))
-    names = [name for name, _, _ in eval_sets]
-    if len(set(names)) < len(names):
-        raise data.DataError(f"eval.sets: two files have the same name, {names}; rename one")
+    prompt_format = open_prompt_format(c, tokenizer)
+    questions, labels = open_questions(c, prompt_format)
+    names = tuple(c.eval.sets) if c.eval.every else ()
+    eval_sets = [
+        (short, *open_evaluation(c, name, prompt_format))
+        for short, name in zip(short_names(names), names, strict=True)
+    ]
     engine = Engine(c, model_config, tokenizer.stop_ids)
     return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets)
 
@@ -117,7 +157,8 @@ def require_inputs(fns, run: Run) -> None:
 def _require_labels(fn, run: Run) -> None:
     checked = run.c.answers.check == "gold"
     if rewards.is_verifier(fn) and checked and len(run.labels.gold) < len(run.questions):
+        lacking = next(i for i in run.questions.ids if i not in run.labels.gold)
         raise ConfigError(
             f"reward {fn.__name__!r} needs a gold answer for every question; {run.c.data.train} has "
-            f"{len(run.labels.gold)} for {len(run.questions)}"
+            f"{len(run.labels.gold)} for {len(run.questions)}, none for id {lacking!r}"
         )

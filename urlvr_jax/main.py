@@ -79,6 +79,8 @@ def train(c, workdir_path: pathlib.Path) -> int:
     score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
     score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint
     progress.say(f"{workdir.path}: {reward_fn.__name__}, from step {first}")
+    if trained := run.test_time_training:
+        progress.say(analysis.test_time_text(trained))
 
     def held_out(step: int) -> dict:
         """Evaluate on every question file; one metric line's worth, and the per-question results."""
@@ -100,7 +102,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     if first == 0 and run.eval_sets:
         line = {"step": 0, **held_out(0)}
         workdir.metrics.write(line)
-        progress.say(analysis.eval_text(line))
+        progress.say(analysis.eval_text(line, trained))
 
     def begin(step: int):
         """The prompts of a step, and its rollouts under way; in supervised mode its documents."""
@@ -177,7 +179,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
         workdir.metrics.write(line)
         progress.step(step, line)
         if any(name.startswith("eval/") for name in line):
-            progress.say(analysis.eval_text(line))
+            progress.say(analysis.eval_text(line, trained))
 
         # ---- guard and checkpoint --------------------------------------------------------------
         skipped = line["actor/skipped_updates"] == config_lib.updates_per_step(c)  # not one was applied
