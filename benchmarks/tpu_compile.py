@@ -4,7 +4,8 @@
 
 Needs `pip install 'urlvr_jax[tpu]'` and no TPU: libtpu brings the compiler. For each executable: seconds to compile,
 bytes a device by kind against the chip's memory, and the collectives in the compiled program.
-`--layers N` cuts the model's depth: two depths give the cost of a layer.
+`--layers N` cuts the model's depth, `--windows 2` compiles the decoding loop for no past and for the longest past only:
+what a loop needs is what its largest branch needs, and each branch takes as long to compile as another.
 """
 
 from __future__ import annotations
@@ -79,12 +80,16 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:4x4")
     parser.add_argument("--phases", default="update,rollout")
     parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument(
+        "--windows", type=int, default=0, help="of a rollout's window sizes only so many, the largest too"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="dotted.key=value")
     parser.add_argument("--out", default="")
     parser.add_argument("--hlo", default="", help="folder for the compiled programs' text")
     options = parser.parse_args()
 
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # its lock is for chips; there are none
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     from jax.experimental import topologies
 
@@ -98,9 +103,14 @@ def main() -> None:
         c.update_from_flattened_dict({key: json.loads(value)})
     devices = topologies.get_topology_desc(options.topology, "tpu").devices
     config_lib.validate(c, len(devices))
-    model_config = plan.model_config(c)
+    model_config = plan.open_model(c).config
     if options.layers:
         model_config = dataclasses.replace(model_config, n_layers=options.layers)
+    if options.windows:
+        from urlvr_jax import sample
+
+        every = sample.window_sizes
+        sample.window_sizes = lambda blocks: every(blocks)[: options.windows - 1] + [blocks]
     engine = Engine(c, model_config, [0], devices)
     result = {"device": devices[0].device_kind, "devices": len(devices), "layers": model_config.n_layers}
     for phase in options.phases.split(","):

@@ -25,6 +25,9 @@ def default() -> ml_collections.ConfigDict:
     m.param_dtype = "float32"  # master weights
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
+    m.scan = (
+        False  # score and update loop over the layers: compiled once instead of for each; for deep models
+    )
 
     c.data = d = ml_collections.ConfigDict()
     d.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
@@ -132,7 +135,7 @@ def default() -> ml_collections.ConfigDict:
 HOW = (
     "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
-    "optim.micro_rows", "optim.micro_prompts", "model.remat",
+    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.scan",
 )  # fmt: skip
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
@@ -140,7 +143,7 @@ HOW = (
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
-    "data.system", "data.subset_seed",
+    "data.system", "data.subset_seed", "model.scan",
 )  # fmt: skip
 
 

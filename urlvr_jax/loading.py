@@ -70,15 +70,20 @@ class Run:
         )  # fmt: skip
 
 
+def model_folder(name: str) -> pathlib.Path:
+    """A path, lab:NAME, known:NAME (no weights), or a name on the Hugging Face Hub."""
+    return data.resolve(name, "bases") if name.startswith("lab:") else hf.resolve(name)
+
+
 def open_model(c):
     """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
-    lab = c.model.path.startswith("lab:")
-    path = data.resolve(c.model.path, "bases") if lab else hf.resolve(c.model.path)
+    path = model_folder(c.model.path)
     config = hf.model_config(
         path,
         param_dtype=c.model.param_dtype,
         compute_dtype=c.model.compute_dtype,
         remat=c.model.remat,
+        scan=c.model.scan,
     )
     try:
         tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")

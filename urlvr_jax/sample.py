@@ -108,10 +108,16 @@ class Slots(NamedTuple):
     keys: jax.Array  # random keys [S]
 
 
-def block_width(max_new_tokens: int, refill: bool) -> int:
+def block_width(max_new_tokens: int, refill: bool, platform: str | None = None) -> int:
     """Columns of a block. Slots refill after each block, so where they do it is a part of a long row."""
-    widest = WIDEST_BLOCK.get(sharding.platform(), WIDEST_BLOCK_ELSEWHERE)
+    widest = WIDEST_BLOCK.get(platform or sharding.platform(), WIDEST_BLOCK_ELSEWHERE)
     return min(widest, max(8, max_new_tokens // 4)) if refill else widest
+
+
+def blocks_of(max_new_tokens: int, block: int) -> tuple[int, int]:
+    """How many blocks a full row has, and their columns, given about how many these should be."""
+    blocks = -(-max_new_tokens // block)
+    return blocks, -(-max_new_tokens // blocks)
 
 
 def window_sizes(blocks: int) -> list[int]:
@@ -260,8 +266,7 @@ def sample(
         raise ValueError(
             f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}"
         )
-    blocks = -(-max_new_tokens // block)  # of a full row
-    width = -(-max_new_tokens // blocks)
+    blocks, width = blocks_of(max_new_tokens, block)
     sizes = window_sizes(blocks - 1)
     model = transformer.bind(graph, params)
     run = Run(

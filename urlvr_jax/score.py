@@ -141,12 +141,19 @@ def _shards(targets) -> int:
 
 def _chunk(vocab: int, tokens: int) -> int:
     """How many of one axis a device holds at once, given the length of the other; at most `tokens`."""
-    elements = CHUNK_ELEMENTS.get(sharding.platform(), CHUNK_ELEMENTS_ELSEWHERE)
-    return min(tokens, max(1, elements // vocab))
+    return min(tokens, max(1, chunk_elements(sharding.platform()) // vocab))
+
+
+def chunk_elements(platform: str) -> int:
+    return CHUNK_ELEMENTS.get(platform, CHUNK_ELEMENTS_ELSEWHERE)
+
+
+def kept_elements(platform: str) -> int:
+    return KEPT_ELEMENTS.get(platform, KEPT_ELEMENTS_ELSEWHERE)
 
 
 def _statistics_forward(hidden, head, targets, temperature, names):
-    most = KEPT_ELEMENTS.get(sharding.platform(), KEPT_ELEMENTS_ELSEWHERE)
+    most = kept_elements(sharding.platform())
     keep = len(targets) // _shards(targets) * head.shape[0] <= most
     stats = _in_chunks(hidden, head, targets, temperature, names, keep)
     return stats, (hidden, head, targets, stats["log_total"], stats.pop("logits", None))

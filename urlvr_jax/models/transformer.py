@@ -54,6 +54,9 @@ class ModelConfig:
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
+    scan: bool = (
+        False  # layers as one loop wherever they are not decoded: compiled once, weights held twice
+    )
 
 
 class KV(NamedTuple):
@@ -293,6 +296,9 @@ class Transformer(nnx.Module):
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
         x = sharding.split_rows(sharding.split_features(x) if cache is None else x)
         visible = visible or (lambda columns: causal(columns, tokens.shape[1]))
+        if self.config.scan and cache is None:
+            x, kvs = self._scanned(x, positions, visible, context)
+            return self.final_norm(x), kvs
         kvs = []
         for i, layer in enumerate(self.layers):
             around = [(segment.layers[i], segment.visible) for segment in context]
@@ -304,6 +310,23 @@ class Transformer(nnx.Module):
             x = sharding.split_rows(x)
             kvs.append(kv)
         return self.final_norm(x), tuple(kvs)
+
+    def _scanned(self, x, positions, visible, context):
+        """The layers as one loop over their stacked parameters and contexts."""
+        graph, *_ = nnx.split(self.layers[0])
+        stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        states = stack([nnx.split(layer)[1] for layer in self.layers])
+        around = [stack(segment.layers) for segment in context]
+
+        def body(x, at):
+            state, kvs = at
+            seen = [(kv, segment.visible) for kv, segment in zip(kvs, context, strict=True)]
+            x, kv = nnx.merge(graph, state)(x, positions, visible, seen, None, None)
+            return sharding.split_rows(x), kv
+
+        body = jax.checkpoint(body) if self.config.remat else body
+        x, kvs = jax.lax.scan(body, x, (states, around))
+        return x, tuple(jax.tree.map(lambda y, i=i: y[i], kvs) for i in range(len(self.layers)))
 
 
 # ---- plain parameter trees: {"layers.0.attention.q.kernel": array} --------------------------
