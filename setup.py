@@ -40,7 +40,13 @@ setup(
     install_requires=CORE,
     extras_require={
         # 2.13.0 is pinned so that no newer build with gigabytes of GPU libraries is drawn in.
-        "test": ["pytest>=8,<10", "torch==2.13.0", "ruff>=0.9,<0.18", "math-verify>=0.9,<0.10"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "torch==2.13.0",
+            "ruff>=0.9,<0.18",
+            "math-verify>=0.9,<0.10",
+        ],
         "cuda": [
             "jax[cuda12]>=0.10.2,<0.10.3; python_version < '3.12'",
             "jax[cuda13]>=0.11.2,<0.11.3; python_version >= '3.12'",

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from urlvr_jax import config, optim
 from urlvr_jax.train_step import TrainState, UpdateConfig, gradients, update
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
@@ -252,3 +253,19 @@ def test_layers_as_one_loop_give_the_same_gradients():
         out[scan] = run(params, batch, *helpers.packed_layouts(batch, 4, 2))
     helpers.assert_gradients_close(out[True][0], out[False][0])
     np.testing.assert_allclose(out[True][1], out[False][1], rtol=1e-5)
+
+
+def test_bfloat16_weights_have_float32_gradients_and_moments():
+    half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
+    batch, settings = helpers.random_batch(seed=12), config.default().optim
+    settings.lr = 1e-2
+    whole, pieces = (compiled_gradients(update_config(), rows)(half, batch)[0] for rows in (0, 2))
+    assert {x.dtype for x in (*whole.values(), *pieces.values())} == {jnp.dtype("float32")}
+    helpers.assert_gradients_close(pieces, whole, 0.02)
+    optimizer = optim.optimizer(settings, 10)
+    state = TrainState(half, optimizer.init(half), jnp.int32(0))
+    run = jax.jit(functools.partial(update, GRAPH, optimizer, update_config()))
+    moved, _ = run(state, batch, *layouts(batch, 2, 0))
+    assert jax.tree.map(lambda x: x.dtype, moved) == jax.tree.map(lambda x: x.dtype, state)
+    assert {x.dtype for x in jax.tree.leaves(moved.opt_state) if x.ndim} == {jnp.dtype("float32")}
+    assert any((moved.params[n] != half[n]).any() for n in half)

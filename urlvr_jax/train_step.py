@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from urlvr_jax import objective, sharding
+from urlvr_jax import objective, optim, sharding
 from urlvr_jax.score import Layout, score
 from urlvr_jax.types import Batch
 
@@ -81,7 +81,8 @@ def batch_loss(graph, params, batch: Batch, weights, layout: Layout, config: Upd
 def gradients(graph, params, batch: Batch, layouts: Layout, count, config: UpdateConfig):
     """Summed gradient over the first `count` micro-batches, the loss, token sums, largest difference.
 
-    layouts: a `Layout` with a leading axis of micro-batches.
+    layouts: a `Layout` with a leading axis of micro-batches. Gradients are added up in float32, whatever
+    the parameters are.
     """
     weights = objective.token_weights(
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
@@ -91,7 +92,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
     def one(i):
         layout = jax.tree.map(lambda x: x[i], layouts)
         value, grads = grad(graph, params, batch, weights, layout, config)
-        return value, sharding.like_weights(grads)
+        return value, sharding.like_weights(optim.in_float32(grads))
 
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
