@@ -23,6 +23,7 @@ CORE = [
     "matplotlib>=3.9,<3.12",
     "pyarrow>=15",
     "safetensors>=0.5",
+    "jinja2>=3.1",  # chat templates
     "tokenizers>=0.21",
     "absl-py>=2",
 ]

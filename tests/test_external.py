@@ -104,6 +104,18 @@ def test_a_missing_other_wording_is_an_error(tmp_path, how, message):
         data.load(file, PLAIN, (16,), rephrase=how)
 
 
+def test_a_broken_file_that_rephrases_is_named_with_its_line(tmp_path):
+    file, rows = tmp_path / "other.py", question_file(tmp_path, [{"prompt": "Q1+2?"}])
+    for text, message in (
+        ("x = 1\ndef other(", "line 2: SyntaxError"),
+        ("import nowhere_to_be_found", "line 1: ModuleNotFoundError"),
+        ("def another(q):\n    return q", r"has no function 'other'; it has \['another'\]"),
+    ):
+        file.write_text(text)
+        with pytest.raises(data.DataError, match=f"data.rephrase = .*{file}.*{message}"):
+            data.load(rows, PLAIN, (16,), rephrase=f"{file}:other")
+
+
 def test_a_reward_of_two_wordings_asks_for_them_at_start_up():
     c = config.default()
     c.reward.name, c.mesh.data = "co_reward", 8

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from urlvr_jax import config, data, loading, questions
+from urlvr_jax import analysis, config, data, loading, questions
 from urlvr_jax.lab import build
 from urlvr_jax.prompts import PromptFormat
 from urlvr_jax.tokenizer import Tokenizer
@@ -166,10 +166,10 @@ def not_utf8(good, bad):
     "content, words",
     [
         (table(["a", "b", None], ["1"] * 3), "row 3: `prompt` is null"),
-        (table(["a", "b", ""], ["1"] * 3), "row 3: `prompt` must be a non-empty string"),
+        (table(["a", "b", ""], ["1"] * 3), "row 3: needs a non-empty string `prompt`"),
         (table([user("a"), None], ["1"] * 2, LIST), "row 2: `prompt` is null"),
         (table([user("a"), user(None)], ["1"] * 2, LIST), "row 2: `prompt` is null, or has a part that is"),
-        (table([user("a"), user("")], ["1"] * 2, LIST), "row 2: the `content` in `prompt`"),
+        (table([user("a"), user("")], ["1"] * 2, LIST), "row 2: needs a non-empty string `content` in `prompt`"),
         (table([user("a"), []], ["1"] * 2, LIST), "row 2: the last message of `prompt` must be the user's"),
         (table([user("a"), [{"role": "assistant", "content": "b"}]], ["1"] * 2, LIST), "row 2: the last message"),
         (table([1, 2], ["1"] * 2, pa.int64()), "column `prompt` is int64, neither text nor messages"),
@@ -194,7 +194,7 @@ def test_a_broken_row_of_a_table_is_an_error_naming_file_and_row(tmp_path, conte
     [
         ({"prompt": []}, "line 2: the last message"),
         ({"prompt": ["Q1+2?"]}, "line 2: every message"),
-        ({"prompt": user("\ud800")}, "line 2: the `content` in `prompt` has half of a surrogate pair"),
+        ({"prompt": user("\ud800")}, "line 2: `content` in `prompt` has half of a surrogate pair"),
         ({"question": "Q1+2?", "answer": "3"}, "line 2: no `prompt`, where the rows before"),
         ({"prompt": "Q1", "reward_model": {"ground_truth": None}}, "line 2: `answer` must be a string"),
     ],
@@ -322,8 +322,35 @@ def test_evaluation_files_of_several_shapes_are_open_at_once_and_test_time_train
     run = loading.open_run(c)
     assert [name for name, _, _ in run.eval_sets] == ["amc_test", "aime_test", "other"]
     assert [held.origin.shape for _, held, _ in run.eval_sets] == ["verl", "gsm8k", "trl"]
-    assert run.facts["test_time_training"] == {"amc_test": 3, "aime_test": 1}
+    assert run.facts["test_time_training"] == {"amc_test": [3, 3], "aime_test": [1, 2]}
     assert run.facts["questions_shape"] == "prompts alone" and run.facts["questions_duplicates"] == 0
     c.eval.sets = (str(paths[0]), str(paths[0]))
     with pytest.raises(data.DataError, match="two files have the same name"):
         loading.open_run(c)
+
+
+@pytest.mark.parametrize(
+    "trained, kind",
+    [({}, "held out"), ({"amc": [4, 4]}, "test-time training"), ({"amc": [1, 4]}, "partly trained on")],
+)
+def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path, trained, kind):
+    from matplotlib import pyplot
+
+    name, lines = "eval/amc/avg@2", []
+    for step in (0, 10):
+        lines.append({"step": step, name: 0.5, f"{name}/low": 0.4, f"{name}/high": 0.6, "reward/mean": 1.0})
+    evals = [{"step": s, "set": "amc", "k": 2, "correct": [1, 2, s // 10, 0]} for s in (0, 10)]
+    for file, rows in (("metrics", lines), ("evals", evals)):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    axis = pyplot.figure().subplots()
+    analysis._draw_accuracy(axis, lines, tmp_path, 1.0)
+    assert {kind, f"base, {kind}"} < {h.get_label() for h in axis.lines}
+    pyplot.close("all")
+    summary = analysis.summary(tmp_path)
+    assert ("held-out accuracy   base" in summary) != bool(trained)
+    if trained:
+        assert f"test-time training: {trained['amc'][0]} of 4 questions of amc are trained on" in summary
+        assert f"accuracy, {kind}   base" in summary
+    assert analysis.eval_text(lines[0], trained) == f"step 0: {kind}  amc/avg@2 0.500"

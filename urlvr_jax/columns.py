@@ -109,7 +109,7 @@ def question(value, where: str) -> tuple[tuple[dict, ...], str]:
         if not isinstance(m, dict) or not isinstance(m.get("role"), str):
             raise DataError(f"{where}: every message of `prompt` needs a `role` and a `content`")
         messages.append(
-            {"role": m["role"], "content": _text(m.get("content"), "the `content` in `prompt`", where)}
+            {"role": m["role"], "content": _text(m.get("content"), "`content` in `prompt`", where)}
         )
     if not messages or messages[-1]["role"] != "user":
         raise DataError(f"{where}: the last message of `prompt` must be the user's, role 'user'")
@@ -118,7 +118,7 @@ def question(value, where: str) -> tuple[tuple[dict, ...], str]:
 
 def _text(value, what: str, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise DataError(f"{where}: {what} must be a non-empty string, is {str(value)[:80]!a}")
+        raise DataError(f"{where}: needs a non-empty string {what}, has {str(value)[:80]!a}")
     if _HALF.search(value):
         raise DataError(f"{where}: {what} has half of a surrogate pair, which is not a character")
     return value

@@ -129,7 +129,7 @@ def _prompts(groups, prompt_format) -> Prompts:
     asked = [g[0].prompt for g in groups]
     texts, ids, _ = prompt_format.encode(asked)
     for group, tokens in zip(groups, ids, strict=True):
-        if not tokens:
+        if not len(tokens):
             raise DataError(f"{group[0].where}: the prompt has no tokens")
     return Prompts(tuple(map(str, range(len(groups)))), tuple(texts), *_padded(ids), tuple(asked))
 

@@ -135,7 +135,7 @@ def load(
     questions = Questions(
         ids=tuple(rows[i]["id"] for i in kept),
         texts=tuple(texts[i] for i in kept),
-        tokens=tuple(np.array(tokens[i], np.int32) for i in kept),
+        tokens=tuple(tokens[i] for i in kept),
         buckets=tuple(buckets),
         overlong=len(rows) - len(kept),
         fingerprint=digest.hexdigest()[:16],

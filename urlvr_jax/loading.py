@@ -30,13 +30,13 @@ class Run:
     eval_sets: list[tuple[str, data.Questions, data.Labels]]
 
     @property
-    def test_time_training(self) -> dict[str, int]:
-        """Evaluation set -> how many of its questions are trained on; sets without any are left out."""
+    def test_time_training(self) -> dict[str, list[int]]:
+        """Evaluation set -> [how many of its questions are trained on, of how many]; sets without any are left out."""
         if self.c.mode == "supervised":
             return {}
         trained = set(self.questions.texts)
         shared = {name: sum(text in trained for text in held.texts) for name, held, _ in self.eval_sets}
-        return {name: count for name, count in shared.items() if count}
+        return {name: [shared[name], len(held)] for name, held, _ in self.eval_sets if shared[name]}
 
     @property
     def facts(self) -> dict:

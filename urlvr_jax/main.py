@@ -2,7 +2,7 @@
 
 The story of the data, one step:
 
-    1  prompts      a function of (seed, step); gold answers live apart            data.py
+    1  prompts      a function of (seed, step); gold answers live apart      questions.py, prompts.py, data.py
     2  rollouts     G responses a prompt, at temperature T                         sample.py
     3  statistics   log-prob, entropy, self-certainty, top-2 gap of every token    score.py
     4  answers      text -> canonical keys -> classes within a group               answers.py

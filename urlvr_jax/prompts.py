@@ -11,6 +11,9 @@ import difflib
 import re
 from typing import NamedTuple
 
+import numpy as np
+
+from urlvr_jax.tokenizer import ChatTemplateError
 from urlvr_jax.types import DataError
 
 FORMATS = ("text", "chat")
@@ -98,8 +101,8 @@ class PromptFormat:
         """The text of one prompt. before: messages of the question's own, for chats alone."""
         return self._render([self._filled(question, before, where)])[0]
 
-    def encode(self, questions, befores=None, wheres=None) -> tuple[list[str], list[list[int]], int]:
-        """(texts, token ids, how many questions had the text of a control token in them), in order.
+    def encode(self, questions, befores=None, wheres=None) -> tuple[list[str], list[np.ndarray], int]:
+        """(texts, token ids int32, how many questions had the text of a control token in them), in order.
 
         befores and wheres: the messages before each question, and where it stands, for errors.
         """
@@ -117,7 +120,7 @@ class PromptFormat:
                     some[k], encoded[k] = self._encode_apart(question, before, where)
                     apart += 1
             texts += some
-            ids += encoded
+            ids += [np.array(i, np.int32) for i in encoded]
         return texts, ids, apart
 
     def _with_bos(self, ids: list[int]) -> list[int]:
@@ -149,14 +152,12 @@ class PromptFormat:
         return [text + self.preset.opening for text in self._rendered(filled)]
 
     def _rendered(self, conversations: list, generation: bool = True) -> list[str]:
-        from jinja2 import TemplateError
-
         try:
             return self.tokenizer.chat(conversations, generation, date_string=DATE)
-        except (TemplateError, TypeError, KeyError, AttributeError) as error:
+        except ChatTemplateError as error:
             raise DataError(
                 f"data.prompt_format = 'chat': the chat template of {self.tokenizer.path} cannot render "
-                f"{str(conversations[0])[:120]} ({type(error).__name__}: {error})"
+                f"{str(conversations[0])[:120]} ({error})"
             ) from None
 
     def _encode_apart(self, question: str, before: tuple[dict, ...], where: str) -> tuple[str, list[int]]:

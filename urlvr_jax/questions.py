@@ -6,6 +6,7 @@ A broken row is an error that names file and row; a question that comes again is
 from __future__ import annotations
 
 import glob
+import hashlib
 import importlib.resources
 import json
 import pathlib
@@ -142,18 +143,25 @@ def json_rows(path: pathlib.Path):
     """Yield (line number, "FILE, line N", row) of JSON lines with a text `prompt`; DataError for a broken row."""
     for number, where, row in _json_lines(path):
         if isinstance(row.get("prompt"), list):
-            raise DataError(f"{where}: `prompt` must be a non-empty string")
+            raise DataError(f"{where}: needs a non-empty string `prompt`")
         columns.question(row.get("prompt"), where)
         if "answer" in row:
             columns.gold(row["answer"], where)
         yield number, where, row
 
 
-def _json_lines(path: pathlib.Path):
+def _json_lines(path: pathlib.Path, seen: set[bytes] | None = None):
+    """As `json_rows`, of any object. seen: digests of lines; one that comes again, byte for byte, is None."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            if seen is not None and line.strip():
+                digest = hashlib.blake2b(line.strip(), digest_size=16).digest()
+                if digest in seen:
+                    yield number, where, None
+                    continue
+                seen.add(digest)
             if line.strip():
-                where = f"{path}, line {number}"
                 yield number, where, _object(_parsed(line, where), where)
 
 
@@ -184,7 +192,11 @@ def _is_array(path: pathlib.Path) -> bool:
 def _gather_json(into: Gathered, path: pathlib.Path, named: dict[str, str], strict: bool) -> None:
     known: dict[tuple, columns.Columns] = {}
     first, number, prompt_column = into.lines, 0, None
-    for number, where, row in _json_array(path) if _is_array(path) else _json_lines(path):
+    seen = set() if into.deduplicate else None
+    for number, where, row in _json_array(path) if _is_array(path) else _json_lines(path, seen):
+        if row is None:
+            into.count += 1
+            continue
         names = tuple(_paths(row))
         found = known.get(names)
         if found is None:

@@ -14,7 +14,7 @@ from urlvr_jax import columns
 from urlvr_jax.types import DataError
 
 BATCH_ROWS = 1 << 16
-_FIELD, _MESSAGE = "\x1e", "\x1f"  # between role and content, and between messages, of a key
+_BETWEEN = "\x1e", "\x1f"  # role and content, and messages, of a key
 
 
 class Gathered:
@@ -63,7 +63,7 @@ def parquet(path: pathlib.Path, named: dict, strict: bool):
         return DataError(f"{path}: not a readable parquet file ({error!s:.200})")
 
     try:
-        file = pyarrow.parquet.ParquetFile(path, memory_map=True)
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20)
         found = columns.find(paths(file.schema_arrow), named, str(path), strict)
     except (pyarrow.ArrowException, OSError) as error:
         raise unreadable(error) from None
@@ -150,11 +150,13 @@ class _Batch:
             chosen = zip(firsts[order].tolist(), counts[order].tolist(), strict=True)
         else:
             chosen = ((i, 1) for i in range(len(pairs)))
+        golds: dict[int, str | None] = {-1: None}  # by code
+        codes, answer_codes = codes.tolist(), answer_codes.tolist()
         for i, times in chosen:
-            answer = None
-            if answer_codes[i] >= 0:
-                answer = columns.gold(answers[answer_codes[i]], self.where(i))
-            into.add(keys[codes[i]], answer, lambda i=i, key=keys[codes[i]]: self._row(i, key), times)
+            key, code = keys[codes[i]], answer_codes[i]
+            if code not in golds:
+                golds[code] = columns.gold(answers[code], self.where(i))
+            into.add(key, golds[code], lambda i=i, key=key: self._row(i, key), times)
 
     def _row(self, i: int, key: str) -> dict:
         where, found = self.where(i), self.columns
@@ -174,6 +176,7 @@ class _Batch:
 
     def _keys(self):
         """A string for each question: `[rows]`; DataError for a null, or for what is no question."""
+        import pyarrow
         import pyarrow.compute as pc
 
         name, column = self.columns.prompt, self.prompts
@@ -184,13 +187,17 @@ class _Batch:
             column = self._countdown(column, target)
         elif _is_messages(column.type):
             self._no_nulls(column, name)
+            large, (field, between) = pyarrow.large_string(), _BETWEEN
             message, offsets = column.flatten(), column.offsets
-            parts = [pc.struct_field(message, part) for part in ("role", "content")]
-            texts = pc.binary_join_element_wise(*parts, _FIELD)
+            parts = [pc.struct_field(message, part).cast(large) for part in ("role", "content")]
+            texts = pc.binary_join_element_wise(*parts, pyarrow.scalar(field, large))
+            offsets = pc.subtract(offsets, offsets[0])
             column = pc.binary_join(
-                type(column).from_arrays(pc.subtract(offsets, offsets[0]), texts), _MESSAGE
+                type(column).from_arrays(offsets, texts), pyarrow.scalar(between, large)
             )
-        elif not _is_text(column.type):
+        elif _is_text(column.type):
+            column = column if pyarrow.types.is_dictionary(column.type) else column.cast("large_string")
+        else:
             raise DataError(f"{self.file}: column `{name}` is {column.type}, neither text nor messages")
         self._no_nulls(column, name)
         return column
@@ -254,7 +261,7 @@ def _is_text(kind) -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return types.is_string(kind) or types.is_large_string(kind)
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _is_messages(kind) -> bool:

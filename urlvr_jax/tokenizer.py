@@ -8,6 +8,10 @@ import pathlib
 import re
 
 
+class ChatTemplateError(ValueError):
+    """A chat template that cannot render a conversation."""
+
+
 class Tokenizer:
     """Encode, decode, and the ids that end a response.
 
@@ -55,12 +59,10 @@ class Tokenizer:
         """The control token that closes the assistant's turn in the chat template; None if there is none."""
         if not self.hf.chat_template:
             return None
-        from jinja2 import TemplateError
-
         turns = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "RESPONSE"}]
         try:
             (text,) = self.chat([turns], generation=False)
-        except (TemplateError, TypeError, KeyError, AttributeError):
+        except ChatTemplateError:
             return None  # a template that cannot show a response: the other end tokens have to do
         found = self.control.match(text.partition("RESPONSE")[2].lstrip())
         return self.id_of(found.group()) if found else None
@@ -78,10 +80,21 @@ class Tokenizer:
         return self.hf.convert_tokens_to_ids(token)
 
     def chat(self, conversations: list[list[dict]], generation: bool, **variables) -> list[str]:
-        """Conversations by the chat template, with the generation prompt or without; jinja2's errors pass."""
-        return self.hf.apply_chat_template(
-            conversations, tokenize=False, add_generation_prompt=generation, **variables
-        )
+        """Conversations by the chat template, with the generation prompt or without; ChatTemplateError."""
+        from jinja2 import TemplateError
+
+        try:
+            return self.hf.apply_chat_template(
+                conversations, tokenize=False, add_generation_prompt=generation, **variables
+            )
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            KeyError,
+            AttributeError,
+        ) as error:  # whatever it does
+            raise ChatTemplateError(f"{type(error).__name__}: {error}") from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text as it stands: no special token is added."""

@@ -101,6 +101,7 @@ def dry_run(c) -> int:
     print(f"stop ids: {list(tokenizer.stop_ids)} {tokenizer.hf.convert_ids_to_tokens(tokenizer.stop_ids)}")
     print(f"first prompt: {prompts.texts[0]!r}")
     print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
+    print(f"its gold answer: {run.labels.gold.get(prompts.ids[0])!r}, for metrics and verifiers only")
     for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
         print(_of_questions(name, questions, labels))
     if trained := run.test_time_training:
@@ -203,10 +204,8 @@ def generate(flag) -> int:
     lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not lines:
         raise data.DataError("generate: no prompt; give --prompt or lines on standard input")
-    import numpy as np
 
-    texts, ids, _ = open_prompt_format(c, tokenizer).encode(lines)
-    tokens = [np.array(i, np.int32) for i in ids]
+    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines)
     widest = c.data.prompt_buckets[-1]
     for text, ids in zip(texts, tokens, strict=True):
         if not 1 <= len(ids) <= widest:
