@@ -55,7 +55,7 @@ ROWS = {
     "v5e: llama, 4 x fsdp, remat": Row("v5e:2x2", LLAMA | dict(n_layers=2, remat=True, compute_dtype="bfloat16"),
         lengths(512, 2048, data__prompts_per_step=16, rollout__group=8, rollout__slots=32, optim__micro_rows=8,
         optim__micro_prompts=4, mesh__fsdp=4)),
-    "v5e: qwen3, 2 x data, 2 x fsdp, remat": Row("v5e:2x2", QWEN3 | dict(n_layers=3, remat=True, compute_dtype="bfloat16"),
+    "v5e: qwen3, 2 x data, 2 x fsdp, remat": Row("v5e:2x2", QWEN3 | dict(n_layers=3, remat=True, scan=True, compute_dtype="bfloat16"),
         lengths(256, 3072, data__prompts_per_step=8, rollout__group=8, rollout__slots=16, optim__micro_rows=4,
         optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
 }  # fmt: skip

@@ -13,7 +13,6 @@ import re
 import resource
 import shutil
 import struct
-import sys
 import tempfile
 from typing import NamedTuple
 
@@ -53,8 +52,6 @@ def versions(requirements) -> list[Finding]:
     from packaging.requirements import Requirement
 
     out = []
-    if sys.version_info < (3, 11):
-        out.append(Finding("python", "fail", sys.version.split()[0], "use Python 3.11 or newer"))
     for text in requirements:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -259,7 +256,7 @@ def disk(c, workdir: pathlib.Path) -> list[Finding]:
         model = plan.open_model(c)
     except ValueError:
         return []
-    state = model.parameters * 3 * plan.item(c.model.param_dtype)
+    state = model.parameters * (plan.item(c.model.param_dtype) + 8)
     need = state * (c.checkpoint.keep + 2)
     place = _existing(workdir)
     free = shutil.disk_usage(place).free

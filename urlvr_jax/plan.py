@@ -123,14 +123,13 @@ def cache_bytes(model: Model, mesh: dict) -> int:
 
 # ---- memory: bytes a device, by part --------------------------------------------------------
 
-# How often a compiled program holds a thing at once. Calibrated on compiled programs, see the module's head.
+# How often a compiled program holds a thing at once, calibrated on compiled programs: see the module's head. Of
+# what one layer leaves for the backward pass, `d` is in widths of the model a token, `q` and `kv` in query and key
+# heads, `f` in feed-forward widths; `scores` are the attention logits of rows too short to go in blocks.
+_LAYER = dict(d=5.5, q=9.7, kv=6.3, f=3.75, scores=3.0)
 FIT = {
-    "tpu": dict(
-        gradients=2.0, window=1.0, attention=2.0, scores=3.0, logits=3.0, d=5.5, q=9.7, kv=6.3, f=3.75
-    ),
-    "cpu": dict(
-        gradients=3.0, window=1.0, attention=2.1, scores=3.0, logits=3.0, d=5.5, q=9.7, kv=6.3, f=3.75
-    ),
+    "tpu": dict(gradients=2.0, window=2.0, attention=2.0, scoring=2.0, logits=3.0, **_LAYER),
+    "cpu": dict(gradients=3.0, window=1.0, attention=2.1, scoring=3.6, logits=3.0, **_LAYER),
 }
 
 
@@ -148,13 +147,20 @@ def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     return {
         "weights": weight_elements(model, mesh, training=False) * item_bytes,
         "cache": max(1, blocks - 1) * width * here * position,
-        "window, a copy of the cache": fit["window"] * window * width * here * position,
+        "window, copied from the cache": fit["window"] * window * width * here * position,
         "prompts": prompts * prompt * position,
         "prompts of the slots": here * prompt * position * refill,
+        "kernels in another order": _reordered(model, mesh) * item_bytes * (platform != "cpu"),
         "block": 2 * here * width * position,
         "logits": fit["logits"] * here * m.vocab_size / mesh["tensor"] * 4,
         "outputs": 2 * rows * longest * 5 * 4,
     }
+
+
+def _reordered(model: Model, mesh: dict) -> float:
+    """Elements of query and key kernels, which a TPU's compiler turns around once for decoding."""
+    m = model.config
+    return m.n_layers * m.d_model * (m.n_heads + m.n_kv_heads) * m.head_dim / mesh["tensor"]
 
 
 def micro_shape(c, scoring: bool) -> tuple[PackShape, int]:
@@ -166,18 +172,20 @@ def micro_shape(c, scoring: bool) -> tuple[PackShape, int]:
     return shape, shape.most(prompts, group)
 
 
-def _head_and_layer(c, model: Model, shape: PackShape, platform: str) -> tuple[float, float]:
+def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: bool) -> tuple[float, float]:
     """Workspace of the output head, and of one layer, for one micro-batch on one device."""
     from urlvr_jax import score
 
     fit, m, tensor = FIT[platform], model.config, c.mesh.tensor
-    units, item_bytes = shape.units / config_lib.shards(c), item(m.compute_dtype)
+    units = shape.units / config_lib.shards(c)
     rows, width = units * shape.rows, c.rollout.response_buckets[-1]
     tokens, prompt = rows * width, shape.prompts * c.data.prompt_buckets[-1]
     chunk = min(tokens, max(1, score.chunk_elements(platform) // m.vocab_size))
     head = fit["logits"] * chunk * m.vocab_size / tensor * 4
-    attention = fit["attention"] * rows * m.n_heads / tensor * min(width, transformer.QUERY_BLOCK)
+    attention = fit["scoring" if scoring else "attention"] * rows * m.n_heads / tensor * min(width, transformer.QUERY_BLOCK)
     attention *= (width + prompt) * 4
+    if scoring:
+        return head, attention + 6 * tokens * m.d_model * item(m.compute_dtype)
     return head, attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)
 
 
@@ -203,13 +211,13 @@ def _layer(c, model: Model, shape: PackShape, platform: str) -> float:
 def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     """The compiled scoring pass, and the optimizer state that lies beside it."""
     shape, _ = micro_shape(c, scoring=True)
-    head, layer = _head_and_layer(c, model, shape, platform)
+    head, layer = _head_and_layer(c, model, shape, platform, scoring=True)
     mesh, stored = dict(c.mesh), item(model.config.param_dtype)
     rows, width = config_lib.rows_per_step(c), c.rollout.response_buckets[-1]
     held = weight_elements(model, mesh, training=True)
     return {
         "weights": held * stored,
-        "optimizer": 2 * held * stored,
+        "optimizer": 2 * held * 4,
         "gathered table": _table(c, model),
         "larger of head and layer": max(head, layer),
         "outputs": 2 * 4 * 4 * rows * width,
@@ -219,7 +227,7 @@ def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
 def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     """The compiled update: state, gradients, what the backward pass keeps, and the workspace of one place."""
     shape, count = micro_shape(c, scoring=False)
-    head, layer = _head_and_layer(c, model, shape, platform)
+    head, layer = _head_and_layer(c, model, shape, platform, scoring=False)
     mesh, stored = dict(c.mesh), item(model.config.param_dtype)
     held = weight_elements(model, mesh, training=True)
     stacked = 3 * (held - _table_elements(model) // (mesh["fsdp"] * mesh["tensor"])) * c.model.scan
@@ -229,8 +237,8 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     )
     return {
         "weights": held * stored,
-        "optimizer": 2 * held * stored,
-        "gradients": (FIT[platform]["gradients"] if count > 1 else 1) * held * stored,
+        "optimizer": 2 * held * 4,
+        "gradients": (FIT[platform]["gradients"] if count > 1 else 1) * held * 4,
         "stacked layers and their gradients": stacked * stored,
         "kept activations": _kept(c, model, shape, platform),
         "gathered table": _table(c, model),
@@ -243,10 +251,11 @@ def _kept(c, model: Model, shape: PackShape, platform: str) -> float:
     """What the forward pass leaves for the backward pass, all layers, on one device."""
     m, units = model.config, shape.units / config_lib.shards(c)
     if _recomputes(c, platform):
-        tokens = units * (
-            shape.rows * c.rollout.response_buckets[-1] + shape.prompts * c.data.prompt_buckets[-1]
-        )
-        return m.n_layers * tokens * m.d_model * item(m.compute_dtype)
+        prompts = units * shape.prompts * c.data.prompt_buckets[-1]
+        inputs = (units * shape.rows * c.rollout.response_buckets[-1] + prompts) * m.d_model
+        keys = prompts * 2 * m.n_kv_heads * m.head_dim
+        loop = platform != "cpu" and c.model.scan  # a TPU's compiler copies what one loop leaves to the next
+        return m.n_layers * (inputs * (1 + loop) + keys * (2 + 2 * loop)) * item(m.compute_dtype)
     return m.n_layers * _layer(c, model, shape, platform)
 
 
@@ -270,11 +279,11 @@ PHASES = {"rollout": rollout_memory, "score": score_memory, "update": update_mem
 def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]]:
     """{phase: {part: bytes a device}}: all that lies in a device's memory in that phase."""
     mesh, stored = dict(c.mesh), item(model.config.param_dtype)
-    held = weight_elements(model, mesh, training=True) * stored
-    reference = {"reference weights": held} if c.kl.coef and c.kl.reference == "fixed" else {}
+    held = weight_elements(model, mesh, training=True)
+    reference = {"reference weights": held * stored} if c.kl.coef and c.kl.reference == "fixed" else {}
     out = {"update": update_memory(c, model, platform) | reference}
     if c.mode == "rl":
-        state = {"train state beside": 3 * held}
+        state = {"train state beside": held * (stored + 8)}
         shared = (
             config_lib.shards(c) == c.mesh.data and model.config.param_dtype == model.config.compute_dtype
         )

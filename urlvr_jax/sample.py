@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from urlvr_jax import sharding
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import KV, Cache, Segment
+from urlvr_jax.models.transformer import KV, Cache, Segment, side_by_side
 from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
 from urlvr_jax.types import STATISTICS
 
@@ -184,18 +184,8 @@ def _window(ring, block, time, size: int, width: int, born):
         return None
     blocks = ring[0].keys.shape[0]
     newest_first = block - 1 - jnp.arange(size)
-
-    def add(i, layers):
-        """Copy one block: gathering all at once would hold the window a second time, in the ring's order."""
-        of_ring = lambda x: jax.lax.dynamic_index_in_dim(x, newest_first[i] % blocks, axis=0, keepdims=False)
-        put = lambda x, y, axis: jax.lax.dynamic_update_slice_in_dim(x, of_ring(y), i * width, axis)
-        return tuple(
-            KV(put(x.keys, y.keys, 3), put(x.values, y.values, 2)) for x, y in zip(layers, ring, strict=True)
-        )
-
-    empty = lambda x, axis: jnp.zeros((*x.shape[1:][:axis], size * width, *x.shape[1:][axis + 1 :]), x.dtype)
-    layers = tuple(KV(empty(kv.keys, 3), empty(kv.values, 2)) for kv in ring)
-    layers = jax.lax.fori_loop(0, size, add, jax.tree.map(sharding.split_rows, layers))
+    pick = lambda x: jnp.take(x, newest_first % blocks, axis=0, mode="clip")
+    layers = side_by_side(jax.tree.map(pick, ring))
     written = (newest_first[:, None] * width + jnp.arange(width)).reshape(-1)
     seen = written >= born[:, None]  # [S, W]
     return Segment(layers, lambda _: seen[:, None, None])

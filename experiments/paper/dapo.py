@@ -25,7 +25,7 @@ EVALUATION = ("hf:HuggingFaceH4/aime_2024:train", "hf:math-ai/aime25:test", "hf:
 
 MACHINES = {
     "h100-8": {"mesh.fsdp": 8, "rollout.slots": 128, "optim.micro_rows": 8},
-    "v5e-16": {"mesh.fsdp": 16, "rollout.slots": 64, "optim.micro_rows": 16},
+    "v5e-16": {"mesh.fsdp": 16, "rollout.slots": 48, "optim.micro_rows": 16, "model.scan": True},
 }
 
 
