@@ -48,6 +48,7 @@ USABLE = 0.92  # of a chip's memory; the rest is the runtime's
 PRODUCTS = 0.40  # share of peak FLOP/s that products of an update reach
 READING = 0.60  # share of the memory's bandwidth that decoding reaches
 LINKS = 0.60  # share of the links that a collective reaches; none is hidden behind products
+LATENCY = 10e-6  # seconds that a collective takes however little it moves: felt by every decoded column
 MEAN_LENGTH = 0.25  # mean response, as a share of max_new_tokens, in the time "expected"
 
 
@@ -325,6 +326,7 @@ def seconds(c, model: Model, chip: Chip, length: float) -> dict[str, float]:
                  passes(slots, prompt + window, 1) / devices / (PRODUCTS * chip.flops))  # fmt: skip
     spread = 2 * 2 * m.n_layers * slots / shards * m.d_model * items  # two sums a layer
     column += spread * (1 - 1 / mesh["tensor"]) / (LINKS * chip.link)
+    column += 2 * m.n_layers * LATENCY * (mesh["tensor"] > 1)
     rollout = columns * column + passes(prompts * prompt, prompt / 2, 1) / devices / (PRODUCTS * chip.flops)
 
     def over_tokens(times, scoring):
