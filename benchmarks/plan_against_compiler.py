@@ -66,7 +66,7 @@ def measure(name: str) -> list[dict]:
     from tpu_compile import compile_phase, report
 
     from urlvr_jax import config as config_lib
-    from urlvr_jax import plan
+    from urlvr_jax import footprint
     from urlvr_jax.engine import Engine
     from urlvr_jax.models.transformer import ModelConfig
 
@@ -84,10 +84,10 @@ def measure(name: str) -> list[dict]:
 
         platform, devices = "tpu", topologies.get_topology_desc(row.devices, "tpu").devices
     config_lib.validate(c, len(devices))
-    model = plan.Model(ModelConfig(rope_theta=1e6, norm_eps=1e-6, **row.model))
+    model = footprint.Model(ModelConfig(rope_theta=1e6, norm_eps=1e-6, **row.model))
     engine = Engine(c, model.config, [0], devices)
     for phase in ("update", "score", "rollout"):
-        planned = dict(plan.PHASES[phase](c, model, platform))
+        planned = dict(footprint.PHASES[phase](c, model, platform))
         planned.pop("optimizer", None) if phase == "score" else None
         compiled = report(compile_phase(engine, c, phase))["total"]
         total = sum(planned.values())

@@ -94,7 +94,7 @@ def main() -> None:
     from jax.experimental import topologies
 
     from urlvr_jax import config as config_lib
-    from urlvr_jax import plan
+    from urlvr_jax import footprint
     from urlvr_jax.engine import Engine
 
     c = load_config(options.config)
@@ -103,7 +103,7 @@ def main() -> None:
         c.update_from_flattened_dict({key: json.loads(value)})
     devices = topologies.get_topology_desc(options.topology, "tpu").devices
     config_lib.validate(c, len(devices))
-    model_config = plan.open_model(c).config
+    model_config = footprint.open_model(c).config
     if options.layers:
         model_config = dataclasses.replace(model_config, n_layers=options.layers)
     if options.windows:

@@ -17,8 +17,8 @@ import tempfile
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import plan
-from urlvr_jax.plan import GIB
+from urlvr_jax import footprint, plan
+from urlvr_jax.footprint import GIB
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
 
@@ -179,12 +179,12 @@ def memory(c) -> list[Finding]:
     import jax
 
     try:
-        model = plan.open_model(c)
+        model = footprint.open_model(c)
     except ValueError:
         return []  # said by `model_folder`
     local = jax.local_devices()
     platform = "cpu" if local[0].platform == "cpu" else "tpu"
-    parts = plan.memory(c, model, platform)
+    parts = footprint.memory(c, model, platform)
     phase = max(parts, key=lambda p: sum(parts[p].values()))
     need = sum(parts[phase].values())
     if platform == "cpu":
@@ -253,10 +253,10 @@ def offline(c) -> Finding:
 def disk(c, workdir: pathlib.Path) -> list[Finding]:
     """Room for the checkpoints that exist at once: those kept, the best one, and one being written."""
     try:
-        model = plan.open_model(c)
+        model = footprint.open_model(c)
     except ValueError:
         return []
-    state = model.parameters * (plan.item(c.model.param_dtype) + 8)
+    state = model.parameters * (footprint.item(c.model.param_dtype) + 8)
     need = state * (c.checkpoint.keep + 2)
     place = _existing(workdir)
     free = shutil.disk_usage(place).free

@@ -17,7 +17,7 @@ import pathlib
 import runpy
 
 MODELS = {  # name: (model on the Hub, steps, positions, rollout.slots)
-    "olmo2-7b": ("allenai/OLMo-2-1124-7B", 60, 4096, 64),
+    "olmo2-7b": ("allenai/OLMo-2-1124-7B", 60, 4096, 32),
     "llama3.1-8b": ("meta-llama/Llama-3.1-8B", 60, 8192, 64),
     "qwen2.5-math-1.5b": ("Qwen/Qwen2.5-Math-1.5B", 240, 4096, 256),
     "qwen2.5-1.5b": ("Qwen/Qwen2.5-1.5B", 330, 8192, 256),
