@@ -162,6 +162,7 @@ def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     return {
         "weights": held * stored,
         "optimizer": 2 * held * 4,
+        "stacked layers": _layers_held(c, model) * stored * c.model.scan,
         "gathered table": _table(c, model),
         "larger of head and layer": max(head, layer),
         "outputs": 2 * 4 * 4 * rows * width,
@@ -174,7 +175,7 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     head, layer = _head_and_layer(c, model, shape, platform, scoring=False)
     mesh, stored = dict(c.mesh), item(model.config.param_dtype)
     held = weight_elements(model, mesh, training=True)
-    stacked = 3 * (held - table_elements(model) // (mesh["fsdp"] * mesh["tensor"])) * c.model.scan
+    stacked = 3 * _layers_held(c, model) * c.model.scan
     rows = config_lib.minibatch_prompts(c) * config_lib.train_group(c)
     return {
         "weights": held * stored,
@@ -200,6 +201,12 @@ def _kept(c, model: Model, shape: PackShape, platform: str) -> float:
         )  # a TPU's compiler copies what one loop leaves to the next
         return m.n_layers * (inputs * (1 + loop) + keys * (2 + 2 * loop)) * item(m.compute_dtype)
     return m.n_layers * _layer(c, model, shape, platform)
+
+
+def _layers_held(c, model: Model) -> int:
+    """Parameters of the layers that a device holds in training, without embedding and head."""
+    held = weight_elements(model, dict(c.mesh), training=True)
+    return held - table_elements(model) // (c.mesh.fsdp * c.mesh.tensor)
 
 
 def table_elements(model: Model) -> int:

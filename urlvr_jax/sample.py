@@ -14,6 +14,7 @@ in, nor on the host, nor on what the other rows did.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -269,6 +270,8 @@ def sample(
     blocks, width = blocks_of(max_new_tokens, block)
     sizes = window_sizes(blocks - 1)
     model = transformer.bind(graph, params)
+    # A loop over the layers would hold the weights a second time, here where all of them are whole.
+    model.config = dataclasses.replace(model.config, scan=False)
     run = Run(
         graph, params, prefill(model, prompt_tokens), prompt_lengths,
         last_prompt_token(prompt_tokens, prompt_lengths),
