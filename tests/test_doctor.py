@@ -80,6 +80,16 @@ def test_a_folder_without_a_model_and_one_without_weights_fail():
     )
 
 
+def test_a_name_of_the_hub_is_looked_for_in_the_cache_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (found,) = doctor.model_folder(configured(model__path="nobody/has-this"))
+    assert found.status == "fail" and "nobody/has-this is not in" in found.seen
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    (found,) = doctor.model_folder(configured(model__path="nobody/has-this"))
+    assert found.status == "warn"
+
+
 def test_lengths_beyond_the_context_fail():
     (found,) = doctor.model_folder(
         configured(

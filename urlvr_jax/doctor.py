@@ -51,11 +51,12 @@ def versions(requirements) -> list[Finding]:
     """The packages installed against the ranges this was tested with."""
     from packaging.requirements import Requirement
 
-    out = []
+    out, checked = [], 0
     for text in requirements:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
+        checked += 1
         try:
             seen = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
@@ -66,9 +67,7 @@ def versions(requirements) -> list[Finding]:
                 Finding(f"package {requirement.name}", "fail" if not seen else "warn", seen or "not installed",
                         f"pip install '{wanted}'")
             )  # fmt: skip
-    return out or [
-        Finding("packages", "ok", f"{len(list(requirements))} requirements, all within their ranges")
-    ]
+    return out or [Finding("packages", "ok", f"{checked} requirements, all within their ranges")]
 
 
 def devices(c) -> list[Finding]:
@@ -115,14 +114,21 @@ def settings(c) -> list[Finding]:
 
 
 def model_folder(c) -> list[Finding]:
-    """Configuration, tokenizer, every shard there and of the size its header says; lengths within the context."""
+    """Configuration, tokenizer, every shard there and of the size its header says; lengths within the context.
+
+    Nothing is downloaded: of a Hub name only the local cache is looked at.
+    """
     from urlvr_jax.loading import model_folder as resolve
     from urlvr_jax.models import hf
     from urlvr_jax.types import DataError
 
     name = "model folder"
     try:
-        path = resolve(c.model.path)
+        path = _in_cache(c.model.path) if on_hub(c.model.path) else resolve(c.model.path)
+        if path is None:
+            status = "fail" if is_offline() else "warn"
+            remedy = f"`hf download {c.model.path}`, or set model.path to a folder"
+            return [Finding(name, status, f"{c.model.path} is not in the Hub's local cache", remedy)]
         model = hf.model_config(path)
         hf.check_length(path, model, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
     except (hf.FolderError, DataError) as error:
@@ -137,6 +143,28 @@ def model_folder(c) -> list[Finding]:
     if c.model.init == "pretrained":
         out.append(weights(path))
     return out
+
+
+def on_hub(path: str) -> bool:
+    return (
+        not path.startswith(("lab:", "known:"))
+        and not pathlib.Path(path).expanduser().exists()
+        and (path.count("/") == 1)
+    )
+
+
+def _in_cache(name: str) -> pathlib.Path | None:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        return pathlib.Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+    except (OSError, ValueError):  # not there; or not a name that the Hub could have
+        return None
+
+
+def is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def weights(path: pathlib.Path) -> Finding:
@@ -239,12 +267,10 @@ def questions(c) -> list[Finding]:
 
 def offline(c) -> Finding:
     """Whether what the configuration names on the Hub could be fetched at all."""
-    is_offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    local = c.model.path.startswith(("lab:", "known:")) or pathlib.Path(c.model.path).expanduser().exists()
-    remote = [] if local else [c.model.path]
+    remote = [c.model.path] if on_hub(c.model.path) else []
     remote += [n for n in (c.data.train, *c.eval.sets) if n.startswith("hf:")]
-    state = "HF_HUB_OFFLINE is set" if is_offline else "HF_HUB_OFFLINE is not set"
-    if remote and is_offline:
+    state = "HF_HUB_OFFLINE is set" if is_offline() else "HF_HUB_OFFLINE is not set"
+    if remote and is_offline():
         return Finding("Hugging Face Hub", "warn", f"{state}; {remote} must be in the cache already",
                        "give folders and files, or unset it")  # fmt: skip
     return Finding("Hugging Face Hub", "ok", f"{state}; {len(remote)} name(s) of the Hub in use")

@@ -74,7 +74,7 @@ def cache_bytes(model: Model, mesh: dict) -> int:
 # heads, `f` in feed-forward widths; `scores` are the attention logits of rows too short to go in blocks.
 _LAYER = dict(d=5.5, q=9.7, kv=6.3, f=3.75, scores=3.0)
 FIT = {
-    "tpu": dict(gradients=2.0, window=2.0, attention=2.0, scoring=2.0, logits=3.0, **_LAYER),
+    "tpu": dict(gradients=2.0, window=2.0, attention=2.0, scoring=2.0, logits=1.2, **_LAYER),
     "cpu": dict(gradients=3.0, window=1.0, attention=2.1, scoring=3.6, logits=3.0, **_LAYER),
 }
 
