@@ -163,7 +163,7 @@ def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         "weights": held * stored,
         "optimizer": 2 * held * 4,
         "stacked layers": _layers_held(c, model) * stored * c.model.scan,
-        "gathered table": _table(c, model),
+        "gathered table and kernels": _gathered(c, model),
         "larger of head and layer": max(head, layer),
         "outputs": 2 * 4 * 4 * rows * width,
     }
@@ -183,7 +183,7 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         "gradients": (FIT[platform]["gradients"] if count > 1 else 1) * held * 4,
         "stacked layers and their gradients": stacked * stored,
         "kept activations": _kept(c, model, shape, platform),
-        "gathered table": _table(c, model),
+        "gathered table and kernels": _gathered(c, model),
         "larger of head and layer": max(head, layer),
         "batch": 4 * rows * c.rollout.response_buckets[-1] * 4,
     }
@@ -215,11 +215,12 @@ def table_elements(model: Model) -> int:
     return m.vocab_size * m.d_model * (1 if m.tied_head else 2)
 
 
-def _table(c, model: Model) -> float:
-    """The output table gathered along fsdp in the compute type; none where nothing is gathered."""
+def _gathered(c, model: Model) -> float:
+    """Output table, and the kernels of this layer and the next, whole along fsdp in the compute type."""
     m = model.config
-    gathered = m.vocab_size * m.d_model // c.mesh.tensor * item(m.compute_dtype)
-    return gathered if config_lib.shards(c) > 1 else 0
+    layers = (model.parameters - table_elements(model)) / m.n_layers * min(2, m.n_layers) if c.mesh.fsdp > 1 else 0
+    table = m.vocab_size * m.d_model if config_lib.shards(c) > 1 else 0
+    return (table + layers) / c.mesh.tensor * item(m.compute_dtype)
 
 
 PHASES = {"rollout": rollout_memory, "score": score_memory, "update": update_memory}
