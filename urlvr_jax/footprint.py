@@ -218,7 +218,8 @@ def table_elements(model: Model) -> int:
 def _gathered(c, model: Model) -> float:
     """Output table, and the kernels of this layer and the next, whole along fsdp in the compute type."""
     m = model.config
-    layers = (model.parameters - table_elements(model)) / m.n_layers * min(2, m.n_layers) if c.mesh.fsdp > 1 else 0
+    one = (model.parameters - table_elements(model)) / m.n_layers
+    layers = min(2, m.n_layers) * one * (c.mesh.fsdp > 1)
     table = m.vocab_size * m.d_model if config_lib.shards(c) > 1 else 0
     return (table + layers) / c.mesh.tensor * item(m.compute_dtype)
 
