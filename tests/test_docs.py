@@ -21,6 +21,7 @@ DOCS = (
     "docs/answers.md",
     "docs/data.md",
     "docs/plan.md",
+    "docs/models.md",
 )
 
 

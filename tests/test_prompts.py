@@ -292,6 +292,7 @@ def test_a_dry_run_shows_a_chat_prompt_its_ids_the_stop_tokens_and_what_was_read
     rows = [{"prompt": f"What is {i % 3} + 4? <|eot_id|>", "answer": i % 3 + 4} for i in range(6)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     c = config.default()
+    c.model.init = "random"  # the folder has no weights
     c.model.path, c.data.train, c.mesh.data = (
         str(folder_of_model),
         str(tmp_path / "train.jsonl"),

@@ -318,6 +318,7 @@ def test_evaluation_files_of_several_shapes_are_open_at_once_and_test_time_train
     train = write(tmp_path, "jsonl", [{"prompt": q} for q, _ in ASKED], "train")
     c = config.default()
     c.model.path, c.data.train, c.eval.sets = "lab:untrained", str(train), tuple(map(str, paths))
+    c.model.init = "random"
     c.mesh.data = jax.device_count()
     run = loading.open_run(c)
     assert [name for name, _, _ in run.eval_sets] == ["amc_test", "aime_test", "other"]

@@ -6,6 +6,7 @@ locked, so a misspelt key stops the run at the line that makes it, with the near
 
 from __future__ import annotations
 
+import jax
 import ml_collections
 
 from urlvr_jax import advantages, answers, columns, objective, prompts, rewards, verification
@@ -25,9 +26,8 @@ def default() -> ml_collections.ConfigDict:
     m.param_dtype = "float32"  # master weights
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
-    m.scan = (
-        False  # score and update loop over the layers: compiled once instead of for each; for deep models
-    )
+    m.scan = False  # score and update loop over the layers: compiled once, not each; for deep models
+    m.attention = "auto"  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
 
     c.data = d = ml_collections.ConfigDict()
     d.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
@@ -135,7 +135,7 @@ def default() -> ml_collections.ConfigDict:
 HOW = (
     "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
-    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.scan",
+    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.scan", "model.attention",
 )  # fmt: skip
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
@@ -143,7 +143,7 @@ HOW = (
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
-    "data.system", "data.subset_seed", "model.scan",
+    "data.system", "data.subset_seed", "model.scan", "model.attention",
 )  # fmt: skip
 
 
@@ -223,6 +223,9 @@ def validate(c, device_count: int) -> None:
     """Every check that needs no file: raises ConfigError naming key, value and remedy."""
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
+    _one_of(c, "model.attention", ("auto", "xla", "pallas"))
+    if c.model.attention == "pallas" and jax.default_backend() == "gpu":
+        raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)

@@ -15,6 +15,7 @@ from collections import Counter
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import sample, score, sharding
+from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import transformer
 from urlvr_jax.pack import PackShape
 
@@ -45,7 +46,7 @@ def open_model(c) -> Model:
         name = f"known:{short}"
     config = hf.model_config(
         model_folder(name), param_dtype=c.model.param_dtype, compute_dtype=c.model.compute_dtype,
-        remat=c.model.remat, scan=c.model.scan,
+        remat=c.model.remat, scan=c.model.scan, attention=c.model.attention,
     )  # fmt: skip
     return Model(config)
 
@@ -127,7 +128,7 @@ def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: b
     chunk = min(tokens, max(1, score.chunk_elements(platform) // m.vocab_size))
     head = fit["logits"] * chunk * m.vocab_size / tensor * 4
     attention = fit["scoring" if scoring else "attention"] * rows * m.n_heads / tensor
-    attention *= min(width, transformer.QUERY_BLOCK) * (width + prompt) * 4
+    attention *= min(width, attention_lib.QUERY_BLOCK) * (width + prompt) * 4
     if scoring:
         return head, attention + 6 * tokens * m.d_model * item(m.compute_dtype)
     return head, attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)
@@ -147,7 +148,7 @@ def _layer(c, model: Model, shape: PackShape, platform: str) -> float:
     features = fit["d"] * m.d_model + fit["f"] * m.d_ff / tensor
     features += (fit["q"] * m.n_heads + fit["kv"] * m.n_kv_heads) * m.head_dim / tensor
     kept = tokens * features * item(m.compute_dtype)
-    if width <= transformer.QUERY_BLOCK:  # longer rows go in blocks that are recomputed
+    if width <= attention_lib.QUERY_BLOCK:  # longer rows go in blocks that are recomputed
         kept += fit["scores"] * rows * m.n_heads / tensor * width * (width + prompt) * 4
     return kept
 

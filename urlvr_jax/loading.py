@@ -77,6 +77,11 @@ def model_folder(name: str) -> pathlib.Path:
 
 def open_model(c):
     """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
+    if c.model.path.startswith("known:"):
+        raise hf.FolderError(
+            f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
+            "a folder or a name on the Hugging Face Hub"
+        )
     path = model_folder(c.model.path)
     config = hf.model_config(
         path,
@@ -84,6 +89,7 @@ def open_model(c):
         compute_dtype=c.model.compute_dtype,
         remat=c.model.remat,
         scan=c.model.scan,
+        attention=c.model.attention,
     )
     try:
         tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
@@ -138,6 +144,8 @@ def short_names(names) -> list[str]:
 def open_run(c) -> Run:
     """Open everything; every error a file can cause is raised here."""
     path, model_config, tokenizer = open_model(c)
+    if c.model.init == "pretrained":
+        hf.check_weights(path, model_config)
     prompt_format = open_prompt_format(c, tokenizer)
     questions, labels = open_questions(c, prompt_format)
     names = tuple(c.eval.sets) if c.eval.every else ()

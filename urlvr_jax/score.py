@@ -21,7 +21,8 @@ import numpy as np
 
 from urlvr_jax import sharding
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import Segment, causal, side_by_side, wide
+from urlvr_jax.models.attention import SameId, Segment, wide
+from urlvr_jax.models.transformer import side_by_side
 from urlvr_jax.types import STATISTICS
 
 # float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
@@ -247,8 +248,8 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
         return {name: x.reshape(rows, width) for name, x in stats.items()}
     units, unit_rows, columns = layout.source.shape
     filled, source = layout.source >= 0, jnp.maximum(layout.source, 0)
-    row, column = jnp.where(filled, source // width, -1), source % width
-    of_prompt = source // width // (rows // prompts)  # [U, J, C]
+    column, of_prompt = source % width, source // width // (rows // prompts)  # [U, J, C]
+    ids = lambda x: jnp.where(filled, x, -1).reshape(-1, columns)
 
     # The units' prompts, side by side; a response token sees those of its own prompt.
     there, chosen = layout.prompts >= 0, jnp.maximum(layout.prompts, 0).reshape(-1)
@@ -256,12 +257,11 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
     layers = side_by_side(jax.tree.map(by_place, prefill(model, prompt_tokens[chosen])))
     seen = jnp.where(there.reshape(-1), prompt_lengths[chosen] - 1, 0)
     owner = jnp.where(jnp.arange(prompt_width) < seen[:, None], chosen[:, None], -1)
-    owner = owner.reshape(units, 1, 1, -1)
-    prompt = Segment(layers, lambda at: owner == of_prompt[:, :, at, None])
+    prompt = Segment(layers, SameId(ids(of_prompt), owner.reshape(units, -1)))
 
-    # Each response sees its own earlier tokens.
-    owner_row = row.reshape(-1, 1, columns)
-    own = lambda at: causal(at, columns) & (owner_row[:, :, None, :] == owner_row[:, :, at, None])
+    # Each response sees its own earlier tokens: those that began at the same column.
+    start = ids(jnp.arange(columns) - column)
+    own = SameId(start, start, causal=True)
 
     flat = tokens.reshape(-1)
     last = last_prompt_token(prompt_tokens, prompt_lengths)

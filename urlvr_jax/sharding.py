@@ -155,6 +155,26 @@ def micro_batches(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, *ROWS))
 
 
+def on_each_device(fn, units: int, heads: int):
+    """`fn` of arrays `[rows, heads, ...]` or `[rows, ...]` int32, every device on its own rows and heads.
+
+    For kernels, which the compiler cannot split. Rows stay whole where `units` do not divide over their
+    devices, and heads likewise.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return fn
+    row = ROWS[0] if units % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else None
+    head = "tensor" if heads % mesh.shape["tensor"] == 0 else None
+    of = lambda x: PartitionSpec(row, head) if x.ndim > 2 else PartitionSpec(row)
+
+    def run(*args):
+        specs = jax.tree.map(of, args)
+        return jax.shard_map(fn, in_specs=specs, out_specs=PartitionSpec(row, head), check_vma=False)(*args)
+
+    return run
+
+
 def put(tree, sharding):
     """Host arrays, the same on every process -> global device arrays."""
 

@@ -88,17 +88,18 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
     )
     grad = jax.value_and_grad(batch_loss, argnums=1, has_aux=True)
+    of = lambda i: (graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
 
     def one(i):
-        layout = jax.tree.map(lambda x: x[i], layouts)
-        value, grads = grad(graph, params, batch, weights, layout, config)
+        value, grads = grad(*of(i))
         return value, sharding.like_weights(optim.in_float32(grads))
 
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
         return grads, loss, sums, worst
-    (loss, (sums, worst)), grads = jax.eval_shape(one, 0)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, loss, sums, worst))
+    # Of the loss alone: tracing a deep model's gradient takes several seconds, and once is enough.
+    loss, (sums, worst) = jax.eval_shape(lambda i: batch_loss(*of(i)), 0)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (params, loss, sums, worst))
     zeros = (sharding.like_weights(zeros[0]), *zeros[1:])
 
     def body(i, carry):

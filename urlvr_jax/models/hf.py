@@ -342,14 +342,11 @@ def _stored(path: pathlib.Path, config: ModelConfig, shapes, files) -> dict[str,
     return found
 
 
-def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) -> dict:
-    """Parameters under our names in `param_dtype`: placed as `layout` says, each device its own slices.
-
-    Without a layout they are NumPy arrays on the host. Raises FolderError, see `_stored`.
-    """
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, config: ModelConfig, shapes):
+    """`_stored` while the weight files are open; nothing of the weights is read yet."""
     from safetensors import SafetensorError, safe_open
 
-    shapes, dtype, out = structure(config)[1], jnp.dtype(config.param_dtype), {}
     with contextlib.ExitStack() as stack:
         files = []
         for file in _weight_files(path):
@@ -357,7 +354,22 @@ def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) ->
                 files.append((file, stack.enter_context(safe_open(str(file), framework="numpy"))))
             except (SafetensorError, OSError) as error:
                 raise FolderError(f"{file}: not a readable safetensors file ({error})") from None
-        stored = _stored(path, config, shapes, files)
+        yield _stored(path, config, shapes, files)
+
+
+def check_weights(path: pathlib.Path, config: ModelConfig) -> None:
+    """Raise what `load` would raise, from the files' headers: before anything is compiled."""
+    with _opened(path, config, structure(config)[1]):
+        pass
+
+
+def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) -> dict:
+    """Parameters under our names in `param_dtype`: placed as `layout` says, each device its own slices.
+
+    Without a layout they are NumPy arrays on the host. Raises FolderError, see `_stored`.
+    """
+    shapes, dtype, out = structure(config)[1], jnp.dtype(config.param_dtype), {}
+    with _opened(path, config, shapes) as stored:
         # The largest first: what is copied on the way counts least when little is loaded yet.
         for name in sorted(shapes, key=lambda n: (-shapes[n].size, n)):
             read = lambda index, tensor=stored[name]: tensor.read(index, dtype)

@@ -26,7 +26,7 @@ class RopeScaling:
 
 
 def rotate(x, positions, theta: float, scaling: RopeScaling | None = None):
-    """x `[B, C, heads, H]` turned by its positions int32 `[B, C]`; halves layout, angles in float32."""
+    """x `[B, C, heads, H]` turned by its positions int32 `[B, C]`; halves layout, in float32 within."""
     half = x.shape[-1] // 2
     if scaling is None:
         frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -36,9 +36,8 @@ def rotate(x, positions, theta: float, scaling: RopeScaling | None = None):
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     if scaling is not None:
         cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
-    cos, sin = cos.astype(x.dtype), sin.astype(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 
 def stretched(theta: float, half: int, scaling: RopeScaling) -> np.ndarray:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,9 +26,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from urlvr_jax import sharding
+from urlvr_jax.models.attention import KV, SameId, attend_to
 from urlvr_jax.models.rope import RopeScaling, rotate
-
-QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, T, S] is never whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,23 +52,8 @@ class ModelConfig:
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
-    scan: bool = (
-        False  # layers as one loop wherever they are not decoded: compiled once, weights held twice
-    )
-
-
-class KV(NamedTuple):
-    """Keys and values of one layer. Keys are [.., K, H, S]: decoding reads them along S."""
-
-    keys: jax.Array  # [U, K, H, S]
-    values: jax.Array  # [U, K, S, H]
-
-
-class Segment(NamedTuple):
-    """Keys outside the columns at hand. U divides B: B / U consecutive rows share the same keys."""
-
-    layers: tuple[KV, ...]
-    visible: Callable  # query columns int32 [c] -> bool, broadcastable to [U, B / U, c, S]
+    scan: bool = False  # layers as one loop where they do not decode: compiled once, weights held twice
+    attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
 
 
 class Cache(NamedTuple):
@@ -78,11 +61,6 @@ class Cache(NamedTuple):
 
     layers: tuple[KV, ...]  # [B, K, H, block]
     index: jax.Array  # int32 scalar, the column to write
-
-
-def causal(columns, width: int):
-    """The plain `visible` of a block of `width` columns: each sees itself and those before."""
-    return (columns[:, None] >= jnp.arange(width))[None, None]
 
 
 def empty_cache(config: ModelConfig, rows: int, width: int) -> tuple[KV, ...]:
@@ -104,67 +82,6 @@ def side_by_side(layers) -> tuple[KV, ...]:
     return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
 
 
-def wide(x):
-    """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
-    return x.astype(jnp.float32) if sharding.platform() == "cpu" else x
-
-
-def attend(q, segments):
-    """Softmax attention in float32 over all segments together -> `[B, C, N, H]`.
-
-    q `[B, C, N, H]`; segments: (KV with leading axis U, mask broadcastable to `[U, B / U, C, S]`).
-    """
-    rows, columns, n_heads, width = q.shape
-    kv_heads = segments[0][0].keys.shape[1]
-    repeat = n_heads // kv_heads
-    q = (q * (width**-0.5)).reshape(rows, columns, kv_heads, repeat, width).transpose(0, 2, 3, 1, 4)
-
-    def shared(x, kv):
-        """`[B, K, R, C, .]` -> `[U, K, (B / U) R C, .]`: rows that share keys are one product's rows."""
-        units = kv.keys.shape[0]
-        x = x.reshape(units, -1, kv_heads, repeat, columns, x.shape[-1]).swapaxes(1, 2)
-        return x.reshape(units, kv_heads, -1, x.shape[-1])
-
-    def apart(x):
-        """The way back."""
-        x = x.reshape(x.shape[0], kv_heads, -1, repeat, columns, x.shape[-1]).swapaxes(1, 2)
-        return x.reshape(rows, kv_heads, repeat, columns, -1)
-
-    # Plain batched products of [M, H] by [H, S] and [M, S] by [S, H]: any other order of axes is up to
-    # ten times slower on a CPU.
-    logits = []
-    for kv, mask in segments:
-        z = jnp.matmul(wide(shared(q, kv)), wide(kv.keys), preferred_element_type=jnp.float32)
-        mask = jnp.broadcast_to(mask, (kv.keys.shape[0], rows // kv.keys.shape[0], *mask.shape[2:]))
-        logits.append(jnp.where(mask.reshape(rows, 1, 1, *mask.shape[2:]), apart(z), -jnp.inf))
-    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(q.dtype)
-    out, start = 0, 0
-    for (kv, _), z in zip(segments, logits, strict=True):
-        part = shared(weights[..., start : start + z.shape[-1]], kv)
-        out = out + apart(jnp.matmul(part, kv.values))
-        start += z.shape[-1]
-    return out.transpose(0, 3, 1, 2, 4).reshape(rows, columns, n_heads, width)
-
-
-def attend_in_blocks(q, segments):
-    """`attend` over blocks of queries, each recomputed in the backward pass.
-
-    segments: (KV, `visible`), see `Segment`.
-    """
-    columns = q.shape[1]
-    masked = lambda at: [(kv, visible(at)) for kv, visible in segments]
-    if columns <= QUERY_BLOCK:
-        return attend(q, masked(jnp.arange(columns)))
-    blocks = -(-columns // QUERY_BLOCK)
-    q = jnp.pad(q, ((0, 0), (0, blocks * QUERY_BLOCK - columns), (0, 0), (0, 0)))
-    q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
-    # Padded queries repeat the last column, so that each sees some key.
-    at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
-    block = jax.checkpoint(lambda args: attend(args[0], masked(args[1])))
-    out = jnp.moveaxis(jax.lax.map(block, (q, at)), 0, 1)
-    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
-
-
 class Norm(nnx.Module):
     def __init__(self, width, config):
         self.scale = nnx.Param(jnp.ones(width, config.param_dtype))
@@ -173,7 +90,7 @@ class Norm(nnx.Module):
     def __call__(self, x):
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
-        return self.scale[...].astype(x.dtype) * x32.astype(x.dtype)
+        return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -243,7 +160,7 @@ class Attention(nnx.Module):
                 jax.lax.dynamic_update_slice_in_dim(cache.keys, own.keys, index, axis=3),
                 jax.lax.dynamic_update_slice_in_dim(cache.values, own.values, index, axis=2),
             )
-        out = attend_in_blocks(q, [*context, (own, visible)])
+        out = attend_to(q, [*context, (own, visible)], self.config.attention)
         return self.o(out.reshape(rows, columns, -1)), own
 
 
@@ -295,7 +212,9 @@ class Transformer(nnx.Module):
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
         x = sharding.split_rows(sharding.split_features(x) if cache is None else x)
-        visible = visible or (lambda columns: causal(columns, tokens.shape[1]))
+        if visible is None:
+            ids = jnp.zeros(tokens.shape, jnp.int32)
+            visible = SameId(ids, ids, causal=True)
         if self.config.scan and cache is None:
             x, kvs = self._scanned(x, positions, visible, context)
             return self.final_norm(x), kvs
