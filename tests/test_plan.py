@@ -1,5 +1,6 @@
 """The plan: exact counts, sizes that follow from the configuration, meshes that are legal; the paper's experiments."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -51,7 +52,7 @@ def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(file, argum
     model = model_of(c.model.path)
     assert not plan.why_not(c, model, machine.devices)
     assert c.data.prompt_buckets[-1] + c.rollout.max_new_tokens <= model.config.max_positions
-    for phase, parts in footprint.memory(c, model).items():
+    for phase, parts in footprint.memory(c, model, machine.chip.platform).items():
         assert sum(parts.values()) <= plan.USABLE * machine.chip.memory, phase
     for phase in ("rollout", "update"):
         assert 0 < plan.seconds(c, model, machine.chip, 1000)[phase] < 3600
@@ -101,6 +102,14 @@ def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
     assert total("update") > update
     c.mesh.fsdp, c.optim.micro_rows = 32, 32
     assert total("rollout") < 1.1 * rollout
+
+
+def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
+    c = paper("majority_voting@v5e-16")
+    model = model_of(c.model.path)
+    plain = footprint.Model(dataclasses.replace(model.config, attention="xla"))
+    update = lambda model, platform: sum(footprint.memory(c, model, platform)["update"].values())
+    assert update(model, "tpu") < update(plain, "tpu") == update(model, "gpu")
 
 
 def test_meshes_are_legal_fit_and_are_ranked():

@@ -211,7 +211,7 @@ def memory(c) -> list[Finding]:
     except ValueError:
         return []  # said by `model_folder`
     local = jax.local_devices()
-    platform = "cpu" if local[0].platform == "cpu" else "tpu"
+    platform = local[0].platform
     parts = footprint.memory(c, model, platform)
     phase = max(parts, key=lambda p: sum(parts[p].values()))
     need = sum(parts[phase].values())

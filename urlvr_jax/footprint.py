@@ -78,6 +78,7 @@ FIT = {
     "tpu": dict(gradients=2.0, window=2.0, attention=2.0, scoring=2.0, logits=1.2, **_LAYER),
     "cpu": dict(gradients=3.0, window=1.0, attention=2.1, scoring=3.6, logits=3.0, **_LAYER),
 }
+FIT["gpu"] = FIT["tpu"]  # not checked
 
 
 def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
@@ -129,6 +130,8 @@ def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: b
     head = fit["logits"] * chunk * m.vocab_size / tensor * 4
     attention = fit["scoring" if scoring else "attention"] * rows * m.n_heads / tensor
     attention *= min(width, attention_lib.QUERY_BLOCK) * (width + prompt) * 4
+    if attention_lib.takes_kernel(m.attention, platform, width, m.head_dim):
+        attention = 2 * rows * m.n_heads / tensor * width * 4  # a query's log-sum and its gradient's
     if scoring:
         return head, attention + 6 * tokens * m.d_model * item(m.compute_dtype)
     return head, attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)

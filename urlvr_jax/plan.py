@@ -24,6 +24,7 @@ class Chip(NamedTuple):
     bandwidth: float  # bytes/s of that memory
     link: float  # bytes/s to other devices, all links together
     cores: int = 1  # what the size in a machine's name counts, per chip
+    platform: str = "tpu"
 
 
 CHIPS = {
@@ -31,8 +32,8 @@ CHIPS = {
     "v5e": Chip(197e12, 16 * GIB, 819e9, 200e9),
     "v5p": Chip(459e12, 95 * GIB, 2765e9, 600e9, cores=2),
     "v6e": Chip(918e12, 32 * GIB, 1640e9, 448e9),
-    "h100": Chip(989e12, 80e9, 3350e9, 450e9),
-    "h200": Chip(989e12, 141e9, 4800e9, 450e9),
+    "h100": Chip(989e12, 80e9, 3350e9, 450e9, platform="gpu"),
+    "h200": Chip(989e12, 141e9, 4800e9, 450e9, platform="gpu"),
 }
 
 # Assumptions of the predicted time; none of them is measured.
@@ -146,13 +147,13 @@ def why_not(c, model: Model, devices: int) -> str:
     return ""
 
 
-def fitted(c, model: Model, chip: Chip, mesh: dict, platform: str = "tpu") -> Choice | None:
+def fitted(c, model: Model, chip: Chip, mesh: dict) -> Choice | None:
     """The most slots and the largest micro-batch with which this mesh fits the chip; None if none does."""
     devices, budget = math.prod(mesh.values()), USABLE * chip.memory
     c = copy.deepcopy(c)
     c.mesh.update(mesh)
     shards, group = config_lib.shards(c), config_lib.train_group(c)
-    most = lambda phase: sum(footprint.memory(c, model, platform).get(phase, {}).values())
+    most = lambda phase: sum(footprint.memory(c, model, chip.platform).get(phase, {}).values())
 
     def largest(key: str, sizes, fits) -> bool:
         """Set the key to the largest legal size that fits."""
@@ -174,7 +175,7 @@ def fitted(c, model: Model, chip: Chip, mesh: dict, platform: str = "tpu") -> Ch
     if not largest("rollout.slots", slots, lambda: most("rollout") <= budget):
         return None
     length = MEAN_LENGTH * c.rollout.max_new_tokens
-    return Choice(mesh, c.rollout.slots, c.optim.micro_rows, footprint.memory(c, model, platform),
+    return Choice(mesh, c.rollout.slots, c.optim.micro_rows, footprint.memory(c, model, chip.platform),
                   seconds(c, model, chip, length))  # fmt: skip
 
 
@@ -209,7 +210,7 @@ def report(c, hardware: str = "") -> dict:
         },
     }
     if not out["configured"]["problem"]:
-        parts = footprint.memory(c, model)
+        parts = footprint.memory(c, model, machine(hardware).chip.platform if hardware else "tpu")
         out["configured"] |= {"bytes": parts, "peak": max(sum(p.values()) for p in parts.values())}
     longest = model.config.max_positions
     if longest and c.data.prompt_buckets[-1] + c.rollout.max_new_tokens > longest:

@@ -128,6 +128,12 @@ def _until(kv: KV, visible, stop: int):
     return KV(kv.keys[..., :stop], kv.values[:, :, :stop]), seen
 
 
+def takes_kernel(kernel: str, platform: str, columns: int, width: int) -> bool:
+    """Whether queries `[B, columns, N, width]` go through `flash.attend`, where masks allow; see `attend_to`."""
+    fits = platform == "tpu" and columns > QUERY_BLOCK and width % 64 == 0
+    return kernel == "pallas" or (kernel == "auto" and fits)
+
+
 def attend_to(q, segments, kernel: str = "auto"):
     """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
 
@@ -135,9 +141,8 @@ def attend_to(q, segments, kernel: str = "auto"):
     (prefill, scoring, the update; not decoding), interpreted off the TPU; "auto", the latter on a TPU for
     more than QUERY_BLOCK queries with heads of a multiple of 64.
     """
-    long = sharding.platform() == "tpu" and q.shape[1] > QUERY_BLOCK and q.shape[3] % 64 == 0
     told = all(isinstance(visible, SameId) for _, visible in segments)
-    if not told or kernel == "xla" or (kernel == "auto" and not long):
+    if not told or not takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
         return attend_in_blocks(q, segments)
     from urlvr_jax.models import flash  # imported late: Pallas takes a third of a second
 
