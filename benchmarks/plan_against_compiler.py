@@ -59,10 +59,10 @@ ROWS = {
     "qwen3, 2 x fsdp, 2 x tensor": Row("4", QWEN3 | dict(n_layers=4, n_kv_heads=2), lengths(160, 1200,
         data__prompts_per_step=8, rollout__group=8, rollout__slots=32, optim__micro_rows=8, optim__micro_prompts=2,
         mesh__fsdp=2, mesh__tensor=2)),
-    "v5e: llama, 4 x fsdp, remat": Row("v5e:2x2", LLAMA | dict(n_layers=2, remat=True, compute_dtype="bfloat16"),
+    "v5e: llama, 4 x fsdp, remat": Row("v5e:2x2", LLAMA | dict(n_layers=2, remat=True, compute_dtype="bfloat16", attention="xla"),
         lengths(512, 2048, data__prompts_per_step=16, rollout__group=8, rollout__slots=32, optim__micro_rows=8,
         optim__micro_prompts=4, mesh__fsdp=4)),
-    "v5e: qwen3, 2 x data, 2 x fsdp, remat": Row("v5e:2x2", QWEN3 | dict(n_layers=3, remat=True, scan=True, compute_dtype="bfloat16"),
+    "v5e: qwen3, 2 x data, 2 x fsdp, remat": Row("v5e:2x2", QWEN3 | dict(n_layers=3, remat=True, scan=True, compute_dtype="bfloat16", attention="xla"),
         lengths(256, 3072, data__prompts_per_step=8, rollout__group=8, rollout__slots=16, optim__micro_rows=4,
         optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
 }  # fmt: skip
