@@ -118,17 +118,18 @@ def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(blocks_
     helpers.assert_gradients_close(grads, want_grads, 1e-5)
 
 
-def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch):
-    q, segments = packed_rows(22, 2, 4)
+@pytest.mark.parametrize(("columns", "prefixes"), [(22, [8, 16, 22]), (18, [8, 18])])
+def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch, columns, prefixes):
+    q, segments = packed_rows(columns, 2, 4)
     want, want_grads, filled = outputs_and_gradients(q, segments, "xla")
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 4)  # six blocks in three runs of two
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 4)  # six blocks in three runs of two; five in two runs, none of a single block
     widths = []
     plain = attention.attend
     monkeypatch.setattr(
         attention, "attend", lambda q, s: widths.append(s[1][0].keys.shape[-1]) or plain(q, s)
     )
     out, grads, _ = outputs_and_gradients(q, segments, "xla")
-    assert sorted(set(widths)) == [8, 16, 22]
+    assert sorted(set(widths)) == prefixes
     np.testing.assert_allclose(out[filled], want[filled], atol=1e-6)
     for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(want_grads), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-5)

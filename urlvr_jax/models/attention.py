@@ -108,15 +108,17 @@ def attend_in_blocks(q, segments):
     q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
     # Padded queries repeat the last column, so that each sees some key.
     at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
-    # At least two: a loop of one is no loop, and buffers of several would be held at once.
+    # At least two a run: a loop of one is no loop, and the scores of every layer would be held at once.
     each = max(2, -(-blocks // PREFIXES))
+    starts = list(range(0, blocks, each))
+    starts = starts[:-1] if blocks - starts[-1] == 1 else starts
 
-    def run(first):
-        seen = [_until(*segment, (first + each) * QUERY_BLOCK) for segment in segments]
+    def run(first, stop):
+        seen = [_until(*segment, stop * QUERY_BLOCK) for segment in segments]
         block = jax.checkpoint(lambda args: attend(args[0], [(kv, see(args[1])) for kv, see in seen]))
-        return jax.lax.map(block, (q[first:][:each], at[first:][:each]))
+        return jax.lax.map(block, (q[first:stop], at[first:stop]))
 
-    out = jnp.moveaxis(jnp.concatenate([run(first) for first in range(0, blocks, each)]), 0, 1)
+    out = jnp.moveaxis(jnp.concatenate(list(map(run, starts, [*starts[1:], blocks]))), 0, 1)
     return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
 
 
