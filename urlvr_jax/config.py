@@ -24,6 +24,9 @@ def default() -> ml_collections.ConfigDict:
     m.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
     m.param_dtype = "float32"  # master weights
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
+    m.vocab = (
+        "head"  # the vocabulary V: every row of the head, or "tokenizer": rows past its ids never exist
+    )
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
 
     c.data = d = ml_collections.ConfigDict()
@@ -134,7 +137,7 @@ HOW = (
 # folder without them: so what was recorded before keeps its name and can go on.
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
-    "data.rephrase", "reward.shadow",
+    "data.rephrase", "reward.shadow", "model.vocab",
 )  # fmt: skip
 
 
@@ -206,6 +209,7 @@ def validate(c, device_count: int) -> None:
     """Every check that needs no file: raises ConfigError naming key, value and remedy."""
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
+    _one_of(c, "model.vocab", ("head", "tokenizer"))
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)

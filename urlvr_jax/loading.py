@@ -69,6 +69,8 @@ def open_model(c):
         raise hf.FolderError(
             f"{path}: the tokenizer has {len(tokenizer.hf)} tokens, the model only {config.vocab_size}"
         )
+    if c.model.vocab == "tokenizer":
+        config = dataclasses.replace(config, real_vocab=max(tokenizer.hf.get_vocab().values()) + 1)
     return path, config, tokenizer
 
 
