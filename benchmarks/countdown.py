@@ -155,7 +155,7 @@ def draw() -> None:
         f"{len(ARMS)} rewards × {len(SEEDS)} seeds at one setting: base `{c.model.path}`, {c.steps} steps of "
         f"{c.data.prompts_per_step} × {c.rollout.group}, rate {c.optim.lr:g}, no KL. {len(runs)} runs on file, "
         f"{len(missing)} missing, {len(runs) - len(fresh)} stale; commits {commits(runs)}. Held-out accuracy is "
-        f"avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}, on the 300 questions of odd position by the exact "
+        f"avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}, on the 150 questions of odd position by the exact "
         "checker; the peak step is chosen on those of even position.\n\n"
         "The verification prompts, both of which the base has read: "
         + ", ".join(f"`{template[arm]}` ({arm.split(', ')[1]})" for arm in JUDGES)

@@ -6,7 +6,7 @@
 
 On the same machine, core and versions the weights should have the recorded sha256. Elsewhere rounding
 differs; then avg@8, maj@8 and pass@8 at T = 1, and of a base that judges the rates of its verdicts, must fall within
-the sum of both 95 % intervals. Exit status 1 otherwise. A rebuild takes five to ten minutes.
+the sum of both 95 % intervals. Exit status 1 otherwise. A rebuild takes five to twenty minutes of one core.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import studies  # noqa: E402
+
 from urlvr_jax import lab  # noqa: E402
 from urlvr_jax.lab import countdown_world  # noqa: E402
 
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
+PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
 MEASURES = ("avg@8", "maj@8", "pass@8")
 RATES = ("true_positive_rate", "false_positive_rate")
 EVALUATION = ("--config.eval.k=8", "--config.eval.temperature=1.0", "--config.eval.top_p=1.0")
@@ -66,18 +69,26 @@ def held_out(name: str, folder: pathlib.Path) -> dict:
     return out
 
 
+def experiment(part: str) -> str:
+    return f"experiments/lab_pretrain.py:{part}"
+
+
 def rebuild(name: str, folder: pathlib.Path, run: pathlib.Path | None) -> dict:
-    """Train unless there is a `run`, export and measure one base in `folder`; its record."""
-    out = folder / name
+    """Train unless there is a `run` (of the last part), export and measure one base in `folder`; its record."""
+    out, parts = folder / name, PARTS.get(name, (name,))
+    for i, part in enumerate(parts if run is None else ()):
+        goes_on = [f"--config.model.path={out}"] if i else []
+        command("--config", experiment(part), *goes_on, "--workdir", str(folder / f"run{i}"))
+        command("export", "--model", str(folder / f"run{i}"), "--out", str(out))
     if run is None:
-        run = folder / "run"
-        command("--config", f"experiments/lab_pretrain.py:{name}", "--workdir", str(run))
-    command("export", "--model", str(run), "--out", str(out))
+        run = folder / f"run{len(parts) - 1}"
+    else:
+        command("export", "--model", str(run), "--out", str(out))
     record = json.loads((run / "record.json").read_text())
     return {
-        "command": f"python -m urlvr_jax.main --config experiments/lab_pretrain.py:{name}",
+        "command": [f"python -m urlvr_jax.main --config {experiment(part)}" for part in parts],
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
-        "config_hash": record["config_hash"],
+        "config_hash": [studies.hash_of(studies.configuration(experiment(part))) for part in parts],
         "versions": record["attempts"][-1]["versions"],
         "held_out": held_out(name, out),
     }

@@ -58,13 +58,17 @@ class Cell:
 
     @property
     def hash(self) -> str:
-        return workdir.config_hash(config_lib.flat(self.config))
+        return hash_of(self.config)
 
     def has(self, line: dict | None) -> bool:
         """Whether a line on file is this cell's: the same configuration, and a base that has not changed."""
         if line is None or line["config_hash"] != self.hash:
             return False
         return line.get("base_sha256") in (None, base_sha256(self.config.model.path))
+
+
+def hash_of(c) -> str:
+    return workdir.config_hash(config_lib.flat(c))
 
 
 @functools.cache

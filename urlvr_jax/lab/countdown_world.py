@@ -50,6 +50,7 @@ _ANSWERS = dict(solved=0.60, tried=0.25, direct=0.10, junk=0.05, slip=0.03, dire
 RECIPES = {
     "countdown": Recipe(**_ANSWERS),
     "countdown_judge": Recipe(**_ANSWERS, judging=0.5, verdict_wrong=0.03, bluff=0.2),
+    "countdown_verdicts": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),  # goes on from it
 }
 
 
