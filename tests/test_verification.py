@@ -82,6 +82,6 @@ def test_a_base_that_has_read_verdicts_tells_right_from_wrong_in_either_wording(
         judged = judge(c, fn, run.tokenizer, run.labels, prompts, out, out.stats, 1, (), ask)
         measured = verification.metrics(judged.verdicts, judged.correct)
         true, false = (measured[f"train/self_verify/{k}_positive_rate"] for k in ("true", "false"))
-        assert 0.1 < judged.correct.mean() < 0.9 and true > false + 0.3
+        assert 0.05 < judged.correct.mean() < 0.9 and true > false + 0.3
         assert measured["train/self_verify/ambiguous"] < 0.05
         np.testing.assert_array_equal(judged.reward, judged.verdicts == YES)
