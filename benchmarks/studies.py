@@ -56,7 +56,7 @@ class Cell:
         c.seed = self.seed
         return c
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         return hash_of(self.config)
 
