@@ -22,7 +22,8 @@ CORE = [
     "numpy>=2.0,<2.6",
     "matplotlib>=3.9,<3.12",
     "pyarrow>=15",
-    "safetensors>=0.5",
+    "safetensors>=0.8,<0.9",
+    "jinja2>=3.1",  # chat templates
     "tokenizers>=0.21",
     "absl-py>=2",
 ]
@@ -35,12 +36,18 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["urlvr_jax", "urlvr_jax.*"]),
-    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl"]},
+    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl", "models/known/*/*"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={
         # 2.13.0 is pinned so that no newer build with gigabytes of GPU libraries is drawn in.
-        "test": ["pytest>=8,<10", "torch==2.13.0", "ruff>=0.9,<0.18", "math-verify>=0.9,<0.10"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "torch==2.13.0",
+            "ruff>=0.9,<0.18",
+            "math-verify>=0.9,<0.10",
+        ],
         "cuda": [
             "jax[cuda12]>=0.10.2,<0.10.3; python_version < '3.12'",
             "jax[cuda13]>=0.11.2,<0.11.3; python_version >= '3.12'",

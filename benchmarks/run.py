@@ -157,7 +157,7 @@ def compare_probes(probe: dict[str, dict], tolerance: float) -> dict:
 
 def compare_updates(children: dict[str, Child], scratch: pathlib.Path, folder, rate: float) -> dict:
     """One AdamW update on the same rollouts and advantages: the largest difference of any parameter."""
-    from urlvr_jax.models import hf
+    from urlvr_jax.models import hf, transformer
 
     recorded = scratch / "recorded.npz"
     children["ours"].ask("record", str(recorded))
@@ -171,8 +171,10 @@ def compare_updates(children: dict[str, Child], scratch: pathlib.Path, folder, r
     if set(after["ours"]) != set(after["transformers"]):
         raise DisagreementError(f"different parameters: {set(after['ours']) ^ set(after['transformers'])}")
     base = {}
-    for name, value in hf.load(folder, hf.model_config(folder)).items():
-        theirs, transpose = hf.their_names({name: value})[name]
+    config = hf.model_config(folder)
+    names = hf.their_names(transformer.structure(config)[1], config)
+    for name, value in hf.load(folder, config).items():
+        theirs, transpose = names[name]
         base[theirs] = value.T if transpose else value
     largest, apart, moved = 0.0, 0.0, 0.0
     for name, theirs in after["transformers"].items():

@@ -175,7 +175,7 @@ def make_model(size: dict, folder: pathlib.Path) -> None:
     generation = {"do_sample": True, "pad_token_id": 0, "eos_token_id": 1}
     (source / "generation_config.json").write_text(json.dumps(generation))
     save_tokenizer(config.vocab_size, source)
-    hf.save(folder, params, source, Tokenizer(source))
+    hf.save(folder, params, config, source, Tokenizer(source))
     shutil.rmtree(source)
 
 
@@ -258,9 +258,10 @@ def write_job(work: dict, folder: pathlib.Path, threads: int, job: pathlib.Path)
 def make_prompts(work: dict, tokenizer, ordinary):
     """(tokens `[P, L]` right-padded, lengths `[P]`, texts), from the question file or at random."""
     from urlvr_jax import data
+    from urlvr_jax.prompts import PromptFormat
 
     if work["questions"]:
-        questions, _ = data.load(work["questions"], tokenizer, "{prompt}", (work["prompt_len"],))
+        questions, _ = data.load(work["questions"], PromptFormat(tokenizer), (work["prompt_len"],))
         prompts = data.prompts_at(questions, 1, work["prompts"], work["seed"], False)
         return prompts.tokens, prompts.lengths, list(prompts.texts)
     rng = np.random.default_rng(work["seed"])

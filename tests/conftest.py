@@ -21,3 +21,6 @@ _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".c
 jax.config.update("jax_compilation_cache_dir", str(_CACHE / "urlvr_jax" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+from launcher import launcher_fixture  # noqa: E402, F401
+from runs import finished_fixture  # noqa: E402, F401

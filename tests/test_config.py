@@ -6,7 +6,6 @@ import json
 import pathlib
 
 import pytest
-from launcher import launcher_fixture  # noqa: F401
 
 from urlvr_jax import config
 from urlvr_jax.lab import world

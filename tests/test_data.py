@@ -12,6 +12,7 @@ import pytest
 
 from urlvr_jax import data
 from urlvr_jax.lab import build, countdown_world, world
+from urlvr_jax.prompts import PromptFormat
 from urlvr_jax.tokenizer import Tokenizer
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -25,7 +26,7 @@ def write(folder, *lines, name="questions.jsonl"):
 
 
 def load(file, buckets=(16,), template="{prompt}", subset=0):
-    return data.load(str(file), TOKENIZER, template, buckets, subset)
+    return data.load(str(file), PromptFormat(TOKENIZER, "text", template), buckets, subset=subset)
 
 
 def some_questions(count):
@@ -86,11 +87,12 @@ def test_questions_carry_no_answers_and_labels_nothing_else(tmp_path):
     file = write(tmp_path, {"prompt": "Q1+2?", "answer": 3, "solution": "1+2=3", "id": "a"})
     questions, labels = load(file)
     fields = {f.name for f in dataclasses.fields(questions)}
-    assert fields == {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint", "paired"}
+    held = {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint", "paired", "questions", "origin"}
+    assert fields == held
     assert [f.name for f in dataclasses.fields(labels)] == ["gold"]
     assert labels.gold == {"a": "3"}
     assert questions.texts == ("Q1+2?",)
-    shown = repr(dataclasses.replace(questions, fingerprint=""))
+    shown = repr(dataclasses.replace(questions, fingerprint="", origin=None))
     assert "1+2=3" not in shown and "answer" not in shown
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import config, rewards
+from urlvr_jax import columns, config, prompts, rewards
 from urlvr_jax.types import STATISTICS, Declared, RewardInputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -19,6 +19,8 @@ DOCS = (
     "docs/design.md",
     "docs/metrics.md",
     "docs/answers.md",
+    "docs/data.md",
+    "docs/models.md",
 )
 
 
@@ -57,3 +59,11 @@ def test_files_and_keys_named_in_the_documents_exist(document):
     known = set(config.flat(config.default()))
     for key in re.findall(r"--config\.([\w.]+)=", text):
         assert key in known, key
+
+
+def test_every_shape_and_published_prompt_stands_in_the_document_of_the_data():
+    text = (ROOT / "docs" / "data.md").read_text()
+    for name in {shape.shape for shape in columns.SHAPES}:
+        assert f"\n| {name} |" in text, name
+    for name in prompts.PRESETS:
+        assert f"\n| `{name}` |" in text, name

@@ -9,10 +9,12 @@ import pytest
 
 from urlvr_jax import answers, config, data, judge, loading, rewards
 from urlvr_jax.lab import world
+from urlvr_jax.prompts import PromptFormat
 from urlvr_jax.tokenizer import Tokenizer
 from urlvr_jax.types import Declared, RewardInputs
 
 TOKENIZER = Tokenizer(data.resolve("lab:plain", "bases"))
+PLAIN = PromptFormat(TOKENIZER)
 
 
 def inputs(prompts, texts, **derived) -> RewardInputs:
@@ -75,9 +77,7 @@ def question_file(tmp_path, rows):
 def test_two_wordings_stay_together_through_files_shuffles_and_steps(tmp_path):
     rows = [{"prompt": f"Q{n}+1?", "rephrased": f"Q1+{n}?", "answer": n + 1} for n in range(1, 8)]
     rows[3]["rephrased"] = "Q" + "1+" * 9 + "1?"  # too long: both wordings go
-    questions, labels = data.load(
-        question_file(tmp_path, rows), TOKENIZER, "{prompt}", (16,), rephrase="column"
-    )
+    questions, labels = data.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase="column")
     assert len(questions) == 12 and questions.overlong == 2 and questions.paired
     for step in (1, 2, 3, 4):
         prompts = data.prompts_at(questions, step, 4, seed=0, shuffle=True)
@@ -90,9 +90,7 @@ def test_a_function_of_a_file_rephrases(tmp_path):
     file = tmp_path / "other.py"
     file.write_text("def other(question):\n    return question[:-1] + '+0?'\n")
     rows = [{"prompt": "Q1+2?"}]
-    questions, _ = data.load(
-        question_file(tmp_path, rows), TOKENIZER, "{prompt}", (16,), rephrase=f"{file}:other"
-    )
+    questions, _ = data.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase=f"{file}:other")
     assert questions.texts == ("Q1+2?", "Q1+2+0?")
 
 
@@ -103,7 +101,19 @@ def test_a_function_of_a_file_rephrases(tmp_path):
 def test_a_missing_other_wording_is_an_error(tmp_path, how, message):
     file = question_file(tmp_path, [{"prompt": "Q1+2?", "id": "a"}])
     with pytest.raises(data.DataError, match=message):
-        data.load(file, TOKENIZER, "{prompt}", (16,), rephrase=how)
+        data.load(file, PLAIN, (16,), rephrase=how)
+
+
+def test_a_broken_file_that_rephrases_is_named_with_its_line(tmp_path):
+    file, rows = tmp_path / "other.py", question_file(tmp_path, [{"prompt": "Q1+2?"}])
+    for text, message in (
+        ("x = 1\ndef other(", "line 2: SyntaxError"),
+        ("import nowhere_to_be_found", "line 1: ModuleNotFoundError"),
+        ("def another(q):\n    return q", r"has no function 'other'; it has \['another'\]"),
+    ):
+        file.write_text(text)
+        with pytest.raises(data.DataError, match=f"data.rephrase = .*{file}.*{message}"):
+            data.load(rows, PLAIN, (16,), rephrase=f"{file}:other")
 
 
 def test_a_reward_of_two_wordings_asks_for_them_at_start_up():

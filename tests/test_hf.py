@@ -1,8 +1,9 @@
-"""Model folders: `transformers` and this package read each other's, and say the same about a text."""
+"""Model folders: `transformers` and this package read each other's; what cannot be used is named."""
 
 import dataclasses
 import functools
 import json
+import re
 import shutil
 
 import helpers
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import score
+from urlvr_jax import data, loading, score, sharding
 from urlvr_jax.models import hf, transformer
 
 torch = pytest.importorskip("torch")
@@ -79,7 +80,7 @@ def our_outputs(graph, params):
 @pytest.mark.parametrize("tied", [True, False])
 def test_logits_equal_those_of_transformers(folders, tied):
     config = hf.model_config(folders[tied])
-    assert config == helpers.model_config(tied=tied, rope_theta=12345.0, norm_eps=1e-3)
+    assert config == helpers.model_config(tied=tied, rope_theta=12345.0, norm_eps=1e-3, max_positions=64)
     params = hf.load(folders[tied], config)
     assert all(x.dtype == np.float32 and isinstance(x, np.ndarray) for x in params.values())
     logits, stats = our_outputs(transformer.structure(config)[0], params)
@@ -99,7 +100,7 @@ def test_what_is_saved_is_loaded_bit_by_bit_and_by_transformers_too(folders, tie
     config = hf.model_config(folders[tied])
     params = helpers.random_params(config, seed=5)
     out = tmp_path / "out"
-    hf.save(out, params, folders[tied], NoTokenizer())
+    hf.save(out, params, config, folders[tied], NoTokenizer())
     assert (out / "tokenizer.txt").is_file()
     assert hf.model_config(out) == config
     again = hf.load(out, config)
@@ -199,26 +200,116 @@ def test_an_absent_file_or_configuration_is_named(folders, tmp_path):
         hf.load(path, helpers.model_config())
 
 
-def test_a_configuration_that_is_not_supported_is_named(folders, tmp_path):
-    transformers.LlamaConfig(
-        vocab_size=13, hidden_size=16, num_hidden_layers=1, num_attention_heads=4
-    ).save_pretrained(tmp_path / "llama")
-    with pytest.raises(hf.FolderError, match="llama"):
-        hf.model_config(tmp_path / "llama")
+UNSUPPORTED = {  # what the message must name -> the change of a Qwen3 configuration
+    "gemma": {"model_type": "gemma"},
+    "attention_chunk_size": {"attention_chunk_size": 8},
+    "final_logit_softcapping": {"final_logit_softcapping": 30.0},
+    "residual_multiplier": {"residual_multiplier": 0.2},
+    "quantization_config": {"quantization_config": {"quant_method": "fp8"}},
+    "auto_map": {"auto_map": {"AutoModelForCausalLM": "mine.Model"}},
+    "Qwen3ForSequenceClassification": {"architectures": ["Qwen3ForSequenceClassification"]},
+    "hidden_act": {"hidden_act": "gelu"},
+    "rope_type = 'dynamic'": {
+        "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    },
+    "partial_rotary_factor": {"partial_rotary_factor": 0.5},
+    "partial_rotary_factor = 0.25": {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
+    },
+    "low_freq_factor": {"rope_parameters": {"rope_type": "llama3", "factor": 2.0, "rope_theta": 1e4}},
+    "layer_types": {"layer_types": ["full_attention", "chunked_attention"]},
+}
+
+
+@pytest.mark.parametrize("named", UNSUPPORTED)
+def test_a_configuration_that_is_not_supported_is_named(folders, tmp_path, named):
     theirs = json.loads((folders[False] / "config.json").read_text())
-    for i, (named, change) in enumerate(
-        {
-            "attention_bias": {"attention_bias": True},
-            "hidden_act": {"hidden_act": "gelu"},
-            "use_sliding_window": {"use_sliding_window": True, "sliding_window": 8},
-            "rope_type": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
-        }.items()
-    ):
-        path = tmp_path / str(i)
-        path.mkdir()
-        (path / "config.json").write_text(json.dumps(theirs | change))
-        with pytest.raises(hf.FolderError, match=named):
-            hf.model_config(path)
+    (tmp_path / "config.json").write_text(json.dumps(theirs | UNSUPPORTED[named]))
+    with pytest.raises(hf.FolderError, match=re.escape(named)):
+        hf.model_config(tmp_path)
+
+
+def test_a_window_or_a_context_shorter_than_the_run_is_an_error(folders, tmp_path):
+    theirs = json.loads((folders[False] / "config.json").read_text())
+    theirs.pop("layer_types")
+    window = {"use_sliding_window": True, "sliding_window": 40}
+    for last, sees in ((2, 0), (1, 40)):  # layers from max_window_layers on have the window
+        (tmp_path / "config.json").write_text(json.dumps(theirs | window | {"max_window_layers": last}))
+        assert hf.model_config(tmp_path).window == sees
+    config = hf.model_config(tmp_path)
+    hf.check_length(tmp_path, config, 40)
+    with pytest.raises(hf.FolderError, match="sliding_window = 40"):
+        hf.check_length(tmp_path, config, 41)
+    with pytest.raises(hf.FolderError, match="max_position_embeddings = 64"):
+        hf.check_length(tmp_path, dataclasses.replace(config, window=0), 65)
+
+
+def test_a_model_is_a_folder_or_a_name_on_the_hub(tmp_path, monkeypatch):
+    """No network here, as HF_HUB_OFFLINE=1 says: a folder has to be given."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert hf.resolve(str(tmp_path)) == tmp_path
+    with pytest.raises(hf.FolderError, match=r"'no/such/folder' does not exist"):
+        hf.resolve("no/such/folder")
+    with pytest.raises(hf.FolderError, match=r"some-owner/some-model.* set model\.path to that folder"):
+        hf.resolve("some-owner/some-model")
+    asked = {}
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, **k: asked.update(k, repo=repo) or "/x"
+    )
+    assert str(hf.resolve("some-owner/some-model@v1")) == "/x"
+    assert asked["repo"] == "some-owner/some-model" and asked["revision"] == "v1"
+    assert "*.safetensors" in asked["allow_patterns"] and "*.bin" not in asked["allow_patterns"]
+
+
+def test_weights_in_pickles_are_refused(folders, tmp_path):
+    shutil.copy(folders[False] / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(hf.FolderError, match=r"pickles .*pytorch_model\.bin.*save_pretrained"):
+        hf.load(tmp_path, hf.model_config(tmp_path))
+
+
+def test_weights_of_another_type_are_refused(folders, tmp_path):
+    ints = lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)})
+    path = rewritten(folders, tmp_path, ints)
+    with pytest.raises(hf.FolderError, match=r"model\.norm\.weight.* I8"):
+        hf.load(path, hf.model_config(path))
+
+
+def test_buffers_of_old_files_are_passed_over(folders, tmp_path):
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32)}
+    path = rewritten(folders, tmp_path, lambda t: t.update(buffer))
+    whole = hf.load(folders[False], hf.model_config(path))
+    jax.tree.map(np.testing.assert_array_equal, hf.load(path, hf.model_config(path)), whole)
+
+
+def test_weights_that_cannot_be_used_are_told_when_a_run_is_opened(tmp_path):
+    path = tmp_path / "m"
+    shutil.copytree(data.resolve("lab:plain", "bases"), path)
+    c = helpers.experiment(model__path=str(path), data__prompt_buckets=(16,), eval__every=0)
+    c.mesh.data = jax.device_count()
+    assert loading.open_run(c).model_path == path
+    whole = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(whole[:-4])
+    with pytest.raises(hf.FolderError, match=r"model\.safetensors"):
+        loading.open_run(c)
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
+    source = data.resolve("lab:plain", "bases")
+    path = tmp_path / "m"
+    shutil.copytree(source, path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"vocab_size": 19}))
+    c = helpers.experiment(model__path=str(path))
+    with pytest.raises(hf.FolderError, match="ids up to 19.* vocab_size is 19"):
+        loading.open_model(c)
+    c = helpers.experiment(model__path=str(path), rollout__max_new_tokens=200)
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(hf.FolderError, match="max_position_embeddings = 128"):
+        loading.open_model(c)
+    with pytest.raises(hf.FolderError, match="'known:Qwen2.5-7B' has neither weights nor a tokenizer"):
+        loading.open_model(helpers.experiment(model__path="known:Qwen2.5-7B"))
 
 
 @pytest.mark.parametrize(
@@ -235,17 +326,88 @@ def test_parameters_that_are_not_finite_are_not_exported(folders, tmp_path):
     params = helpers.random_params(hf.model_config(folders[True]))
     params["layers.1.attention.o.kernel"][2, 3] = np.nan
     with pytest.raises(hf.FolderError, match=r"layers\.1\.attention\.o\.kernel"):
-        hf.save(tmp_path / "out", params, folders[True], NoTokenizer())
-    assert not (tmp_path / "out").exists(), "the message says that nothing was exported"
+        hf.save(tmp_path / "out", params, hf.model_config(folders[True]), folders[True], NoTokenizer())
+    assert not list(tmp_path.iterdir()), "the message says that nothing was exported"
 
 
-def test_the_name_table_is_one_to_one_in_both_directions():
-    params = helpers.random_params(helpers.model_config(tied=False, n_layers=12))
-    back = hf.their_names(params)
-    assert set(back) == set(params)
-    assert len({theirs for theirs, _ in back.values()}) == len(params)
-    for ours, (theirs, transpose) in back.items():
-        assert hf.our_name(theirs) == (ours, transpose)
-        assert transpose == ours.endswith("kernel")
-    assert hf.our_name("model.layers.0.self_attn.v_norm.weight") is None
-    assert hf.our_name("model.embed_tokens.weight.extra") is None
+KINDS = {
+    "qwen2": dict(attention_bias="qkv", qk_norm="none"),
+    "qwen3": dict(qk_norm="head"),
+    "llama": dict(attention_bias="qkvo", qk_norm="none", mlp_bias=True),
+    "olmo2": dict(qk_norm="whole", norm_after=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_one_to_one_and_every_parameter_has_a_sharding_rule(kind):
+    config = helpers.model_config(tied=False, n_layers=12, vocab_size=16, **KINDS[kind])
+    shapes = transformer.structure(config)[1]
+    names = hf.their_names(shapes, config)
+    assert set(names) == set(shapes) and len({theirs for theirs, _ in names.values()}) == len(shapes)
+    for ours, (_, transpose) in names.items():
+        assert transpose == (len(shapes[ours].shape) == 2 and ours not in ("embed", "head"))
+    layout = sharding.training_layout(sharding.make_mesh(2, 2, 2), shapes)
+    for name, leaf in shapes.items():  # a product's two operands are split alike
+        if name.endswith(".bias"):
+            kernel = layout[name.replace(".bias", ".kernel")].spec
+            assert (layout[name].spec or (None,))[0] == (kernel[1] if kernel[1] == "tensor" else None)
+        assert len(layout[name].spec) <= leaf.ndim
+    with pytest.raises(ValueError, match="v_norm"):
+        hf.their_names(["layers.0.attention.v_norm.scale"], config)
+
+
+def test_each_device_reads_its_own_slices_and_nothing_else(folders, monkeypatch):
+    config = hf.model_config(folders[False])
+    whole = hf.load(folders[False], config)
+    shapes = transformer.structure(config)[1]
+    mesh = sharding.make_mesh(2, 2, 2)
+    tables = ("embed", "head")  # whose 13 words do not divide
+    layout = sharding.training_layout(mesh, {n: s for n, s in shapes.items() if n not in tables})
+    layout |= {n: sharding.replicated(mesh) for n in tables}
+    read, sizes = hf._Stored.read, {}
+
+    def counted(self, index, dtype):
+        out = read(self, index, dtype)
+        sizes.setdefault(id(self), []).append(out.size)
+        return out
+
+    monkeypatch.setattr(hf._Stored, "read", counted)
+    placed = hf.load(folders[False], config, layout)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(placed[name], value, err_msg=name)
+        assert placed[name].sharding == layout[name]
+    name = "layers.1.feedforward.down.kernel"
+    assert placed[name].addressable_shards[0].data.size * 4 == whole[name].size
+    assert whole[name].size not in {n for of in sizes.values() for n in of}, "no kernel was read whole"
+
+
+def test_an_export_in_several_files_is_read_by_both(folders, tmp_path):
+    """bfloat16 parameters: the configuration says what the files hold, in the source's spelling."""
+    source = tmp_path / "source"
+    shutil.copytree(folders[False], source)
+    written = json.loads((source / "config.json").read_text())
+    written["torch_dtype"] = written.pop("dtype")
+    (source / "config.json").write_text(json.dumps(written))
+    (source / "generation_config.json").write_text('{"eos_token_id": 7}')
+    config = hf.model_config(source, param_dtype="bfloat16")
+    params = hf.load(source, config)
+    out = tmp_path / "deep" / "out"
+    hf.save(out, params, config, source, NoTokenizer(), shard_bytes=3000)
+    files = sorted(p.name for p in out.glob("*.safetensors"))
+    assert len(files) > 2 and files[0].endswith(f"-of-{len(files):05d}.safetensors")
+    assert json.loads((out / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    assert "dtype" not in json.loads((out / "config.json").read_text())
+    assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 7}
+    again = hf.load(out, hf.model_config(out, param_dtype="bfloat16"))
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    model = transformers.Qwen3ForCausalLM.from_pretrained(out, dtype="auto")
+    assert model.dtype == torch.bfloat16
+    want = params["layers.1.attention.q.kernel"].T.astype(np.float32)
+    np.testing.assert_array_equal(
+        model.model.layers[1].self_attn.q_proj.weight.detach().float().numpy(), want
+    )
+    with pytest.raises(hf.FolderError, match="is not empty"):
+        hf.save(out, params, config, source, NoTokenizer())
+    (out / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(hf.FolderError, match="index"):
+        hf.load(out, config)

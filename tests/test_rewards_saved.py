@@ -5,7 +5,6 @@ import json
 import helpers
 import numpy as np
 import pytest
-from launcher import launcher_fixture  # noqa: F401
 
 from urlvr_jax import completions, data
 from urlvr_jax.engine import Engine

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from urlvr_jax import config, optim
 from urlvr_jax.train_step import TrainState, UpdateConfig, gradients, update
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
@@ -240,3 +241,19 @@ def test_metrics_are_means_over_the_tokens_of_all_micro_batches():
     }.items():
         np.testing.assert_allclose(metrics[name], want, rtol=2e-5, atol=1e-6, err_msg=name)
     assert 0 < clipped.mean() < 1
+
+
+def test_bfloat16_weights_have_float32_gradients_and_moments():
+    half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
+    batch, settings = helpers.random_batch(seed=12), config.default().optim
+    settings.lr = 1e-2
+    whole, pieces = (compiled_gradients(update_config(), rows)(half, batch)[0] for rows in (0, 2))
+    assert {x.dtype for x in (*whole.values(), *pieces.values())} == {jnp.dtype("float32")}
+    helpers.assert_gradients_close(pieces, whole, 0.02)
+    optimizer = optim.optimizer(settings, 10)
+    state = TrainState(half, optimizer.init(half), jnp.int32(0))
+    run = jax.jit(functools.partial(update, GRAPH, optimizer, update_config()))
+    moved, _ = run(state, batch, *layouts(batch, 2, 0))
+    assert jax.tree.map(lambda x: x.dtype, moved) == jax.tree.map(lambda x: x.dtype, state)
+    assert {x.dtype for x in jax.tree.leaves(moved.opt_state) if x.ndim} == {jnp.dtype("float32")}
+    assert any((moved.params[n] != half[n]).any() for n in half)

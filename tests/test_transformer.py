@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax import score
-from urlvr_jax.models import transformer
+from urlvr_jax.models import attention, transformer
 from urlvr_jax.models.transformer import Cache
 
 CONFIG = helpers.model_config(tied=False)
@@ -118,7 +118,7 @@ def test_query_blocks_and_remat_change_neither_values_nor_gradients(monkeypatch)
     calls = []
     lax_map = jax.lax.map
     monkeypatch.setattr(jax.lax, "map", lambda *a, **k: calls.append(1) or lax_map(*a, **k))
-    monkeypatch.setattr(transformer, "QUERY_BLOCK", 3)  # 7 queries: two whole blocks and a padded one
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 3)  # 7 queries: two whole blocks and a padded one
     for name, changed in (
         ("blocks", config),
         ("blocks and remat", dataclasses.replace(config, remat=True)),
@@ -129,7 +129,7 @@ def test_query_blocks_and_remat_change_neither_values_nor_gradients(monkeypatch)
         np.testing.assert_allclose(got_value, value, rtol=1e-5, err_msg=name)
         helpers.assert_statistics_close(got_stats, stats, LENGTHS, 2e-6)
         helpers.assert_gradients_close(got_grads, grads)
-    monkeypatch.setattr(transformer, "QUERY_BLOCK", 512)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 512)
     calls.clear()
     got_value, _, got_grads = value_and_gradient(dataclasses.replace(config, remat=True))
     assert not calls

@@ -109,24 +109,48 @@ def first_set(path: pathlib.Path) -> list[dict]:
     return [e for e in evals if e["set"] == evals[0]["set"]]
 
 
-def eval_text(line: dict) -> str:
+def trained_on(path: pathlib.Path) -> dict[str, list[int]]:
+    """Evaluation set -> [how many of its questions the run trains on, of how many], by its record."""
+    file = path / "record.json"
+    return (
+        json.loads(file.read_text())["attempts"][-1].get("test_time_training", {}) if file.is_file() else {}
+    )
+
+
+def test_time_text(trained: dict[str, list[int]]) -> str:
+    """What `trained_on` says, in words; "" where nothing is trained on."""
+    sets = ", ".join(f"{n} of {of} questions of {name} are trained on" for name, (n, of) in trained.items())
+    return f"test-time training: {sets}" if sets else ""
+
+
+def kind_of_set(name: str, trained: dict[str, list[int]]) -> str:
+    """Whether an evaluation set is held out, or how far not."""
+    if name not in trained:
+        return "held out"
+    return "test-time training" if trained[name][0] == trained[name][1] else "partly trained on"
+
+
+def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
     """One line of text about an evaluation."""
     wanted = lambda n: n.startswith("eval/") and "@" in n and not n.endswith(("/low", "/high"))
     parts = [f"{n.removeprefix('eval/')} {v:.3f}" for n, v in line.items() if wanted(n)]
-    return f"step {line['step']}: held out  " + "  ".join(parts)
+    kinds = {kind_of_set(name.split("/")[1], trained) for name in line if wanted(name)}
+    return f"step {line['step']}: {', '.join(sorted(kinds))}  " + "  ".join(parts)
 
 
 def summary(path) -> str:
     """What a run showed, in a few lines."""
     path = pathlib.Path(path)
-    lines = read_lines(path / "metrics.jsonl")
-    out = []
+    lines, shared = read_lines(path / "metrics.jsonl"), trained_on(path)
+    out = [test_time_text(shared)] if shared else []
     if (path / "evals.jsonl").stat().st_size:
         evals = first_set(path)
+        what = kind_of_set(evals[0]["set"], shared)
+        what = "held-out accuracy" if what == "held out" else f"accuracy, {what}"
         if len(evals) > 1 and len(evals[0]["correct"]) > 1:
             r = rise_and_fall_of(evals)
             out += [
-                f"held-out accuracy   base {r.base:.3f}   peak {r.peak:.3f} (step {r.peak_step})   "
+                f"{what}   base {r.base:.3f}   peak {r.peak:.3f} (step {r.peak_step})   "
                 f"final {r.final:.3f} (step {r.final_step})",
                 f"  rise  peak - base   {r.rise}",
                 f"  fall  final - peak  {r.fall}",
@@ -171,7 +195,8 @@ def rise_and_fall(path) -> pathlib.Path:
     reward = config["reward.fn"] or config["reward.name"]
     figure.suptitle(
         f"{reward}   ({config['model.path']}, lr {config['optim.lr']:g}, "
-        f"{config['data.prompts_per_step']} × {config['rollout.group']}, seed {config['seed']})",
+        f"{config['data.prompts_per_step']} × {config['rollout.group']}, seed {config['seed']})"
+        f"   {test_time_text(trained_on(path))}".rstrip(),
         fontsize=10,
     )
     file = path / "rise_and_fall.png"
@@ -199,8 +224,9 @@ def _draw_accuracy(axis, lines, path, temperature: float) -> None:
         steps, middle = curve(lines, name)
         low, high = curve(lines, f"{name}/low")[1], curve(lines, f"{name}/high")[1]
         axis.fill_between(steps, low, high, color=BLUE, alpha=0.18, lw=0)
-        axis.plot(steps, middle, color=BLUE, lw=1.8, marker="o", ms=3, label="held out")
-        axis.axhline(middle[0], color=GREY, lw=0.8, ls=":", label="base, held out")
+        what = kind_of_set(evals[0]["set"], trained_on(path))
+        axis.plot(steps, middle, color=BLUE, lw=1.8, marker="o", ms=3, label=what)
+        axis.axhline(middle[0], color=GREY, lw=0.8, ls=":", label=f"base, {what}")
     axis.set_ylim(0, 1)
     axis.set_ylabel("accuracy")
     own = axis.twinx()

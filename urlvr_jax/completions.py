@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax import data, rewards, verification
-from urlvr_jax.data import DataError
+from urlvr_jax import columns, data, rewards, verification
+from urlvr_jax import prompts as prompts_lib
 from urlvr_jax.engine import Engine, random_key
 from urlvr_jax.judge import judge
-from urlvr_jax.types import STATISTICS, Prompts, Rollouts
+from urlvr_jax.types import STATISTICS, DataError, Prompts, Rollouts
 
 ROWS_AT_ONCE = 64  # of one call of the scorer, or one group where that is more
 
@@ -45,7 +45,7 @@ def read(name: str) -> list[Row]:
             raise DataError(f"{where}: `response` has half of a surrogate pair, which is not a character")
         if not isinstance(ended, bool):
             raise DataError(f"{where}: `ended` must be true or false")
-        answer = str(row["answer"]) if "answer" in row else None
+        answer = columns.gold(row["answer"], where) if "answer" in row else None
         rows.append(Row(number, where, row["prompt"], response, answer, ended))
     if not rows:
         raise DataError(f"{path}: no completions in it")
@@ -90,7 +90,7 @@ def score(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list
     if rewards.is_verifier(fn) and c.answers.check == "gold" and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(f"{lacking.where}: reward {fn.__name__!r} needs an `answer` for every prompt")
-    prompts = _prompts(groups, tokenizer, c.data.template)
+    prompts = _prompts(groups, prompts_lib.of(c, tokenizer))
     rollouts = _rollouts(groups, tokenizer)
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
@@ -125,18 +125,18 @@ def _padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return tokens, lengths
 
 
-def _prompts(groups, tokenizer, template: str) -> Prompts:
-    texts = [template.replace("{prompt}", g[0].prompt) for g in groups]
-    ids = [tokenizer.encode(t) for t in texts]
+def _prompts(groups, prompt_format) -> Prompts:
+    asked = [g[0].prompt for g in groups]
+    texts, ids, _ = prompt_format.encode(asked)
     for group, tokens in zip(groups, ids, strict=True):
-        if not tokens:
+        if not len(tokens):
             raise DataError(f"{group[0].where}: the prompt has no tokens")
-    return Prompts(tuple(map(str, range(len(groups)))), tuple(texts), *_padded(ids))
+    return Prompts(tuple(map(str, range(len(groups)))), tuple(texts), *_padded(ids), tuple(asked))
 
 
 def _rollouts(groups, tokenizer) -> Rollouts:
     flat = [row for group in groups for row in group]
-    ids = [tokenizer.encode(r.response) + [tokenizer.stop_ids[0]] * r.ended for r in flat]
+    ids = [tokenizer.encode(r.response) + [tokenizer.end_id] * r.ended for r in flat]
     return Rollouts(*_padded(ids), np.array([r.ended for r in flat]), {})
 
 

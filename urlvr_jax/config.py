@@ -6,9 +6,10 @@ locked, so a misspelt key stops the run at the line that makes it, with the near
 
 from __future__ import annotations
 
+import jax
 import ml_collections
 
-from urlvr_jax import advantages, answers, objective, rewards, verification
+from urlvr_jax import advantages, answers, columns, objective, prompts, rewards, verification
 
 MODES = ("rl", "supervised")
 
@@ -24,16 +25,20 @@ def default() -> ml_collections.ConfigDict:
     m.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
     m.param_dtype = "float32"  # master weights
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
-    m.vocab = (
-        "head"  # the vocabulary V: every row of the head, or "tokenizer": rows past its ids never exist
-    )
+    m.vocab = "head"  # V is every row of the head; "tokenizer": rows past its ids do not exist
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
+    m.attention = "auto"  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
 
     c.data = d = ml_collections.ConfigDict()
-    d.train = "lab:train"  # JSON lines with `prompt` (and `answer`), or lab:NAME
-    d.template = "{prompt}"  # how a question becomes the model's prompt
+    d.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
+    d.columns = ""  # where its fields stand, "prompt=question,answer=final"; "" = told by its shape
+    d.deduplicate = True  # a question that comes again is left out, and counted
+    d.prompt_format = "text"  # "text", or "chat": by the tokenizer's chat template
+    d.template = "{prompt}"  # the prompt, in a chat the user's message; or boxed, dapo, qwen_math, tinyzero
+    d.system = ""  # the system message of a chat; "" = the template's own, if it has one
     d.prompts_per_step = 32
-    d.subset = 0  # train on the first N questions only; 0 = all
+    d.subset = 0  # train on N questions only; 0 = all
+    d.subset_seed = -1  # which N: -1 the first, else drawn by this seed
     d.shuffle = False  # a new order each epoch, from the seed; the paper keeps the file's order
     d.prompt_buckets = (16,)  # prompt widths compiled; a longer prompt is left out and counted
     d.rephrase = (
@@ -130,14 +135,15 @@ def default() -> ml_collections.ConfigDict:
 HOW = (
     "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
-    "optim.micro_rows", "optim.micro_prompts", "model.remat",
+    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.attention",
 )  # fmt: skip
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
 # folder without them: so what was recorded before keeps its name and can go on.
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
-    "data.rephrase", "reward.shadow", "model.vocab",
+    "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
+    "data.system", "data.subset_seed", "model.attention", "model.vocab",
 )  # fmt: skip
 
 
@@ -210,6 +216,9 @@ def validate(c, device_count: int) -> None:
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
+    _one_of(c, "model.attention", ("auto", "xla", "pallas"))
+    if c.model.attention == "pallas" and jax.default_backend() == "gpu":
+        raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)
@@ -251,8 +260,7 @@ def validate(c, device_count: int) -> None:
             f"{c.optim.minibatch_prompts}: with data.rephrase a question and its other wording stay together, "
             "make both even"
         )
-    if c.data.template.count("{prompt}") != 1:
-        raise ConfigError(f"data.template = {c.data.template!r} must contain {{prompt}} exactly once")
+    validate_data(c)
     needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
     if needed != device_count:
         raise ConfigError(
@@ -280,6 +288,26 @@ def validate_answers(c) -> None:
     _one_of(c, "answers.check", answers.CHECKS)
     _at_least(c, 1, "answers.compat_workers")
     _at_least(c, 0.01, "answers.compat_deadline_s")
+
+
+def validate_data(c) -> None:
+    """ConfigError for a way from file to prompt that cannot work."""
+    d = c.data
+    _one_of(c, "data.prompt_format", prompts.FORMATS)
+    for key, checked in (
+        ("data.template", lambda: prompts.preset(d.template)),
+        ("data.prompt_format", lambda: prompts.check(d.prompt_format, d.template, d.system)),
+        ("data.columns", lambda: columns.parse(d.columns)),
+    ):
+        try:
+            checked()
+        except ValueError as error:
+            raise ConfigError(f"{key} = {_get(c, key)!r}: {error}") from None
+    _at_least(c, -1, "data.subset_seed")
+    if d.subset_seed >= 0 and not d.subset:
+        raise ConfigError(
+            f"data.subset_seed = {d.subset_seed} draws data.subset questions: set data.subset"
+        )
 
 
 def _validate_rollout(c) -> None:

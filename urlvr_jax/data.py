@@ -1,6 +1,6 @@
-"""Questions from files, and the prompts of a step as a function of (seed, step).
+"""Questions ready for the model, and the prompts of a step as a function of (seed, step).
 
-Gold answers are split off while reading: `Questions` has none, `Labels` has nothing else. Labels
+Gold answers are split off while loading: `Questions` has none, `Labels` has nothing else. Labels
 reach metrics and verifiers only.
 """
 
@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.resources
-import importlib.util
-import json
-import pathlib
 
 import numpy as np
 
 from urlvr_jax import lab
-from urlvr_jax.types import STATISTICS, Prompts, Rollouts
+from urlvr_jax import questions as questions_lib
+from urlvr_jax.prompts import PromptFormat
+from urlvr_jax.questions import json_rows, read_rows, resolve  # noqa: F401
+from urlvr_jax.rewards.compose import load_function
+from urlvr_jax.rewards.interface import RewardError
+from urlvr_jax.types import STATISTICS, DataError, Prompts, Rollouts
 
 STREAMS = {"rollout": 0, "reward": 1, "evaluate": 2, "generate": 3, "verify": 4}  # of random keys
-_SHUFFLE_STREAM = 101  # of NumPy generators
+_SHUFFLE_STREAM, _SUBSET_STREAM = 101, 102  # of NumPy generators
 
 
-class DataError(ValueError):
-    """A question file that cannot be used; the message names file and line."""
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What was read, for reports and the run's record."""
+
+    shape: str  # of the file, see columns.SHAPES
+    rows: int
+    duplicates: int  # rows whose question came before: left out
+    conflicts: int  # questions that came again with another gold answer: the first was kept
+    control: int  # questions in which the text of a control token is ordinary text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +39,14 @@ class Questions:
     """Tokenised questions that fit the widest prompt bucket."""
 
     ids: tuple[str, ...]
-    texts: tuple[str, ...]  # rendered by the template
+    texts: tuple[str, ...]  # rendered for the model
     tokens: tuple[np.ndarray, ...]
     buckets: tuple[int, ...]
     overlong: int  # how many were left out
     fingerprint: str  # of the ids and texts, in order
     paired: bool = False  # questions 2i and 2i + 1 are one, in two wordings
+    questions: tuple[str, ...] = ()  # as their file has them
+    origin: Origin | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -54,120 +64,86 @@ class Labels:
         return None if any(g is None for g in found) else found
 
 
-def resolve(name: str, kind: str) -> pathlib.Path:
-    """A path, or `lab:NAME` for what ships with the package. kind: "bases" or "questions"."""
-    if not name.startswith("lab:"):
-        return pathlib.Path(name)
-    root = pathlib.Path(str(importlib.resources.files("urlvr_jax"))) / "lab" / kind
-    path = root / name.removeprefix("lab:")
-    path = path if kind == "bases" else path.with_suffix(".jsonl")
-    if not path.exists():
-        known = sorted(f"lab:{p.stem}" for p in root.iterdir())
-        raise DataError(f"{name!r} does not ship with the package; available: {known}")
-    return path
-
-
-def json_rows(path: pathlib.Path):
-    """Yield (line number, "FILE, line N", row) of JSON lines with a `prompt`; DataError for a broken row."""
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{where}: not a JSON object in UTF-8 ({error})") from None
-        if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"]:
-            raise DataError(f"{where}: needs a non-empty string `prompt`, has {str(row)[:80]!r}")
-        if any("\ud800" <= letter <= "\udfff" for letter in row["prompt"]):
-            raise DataError(f"{where}: `prompt` has half of a surrogate pair, which is not a character")
-        if not isinstance(row.get("answer", ""), str | int | float):
-            raise DataError(f"{where}: `answer` must be a string or a number")
-        yield number, where, row
-
-
-def read_rows(name: str) -> list[dict]:
-    """Rows of a question file; every broken row is an error naming file and line."""
-    path = resolve(name, "questions")
-    if not path.is_file():
-        raise DataError(f"question file {str(path)!r} does not exist")
-    rows, seen = [], {}
-    for number, where, row in json_rows(path):
-        row["id"] = str(row.get("id", number - 1))
-        if row["id"] in seen:
-            raise DataError(f"{where}: id {row['id']!r} occurs before, in line {seen[row['id']]}")
-        seen[row["id"]] = number
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: no questions in it")
-    return rows
-
-
 def rephraser(how: str):
     """row of a question file -> its question in other words. how: "lab", "column", "my.py:function"."""
     if how == "lab":
         return lambda row: lab.world.rephrase(row["prompt"])
     if how == "column":
         return lambda row: row.get("rephrased")
-    path, _, attribute = how.rpartition(":")
-    if not path or not pathlib.Path(path).is_file():
-        raise DataError(f"data.rephrase = {how!r}: give lab, column, or an existing file, 'my.py:function'")
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not callable(fn := getattr(module, attribute, None)):
-        raise DataError(f"data.rephrase = {how!r}: {path} has no function {attribute!r}")
+    try:
+        fn = load_function(how)
+    except RewardError as error:
+        raise DataError(
+            f"data.rephrase = {how!r}: give lab, column, or a function; {error}"
+        ) from error.__cause__
     return lambda row: fn(row["prompt"])
 
 
-def in_pairs(name: str, rows: list[dict], how: str) -> list[dict]:
+def in_pairs(rows: list[dict], how: str) -> list[dict]:
     """Every row followed by its other wording, whose id ends in "~"; DataError where there is none."""
     other, out = rephraser(how), []
     for row in rows:
         text = other(row)
         if not isinstance(text, str) or not text:
-            raise DataError(f"{name}: no other wording (data.rephrase = {how!r}) for id {row['id']!r}")
+            raise DataError(
+                f"{row['where']}: no other wording (data.rephrase = {how!r}) for id {row['id']!r}"
+            )
         out += [row, row | {"id": f"{row['id']}~", "prompt": text}]
     return out
 
 
+def chosen(rows: list[dict], count: int, seed: int) -> list[dict]:
+    """`count` of the rows, in the order of the file: the first, or with seed >= 0 those it draws. 0: all."""
+    if not 0 < count < len(rows):
+        return rows
+    if seed < 0:
+        return rows[:count]
+    rng = np.random.default_rng((seed, _SUBSET_STREAM))
+    return [rows[i] for i in sorted(rng.choice(len(rows), count, replace=False).tolist())]
+
+
 def load(
-    name, tokenizer, template: str, buckets, subset: int = 0, rephrase: str = ""
-) -> tuple[Questions, Labels]:
+    name: str, prompt_format: PromptFormat, buckets, *, subset: int = 0, subset_seed: int = -1,
+    rephrase: str = "", named: dict[str, str] | None = None, strict: bool = True, deduplicate: bool = True,
+    labelled: bool = False,
+) -> tuple[Questions, Labels]:  # fmt: skip
     """Read a question file: prompts without answers, and the answers apart.
 
     With `rephrase` every question is followed by its other wording; where either is too long both go.
+    named, strict: what `data.columns` says. labelled: DataError unless every row has an answer.
     """
-    rows = read_rows(name)
-    rows = rows[: subset or len(rows)]
-    rows = in_pairs(name, rows, rephrase) if rephrase else rows
+    found = questions_lib.read(name, named or {}, strict, deduplicate)
+    rows = chosen(found.rows, subset, subset_seed)
+    if labelled and (lacking := next((r for r in rows if "answer" not in r), None)):
+        raise DataError(f"{lacking['where']}: an evaluation needs `answer` in every row")
+    rows = in_pairs(rows, rephrase) if rephrase else rows
     together = 2 if rephrase else 1
-    digest, kept = hashlib.sha256(), []
-    for start in range(0, len(rows), together):
-        part = rows[start : start + together]
-        texts = [template.replace("{prompt}", row["prompt"]) for row in part]
-        tokens = [np.array(tokenizer.encode(text), np.int32) for text in texts]
-        if all(1 <= len(t) <= buckets[-1] for t in tokens):
-            for row, text, ids in zip(part, texts, tokens, strict=True):
-                kept.append((row["id"], text, ids))
-                digest.update(f"{row['id']}\0{text}\0".encode("utf-8", "surrogatepass"))
+    asked = [row["prompt"] for row in rows]
+    texts, tokens, control = prompt_format.encode(
+        asked, [row["before"] for row in rows], [row["where"] for row in rows]
+    )
+    fits = np.array([1 <= len(t) <= buckets[-1] for t in tokens]).reshape(-1, together).all(axis=1)
+    kept = np.flatnonzero(np.repeat(fits, together)).tolist()
     if not kept:
         raise DataError(
             f"{name}: all {len(rows)} prompts are longer than the widest of data.prompt_buckets = "
             f"{tuple(buckets)}; add a wider one"
         )
-    ids, texts, tokens = zip(*kept, strict=True)
-    gold = {r["id"]: str(r["answer"]) for r in rows if "answer" in r}
+    digest = hashlib.sha256()
+    for i in kept:
+        digest.update(f"{rows[i]['id']}\0{texts[i]}\0".encode("utf-8", "surrogatepass"))
     questions = Questions(
-        ids, texts, tokens, tuple(buckets), len(rows) - len(kept), digest.hexdigest()[:16], bool(rephrase)
+        ids=tuple(rows[i]["id"] for i in kept),
+        texts=tuple(texts[i] for i in kept),
+        tokens=tuple(tokens[i] for i in kept),
+        buckets=tuple(buckets),
+        overlong=len(rows) - len(kept),
+        fingerprint=digest.hexdigest()[:16],
+        paired=bool(rephrase),
+        questions=tuple(asked[i] for i in kept),
+        origin=Origin(" and ".join(found.shapes), found.count, found.duplicates, found.conflicts, control),
     )
-    return questions, Labels({i: gold[i] for i in ids if i in gold})
-
-
-def bare(text: str, template: str) -> str:
-    """The question within a rendered prompt."""
-    before, after = template.split("{prompt}")
-    return text[len(before) : len(text) - len(after)]
+    return questions, Labels({rows[i]["id"]: rows[i]["answer"] for i in kept if "answer" in rows[i]})
 
 
 def bucket(width: int, buckets) -> int:
@@ -182,11 +158,13 @@ def take(questions: Questions, indices) -> Prompts:
     padded = np.zeros((len(tokens), width), np.int32)
     for row, t in zip(padded, tokens, strict=True):
         row[: len(t)] = t
+    asked = questions.questions or questions.texts
     return Prompts(
         tuple(questions.ids[i] for i in indices),
         tuple(questions.texts[i] for i in indices),
         padded,
         np.array([len(t) for t in tokens], np.int32),
+        tuple(asked[i] for i in indices),
     )
 
 
@@ -211,7 +189,7 @@ def documents_at(name: str, tokenizer, step: int, count: int, seed: int, buckets
     responses = np.zeros((count, longest), np.int32)
     lengths, ended = np.zeros(count, np.int32), np.zeros(count, bool)
     for i, (_, text, ends) in enumerate(rows):
-        ids = tokenizer.encode(text) + [tokenizer.stop_ids[0]] * ends
+        ids = tokenizer.encode(text) + [tokenizer.end_id] * ends
         responses[i, : len(ids)] = ids
         lengths[i], ended[i] = len(ids), ends
     stats = {n: np.zeros((count, longest), np.float32) for n in STATISTICS}

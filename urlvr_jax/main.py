@@ -2,7 +2,7 @@
 
 The story of the data, one step:
 
-    1  prompts      a function of (seed, step); gold answers live apart            data.py
+    1  prompts      a function of (seed, step); gold answers live apart      questions.py, prompts.py, data.py
     2  rollouts     G responses a prompt, at temperature T                         sample.py
     3  statistics   log-prob, entropy, self-certainty, top-2 gap of every token    score.py
     4  answers      text -> canonical keys -> classes within a group               answers.py
@@ -72,15 +72,15 @@ def train(c, workdir_path: pathlib.Path) -> int:
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
-    base = run.base_params() if restored is None or (kl_on and c.kl.reference == "fixed") else None
-    state, first = restored or (engine.new_state(engine.place(base)), 0)
+    state, first = restored or (engine.new_state(run.base_params()), 0)
     workdir.truncate_after(first if restored else -1)
-    reference_params = engine.place(base) if kl_on and c.kl.reference == "fixed" else None
-    del base
+    reference_params = run.base_params() if kl_on and c.kl.reference == "fixed" else None
     progress, skipped_in_a_row = Progress(c.steps), 0
     score_name = f"eval/{run.eval_sets[0][0]}/avg@{c.eval.k}" if run.eval_sets else None
     score = analysis.last_value(workdir.path, score_name)  # ranks the best checkpoint
     progress.say(f"{workdir.path}: {reward_fn.__name__}, from step {first}")
+    if trained := run.test_time_training:
+        progress.say(analysis.test_time_text(trained))
 
     def held_out(step: int) -> dict:
         """Evaluate on every question file; one metric line's worth, and the per-question results."""
@@ -102,7 +102,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
     if first == 0 and run.eval_sets:
         line = {"step": 0, **held_out(0)}
         workdir.metrics.write(line)
-        progress.say(analysis.eval_text(line))
+        progress.say(analysis.eval_text(line, trained))
 
     def begin(step: int):
         """The prompts of a step, and its rollouts under way; in supervised mode its documents."""
@@ -179,7 +179,7 @@ def train(c, workdir_path: pathlib.Path) -> int:
         workdir.metrics.write(line)
         progress.step(step, line)
         if any(name.startswith("eval/") for name in line):
-            progress.say(analysis.eval_text(line))
+            progress.say(analysis.eval_text(line, trained))
 
         # ---- guard and checkpoint --------------------------------------------------------------
         skipped = line["actor/skipped_updates"] == config_lib.updates_per_step(c)  # not one was applied

@@ -6,6 +6,8 @@ The learning rate counts optimizer updates, not steps. Clipping by the global no
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -21,12 +23,24 @@ def schedule(optim, updates: int):
     return optax.join_schedules([warmup, after], [optim.warmup_updates])
 
 
+def in_float32(tree):
+    """Every leaf in float32; float32 leaves as they are."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+
 def optimizer(optim, updates: int) -> optax.GradientTransformation:
-    """AdamW; decoupled weight decay on every parameter, as in verl."""
-    return optax.adamw(
+    """AdamW; decoupled weight decay on every parameter, as in verl.
+
+    Moments and changes are float32 whatever the parameters are: in bfloat16 a decay of 0.999 rounds to none.
+    """
+    inner = optax.adamw(
         schedule(optim, updates),
         b1=optim.b1,
         b2=optim.b2,
         eps=optim.eps,
         weight_decay=optim.weight_decay,
+    )
+    return optax.GradientTransformation(
+        lambda params: inner.init(in_float32(params)),
+        lambda grads, state, params: inner.update(in_float32(grads), state, in_float32(params)),
     )

@@ -9,8 +9,8 @@ import pathlib
 import sys
 
 from urlvr_jax import answers as answers_lib
-from urlvr_jax.data import DataError
 from urlvr_jax.grading import Pool
+from urlvr_jax.types import DataError
 
 CHUNK = 256  # rows that are read before the first of them is printed
 

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import KV, Cache, Segment, side_by_side
+from urlvr_jax.models.attention import KV, Segment
+from urlvr_jax.models.transformer import Cache, side_by_side
 from urlvr_jax.score import last_prompt_token, logits_at, prefill, prompt_segment, statistics_of
 from urlvr_jax.types import STATISTICS
 

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.transformer import Segment, causal, side_by_side, wide
+from urlvr_jax.models.attention import SameId, Segment, wide
+from urlvr_jax.models.transformer import side_by_side
 from urlvr_jax.types import STATISTICS
 
 # float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
@@ -176,6 +177,17 @@ def _statistics_backward(temperature, names, saved, cotangents):
 _statistics.defvjp(_statistics_forward, _statistics_backward)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def whole_logits(graph, params, tokens):
+    """float32 logits `[B, C, V]` of whole sequences int32 `[B, C]`: to compare models on a few tokens."""
+    hidden, _ = transformer.bind(graph, params)(
+        tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    )
+    head = transformer.head_table(params, model.config.real_vocab)
+    logits = logits_at(hidden.reshape(-1, hidden.shape[-1]), head, 1.0)
+    return logits.reshape(*tokens.shape, -1)
+
+
 def prefill(model, prompt_tokens):
     """Keys and values of prompts `[P, L]`, each layer's `[P, K, H, L]`."""
     columns = jnp.broadcast_to(jnp.arange(prompt_tokens.shape[1]), prompt_tokens.shape)
@@ -208,8 +220,8 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
         return {name: x.reshape(rows, width) for name, x in stats.items()}
     units, unit_rows, columns = layout.source.shape
     filled, source = layout.source >= 0, jnp.maximum(layout.source, 0)
-    row, column = jnp.where(filled, source // width, -1), source % width
-    of_prompt = source // width // (rows // prompts)  # [U, J, C]
+    column, of_prompt = source % width, source // width // (rows // prompts)  # [U, J, C]
+    ids = lambda x: jnp.where(filled, x, -1).reshape(-1, columns)
 
     # The units' prompts, side by side; a response token sees those of its own prompt.
     there, chosen = layout.prompts >= 0, jnp.maximum(layout.prompts, 0).reshape(-1)
@@ -217,12 +229,11 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
     layers = side_by_side(jax.tree.map(by_place, prefill(model, prompt_tokens[chosen])))
     seen = jnp.where(there.reshape(-1), prompt_lengths[chosen] - 1, 0)
     owner = jnp.where(jnp.arange(prompt_width) < seen[:, None], chosen[:, None], -1)
-    owner = owner.reshape(units, 1, 1, -1)
-    prompt = Segment(layers, lambda at: owner == of_prompt[:, :, at, None])
+    prompt = Segment(layers, SameId(ids(of_prompt), owner.reshape(units, -1)))
 
-    # Each response sees its own earlier tokens.
-    owner_row = row.reshape(-1, 1, columns)
-    own = lambda at: causal(at, columns) & (owner_row[:, :, None, :] == owner_row[:, :, at, None])
+    # Each response sees its own earlier tokens: those that began at the same column.
+    start = ids(jnp.arange(columns) - column)
+    own = SameId(start, start, causal=True)
 
     flat = tokens.reshape(-1)
     last = last_prompt_token(prompt_tokens, prompt_lengths)

@@ -24,6 +24,8 @@ RULES = (
     (r"layers\.\d+\.attention\.o\.kernel", PartitionSpec("tensor", "fsdp")),
     (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", PartitionSpec("fsdp", "tensor")),
     (r"layers\.\d+\.feedforward\.down\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.bias", PartitionSpec("tensor")),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.bias", PartitionSpec()),
     (r".*norm\.scale", PartitionSpec()),
 )
 
@@ -88,6 +90,37 @@ def rows(mesh: Mesh) -> NamedSharding:
 def micro_batches(mesh: Mesh) -> NamedSharding:
     """Layouts `[micro-batch, unit, ...]`: units split over data and fsdp."""
     return NamedSharding(mesh, PartitionSpec(None, *ROWS))
+
+
+def tracing_for(mesh: Mesh):
+    """Context in which code for this mesh is traced: `platform` and `on_each_device` speak of it."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def platform() -> str:
+    """What the code being traced will run on: the mesh's platform, which need not be this process's."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
+def on_each_device(fn, units: int, heads: int):
+    """`fn` of arrays `[rows, heads, ...]` or `[rows, ...]` int32, every device on its own rows and heads.
+
+    For kernels, which the compiler cannot split. Rows stay whole where `units` do not divide over their
+    devices, and heads likewise.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return fn
+    row = ROWS[0] if units % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else None
+    head = "tensor" if heads % mesh.shape["tensor"] == 0 else None
+    of = lambda x: PartitionSpec(row, head) if x.ndim > 2 else PartitionSpec(row)
+
+    def run(*args):
+        specs = jax.tree.map(of, args)
+        return jax.shard_map(fn, in_specs=specs, out_specs=PartitionSpec(row, head), check_vma=False)(*args)
+
+    return run
 
 
 def put(tree, sharding):

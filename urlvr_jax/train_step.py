@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from urlvr_jax import objective
+from urlvr_jax import objective, optim
 from urlvr_jax.score import Layout, score
 from urlvr_jax.types import Batch
 
@@ -81,18 +81,25 @@ def batch_loss(graph, params, batch: Batch, weights, layout: Layout, config: Upd
 def gradients(graph, params, batch: Batch, layouts: Layout, count, config: UpdateConfig):
     """Summed gradient over the first `count` micro-batches, the loss, token sums, largest difference.
 
-    layouts: a `Layout` with a leading axis of micro-batches.
+    layouts: a `Layout` with a leading axis of micro-batches. Gradients are added up in float32, whatever
+    the parameters are.
     """
     weights = objective.token_weights(
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
     )
     grad = jax.value_and_grad(batch_loss, argnums=1, has_aux=True)
-    one = lambda i: grad(graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
+    of = lambda i: (graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
+
+    def one(i):
+        value, grads = grad(*of(i))
+        return value, optim.in_float32(grads)
+
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
         return grads, loss, sums, worst
-    (loss, (sums, worst)), grads = jax.eval_shape(one, 0)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, loss, sums, worst))
+    # Of the loss alone: tracing a deep model's gradient takes several seconds, and once is enough.
+    loss, (sums, worst) = jax.eval_shape(lambda i: batch_loss(*of(i)), 0)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (params, loss, sums, worst))
 
     def body(i, carry):
         (loss, (sums, worst)), grads = one(i)

@@ -48,6 +48,7 @@ class Prompts:
     texts: tuple[str, ...]  # [P], as rendered for the model
     tokens: np.ndarray  # int32 [P, L], right-padded
     lengths: np.ndarray  # int32 [P], 1 <= length <= L
+    questions: tuple[str, ...] = ()  # [P], as their file has them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Rollouts:
     @property
     def mask(self) -> np.ndarray:  # bool [B, T]
         return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
+
+
+class DataError(ValueError):
+    """A question file, or its way to a prompt, that cannot be used; the message names file and row, or key."""
 
 
 class UndeclaredError(KeyError):

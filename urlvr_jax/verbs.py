@@ -26,7 +26,9 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", "", "folder of the run; the same folder resumes")
     flags.DEFINE_bool("dry_run", False, "validate, print the resolved configuration and one prompt")
     flags.DEFINE_string("model", "", "evaluate, generate, export, score: a model folder, lab:NAME or a run")
-    flags.DEFINE_string("data", "", "evaluate: a question file; score: completions; answers: responses")
+    flags.DEFINE_string(
+        "data", "", "evaluate: a question file or dataset; score: completions; answers: responses"
+    )
     flags.DEFINE_integer(
         "step", None, "evaluate, generate, export, score: a run's checkpoint; the latest if not given"
     )
@@ -51,12 +53,11 @@ def friendly(main):
 
     def run(argv):
         from urlvr_jax.checkpoint import CheckpointError
-        from urlvr_jax.data import DataError
         from urlvr_jax.grading import GraderError
         from urlvr_jax.models.hf import FolderError
         from urlvr_jax.rewards import RewardError
         from urlvr_jax.train_step import NonFiniteError
-        from urlvr_jax.types import UndeclaredError
+        from urlvr_jax.types import DataError, UndeclaredError
         from urlvr_jax.workdir import WorkdirError
 
         expected = (
@@ -91,7 +92,7 @@ def friendly(main):
 
 def dry_run(c) -> int:
     """Validate against the files too; print the resolved configuration and one rendered prompt."""
-    from urlvr_jax import data, rewards
+    from urlvr_jax import analysis, data, rewards
     from urlvr_jax.loading import open_run, require_inputs
 
     fn = rewards.constant if c.mode == "supervised" else rewards.load(c.reward.name, c.reward.fn)
@@ -99,15 +100,32 @@ def dry_run(c) -> int:
     run = open_run(c)
     require_inputs((fn, *shadows), run)
     print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
+    tokenizer = run.tokenizer
     prompts = data.prompts_at(run.questions, 1, 1, c.seed, c.data.shuffle)
-    print(f"stop ids: {list(run.tokenizer.stop_ids)}")
+    print(f"stop ids: {list(tokenizer.stop_ids)} {tokenizer.hf.convert_ids_to_tokens(tokenizer.stop_ids)}")
     print(f"first prompt: {prompts.texts[0]!r}")
     print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
-    print(
-        f"{len(run.questions)} questions ({run.questions.overlong} too long, left out), "
-        f"{run.facts['parameters']} parameters, {config_lib.rows_per_step(c)} rollouts a step"
-    )
+    print(f"its gold answer: {run.labels.gold.get(prompts.ids[0])!r}, for metrics and verifiers only")
+    for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
+        print(_of_questions(name, questions, labels))
+    if trained := run.test_time_training:
+        print(analysis.test_time_text(trained))
+    print(f"{run.facts['parameters']} parameters, {config_lib.rows_per_step(c)} rollouts a step")
     return 0
+
+
+def _of_questions(name: str, questions, labels) -> str:
+    """One line about a question file."""
+    origin = questions.origin
+    text = (
+        f"{name}: {len(questions)} questions ({questions.overlong} too long, left out), {len(labels.gold)} with a "
+        f"gold answer; {origin.rows} rows, read as {origin.shape}"
+    )
+    if origin.duplicates:
+        text += f"; {origin.duplicates} duplicates left out, {origin.conflicts} questions with other answers there"
+    if origin.control:
+        text += f"; {origin.control} with the text of a control token, encoded as ordinary text"
+    return text
 
 
 def _open(flag):
@@ -139,7 +157,7 @@ def _open(flag):
             raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
         params, step = restored[0].params, restored[1]
     else:
-        params, step = engine.place(hf.load(path, model_config)), None
+        params, step = hf.load(path, model_config, engine.training), None
     return c, engine, params, tokenizer, path, step
 
 
@@ -162,12 +180,12 @@ def _adopt(c, recorded: dict, file: str) -> None:
 def evaluate(flag) -> int:
     """avg/maj/pass@k of a model on a question file; one JSON object on standard output."""
     from urlvr_jax import evaluate as evaluation
-    from urlvr_jax.loading import open_evaluation
+    from urlvr_jax.loading import open_evaluation, open_prompt_format
 
     c, engine, params, tokenizer, _, step = _open(flag)
-    results = {}
+    results, prompt_format = {}, open_prompt_format(c, tokenizer)
     for name in [flag.data] if flag.data else c.eval.sets:
-        questions, labels = open_evaluation(c, name, tokenizer)
+        questions, labels = open_evaluation(c, name, prompt_format)
         result = evaluation.evaluate(
             engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
         )
@@ -184,15 +202,14 @@ def generate(flag) -> int:
     """Print completions of --prompt, or of the lines of standard input."""
     from urlvr_jax import data
     from urlvr_jax.evaluate import responses
+    from urlvr_jax.loading import open_prompt_format
 
     c, engine, params, tokenizer, _, step = _open(flag)
     lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not lines:
         raise data.DataError("generate: no prompt; give --prompt or lines on standard input")
-    import numpy as np
 
-    texts = [c.data.template.replace("{prompt}", line) for line in lines]
-    tokens = [np.array(tokenizer.encode(t), np.int32) for t in texts]
+    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines)
     widest = c.data.prompt_buckets[-1]
     for text, ids in zip(texts, tokens, strict=True):
         if not 1 <= len(ids) <= widest:
@@ -210,27 +227,34 @@ def generate(flag) -> int:
 
 
 def export(flag) -> int:
-    """Write a Hugging Face folder from a run's latest checkpoint, read it back and compare."""
+    """Write a Hugging Face folder from a run's checkpoint or a model; done when it reads back the same:
+    every tensor, and the logits of one prompt."""
     import numpy as np
 
-    from urlvr_jax import sharding
     from urlvr_jax.loading import open_model
-    from urlvr_jax.models import hf
+    from urlvr_jax.models import hf, transformer
+    from urlvr_jax.score import whole_logits
 
     if not flag.out:
         raise config_lib.ConfigError("--out is missing: the folder to write")
-    c, _, params, tokenizer, source, step = _open(flag)
+    c, engine, params, tokenizer, source, step = _open(flag)
     out = pathlib.Path(flag.out)
-    host = sharding.to_host(params)
-    hf.save(out, host, source, tokenizer)
+    hf.save(out, params, engine.model_config, source, tokenizer)
     c.model.path = str(out)
     path, model_config, _ = open_model(c)
-    again = hf.load(path, model_config)
-    for name, value in host.items():
+    again = hf.load(path, model_config, engine.training)
+    for name, value in params.items():
         if not np.array_equal(again[name], value):
             raise hf.FolderError(f"{out}: {name!r} does not read back as it was written")
+    tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
+    before = whole_logits(engine.graph, params, tokens)
+    if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
+        raise hf.FolderError(f"{out}: the logits of its weights are not those of the model exported")
     of = f" of step {step}" if step is not None else ""
-    print(f"{os.fspath(out)}: {len(host)} tensors{of}, read back and compared")
+    print(
+        f"{os.fspath(out)}: {len(params)} tensors{of}, read back and compared, as were the logits of "
+        f"{tokens.size} tokens"
+    )
     return 0
 
 

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from urlvr_jax import data
+from urlvr_jax.prompts import PromptFormat
 from urlvr_jax.types import Prompts
 
 YES, NO, AMBIGUOUS = 1, 0, -1
@@ -54,10 +55,10 @@ def ask(c, engine, params, tokenizer, prompts: Prompts, texts: list[str], key) -
     is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
     """
     group = len(texts) // len(prompts.ids)
-    questions = [data.bare(text, c.data.template) for text in prompts.texts for _ in range(group)]
-    rows = [
-        tokenizer.encode(render(c.verify.template, q, t)) for q, t in zip(questions, texts, strict=True)
-    ]
+    questions = [question for question in prompts.questions for _ in range(group)]
+    asked = [render(c.verify.template, q, t) for q, t in zip(questions, texts, strict=True)]
+    form = PromptFormat(tokenizer, c.data.prompt_format, system=c.data.system)
+    _, rows, _ = form.encode(asked)
     widest = c.verify.prompt_buckets[-1]
     fits = np.array([len(r) <= widest for r in rows])
     lengths = np.array([len(r) if ok else 1 for r, ok in zip(rows, fits, strict=True)], np.int32)

@@ -125,7 +125,7 @@ class System:
         with np.load(file) as given:
             self.update(recorded(given["tokens"], given["lengths"]), given["advantages"])
         params = {n: np.asarray(x) for n, x in self.state.params.items()}
-        names = hf.their_names(params)
+        names = hf.their_names(params, self.model_config)
         np.savez(out, **{names[n][0]: x.T if names[n][1] else x for n, x in params.items()})
         return {}
 

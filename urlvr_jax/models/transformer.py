@@ -1,4 +1,7 @@
-"""The policy: a decoder-only transformer (Qwen3 architecture) in Flax NNX.
+"""The policy: one decoder-only transformer in Flax NNX, for Qwen2, Qwen3, Llama 3 and OLMo-2.
+
+They differ in four places, each a field of `ModelConfig`: which projections have a bias, how queries and
+keys are normalised, whether norms stand before or after the blocks, and the rotary frequencies.
 
 One attention serves prefill, decoding and training. Each query attends to several segments of keys
 under one softmax:
@@ -15,14 +18,14 @@ alike. Axis letters: `urlvr_jax/types.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, T, S] is never whole
+from urlvr_jax.models.attention import KV, SameId, attend_to
+from urlvr_jax.models.rope import RopeScaling, rotate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +40,18 @@ class ModelConfig:
     rope_theta: float
     norm_eps: float
     tied_head: bool
+    rope_scaling: RopeScaling | None = None
+    attention_bias: str = ""  # projections with a bias: "", "qkv" (Qwen2) or "qkvo"
+    mlp_bias: bool = False
+    qk_norm: str = "head"  # "head": each head's width (Qwen3); "whole": all heads at once (OLMo-2); "none"
+    norm_after: bool = False  # norms on what the blocks give, not on what they take (OLMo-2)
+    max_positions: int = 0  # the context it was made for, 0 = not known; checked when a run is opened
+    window: int = 0  # beyond so many positions some layers would not see; likewise
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
     real_vocab: int | None = None  # rows of the head that exist for sampling and statistics; None = all
-
-
-class KV(NamedTuple):
-    """Keys and values of one layer. Keys are [.., K, H, S]: decoding reads them along S."""
-
-    keys: jax.Array  # [U, K, H, S]
-    values: jax.Array  # [U, K, S, H]
-
-
-class Segment(NamedTuple):
-    """Keys outside the columns at hand. U divides B: B / U consecutive rows share the same keys."""
-
-    layers: tuple[KV, ...]
-    visible: Callable  # query columns int32 [c] -> bool, broadcastable to [U, B / U, c, S]
+    attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
 
 
 class Cache(NamedTuple):
@@ -62,11 +59,6 @@ class Cache(NamedTuple):
 
     layers: tuple[KV, ...]  # [B, K, H, block]
     index: jax.Array  # int32 scalar, the column to write
-
-
-def causal(columns, width: int):
-    """The plain `visible` of a block of `width` columns: each sees itself and those before."""
-    return (columns[:, None] >= jnp.arange(width))[None, None]
 
 
 def empty_cache(config: ModelConfig, rows: int, width: int) -> tuple[KV, ...]:
@@ -88,77 +80,6 @@ def side_by_side(layers) -> tuple[KV, ...]:
     return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
 
 
-def rotate(x, positions, theta):
-    """Rotary position embedding on `[B, C, heads, H]`, halves layout; angles in float32."""
-    half = x.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency  # [B, C, 1, H/2]
-    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-
-
-def wide(x):
-    """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
-    return x.astype(jnp.float32) if jax.default_backend() == "cpu" else x
-
-
-def attend(q, segments):
-    """Softmax attention in float32 over all segments together -> `[B, C, N, H]`.
-
-    q `[B, C, N, H]`; segments: (KV with leading axis U, mask broadcastable to `[U, B / U, C, S]`).
-    """
-    rows, columns, n_heads, width = q.shape
-    kv_heads = segments[0][0].keys.shape[1]
-    repeat = n_heads // kv_heads
-    q = (q * (width**-0.5)).reshape(rows, columns, kv_heads, repeat, width).transpose(0, 2, 3, 1, 4)
-
-    def shared(x, kv):
-        """`[B, K, R, C, .]` -> `[U, K, (B / U) R C, .]`: rows that share keys are one product's rows."""
-        units = kv.keys.shape[0]
-        x = x.reshape(units, -1, kv_heads, repeat, columns, x.shape[-1]).swapaxes(1, 2)
-        return x.reshape(units, kv_heads, -1, x.shape[-1])
-
-    def apart(x):
-        """The way back."""
-        x = x.reshape(x.shape[0], kv_heads, -1, repeat, columns, x.shape[-1]).swapaxes(1, 2)
-        return x.reshape(rows, kv_heads, repeat, columns, -1)
-
-    # Plain batched products of [M, H] by [H, S] and [M, S] by [S, H]: any other order of axes is up to
-    # ten times slower on a CPU.
-    logits = []
-    for kv, mask in segments:
-        z = jnp.matmul(wide(shared(q, kv)), wide(kv.keys), preferred_element_type=jnp.float32)
-        mask = jnp.broadcast_to(mask, (kv.keys.shape[0], rows // kv.keys.shape[0], *mask.shape[2:]))
-        logits.append(jnp.where(mask.reshape(rows, 1, 1, *mask.shape[2:]), apart(z), -jnp.inf))
-    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(q.dtype)
-    out, start = 0, 0
-    for (kv, _), z in zip(segments, logits, strict=True):
-        part = shared(weights[..., start : start + z.shape[-1]], kv)
-        out = out + apart(jnp.matmul(part, kv.values))
-        start += z.shape[-1]
-    return out.transpose(0, 3, 1, 2, 4).reshape(rows, columns, n_heads, width)
-
-
-def attend_in_blocks(q, segments):
-    """`attend` over blocks of queries, each recomputed in the backward pass.
-
-    segments: (KV, `visible`), see `Segment`.
-    """
-    columns = q.shape[1]
-    masked = lambda at: [(kv, visible(at)) for kv, visible in segments]
-    if columns <= QUERY_BLOCK:
-        return attend(q, masked(jnp.arange(columns)))
-    blocks = -(-columns // QUERY_BLOCK)
-    q = jnp.pad(q, ((0, 0), (0, blocks * QUERY_BLOCK - columns), (0, 0), (0, 0)))
-    q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
-    # Padded queries repeat the last column, so that each sees some key.
-    at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
-    block = jax.checkpoint(lambda args: attend(args[0], masked(args[1])))
-    out = jnp.moveaxis(jax.lax.map(block, (q, at)), 0, 1)
-    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
-
-
 class Norm(nnx.Module):
     def __init__(self, width, config):
         self.scale = nnx.Param(jnp.ones(width, config.param_dtype))
@@ -167,7 +88,7 @@ class Norm(nnx.Module):
     def __call__(self, x):
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
-        return self.scale[...].astype(x.dtype) * x32.astype(x.dtype)
+        return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -189,46 +110,58 @@ product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
 
 
 class Linear(nnx.Module):
-    def __init__(self, inputs, outputs, config, rngs):
+    def __init__(self, inputs, outputs, config, rngs, bias: bool = False):
         init = jax.nn.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), config.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(outputs, config.param_dtype)) if bias else None
 
     def __call__(self, x):
-        return product(x, self.kernel[...].astype(x.dtype))
+        y = product(x, self.kernel[...].astype(x.dtype))
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-        self.q = Linear(config.d_model, queries, config, rngs)
-        self.k = Linear(config.d_model, keys, config, rngs)
-        self.v = Linear(config.d_model, keys, config, rngs)
-        self.o = Linear(queries, config.d_model, config, rngs)
-        self.q_norm = Norm(config.head_dim, config)
-        self.k_norm = Norm(config.head_dim, config)
+        linear = lambda name, *sizes: Linear(*sizes, config, rngs, bias=name in config.attention_bias)
+        self.q = linear("q", config.d_model, queries)
+        self.k = linear("k", config.d_model, keys)
+        self.v = linear("v", config.d_model, keys)
+        self.o = linear("o", queries, config.d_model)
+        if config.qk_norm != "none":
+            whole = config.qk_norm == "whole"
+            self.q_norm = Norm(queries if whole else config.head_dim, config)
+            self.k_norm = Norm(keys if whole else config.head_dim, config)
         self.config = config
 
     def __call__(self, x, positions, visible, context, cache: KV | None, index):
         """visible: who sees this block's columns; context: (KV, visible) of the other segments."""
         rows, columns, _ = x.shape
-        heads = lambda y: y.reshape(rows, columns, -1, self.config.head_dim)
-        q = rotate(self.q_norm(heads(self.q(x))), positions, self.config.rope_theta)
-        k = rotate(self.k_norm(heads(self.k(x))), positions, self.config.rope_theta)
+        config = self.config
+        heads = lambda y: y.reshape(rows, columns, -1, config.head_dim)
+        q, k = self.q(x), self.k(x)
+        if config.qk_norm == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = heads(q), heads(k)
+        if config.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q, positions, config.rope_theta, config.rope_scaling)
+        k = rotate(k, positions, config.rope_theta, config.rope_scaling)
         own = KV(k.transpose(0, 2, 3, 1), heads(self.v(x)).transpose(0, 2, 1, 3))
         if cache is not None:
             own = KV(
                 jax.lax.dynamic_update_slice_in_dim(cache.keys, own.keys, index, axis=3),
                 jax.lax.dynamic_update_slice_in_dim(cache.values, own.values, index, axis=2),
             )
-        out = attend_in_blocks(q, [*context, (own, visible)])
+        out = attend_to(q, [*context, (own, visible)], self.config.attention)
         return self.o(out.reshape(rows, columns, -1)), own
 
 
 class FeedForward(nnx.Module):
     def __init__(self, config, rngs):
-        self.gate = Linear(config.d_model, config.d_ff, config, rngs)
-        self.up = Linear(config.d_model, config.d_ff, config, rngs)
-        self.down = Linear(config.d_ff, config.d_model, config, rngs)
+        self.gate = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
+        self.up = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
+        self.down = Linear(config.d_ff, config.d_model, config, rngs, bias=config.mlp_bias)
 
     def __call__(self, x):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -240,8 +173,13 @@ class Layer(nnx.Module):
         self.attention = Attention(config, rngs)
         self.feedforward_norm = Norm(config.d_model, config)
         self.feedforward = FeedForward(config, rngs)
+        self.norm_after = config.norm_after
 
     def __call__(self, x, *args):
+        if self.norm_after:
+            out, kv = self.attention(x, *args)
+            x = x + self.attention_norm(out)
+            return x + self.feedforward_norm(self.feedforward(x)), kv
         out, kv = self.attention(self.attention_norm(x), *args)
         x = x + out
         return x + self.feedforward(self.feedforward_norm(x)), kv
@@ -266,7 +204,9 @@ class Transformer(nnx.Module):
         `visible` speaks of the cache's columns.
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
-        visible = visible or (lambda columns: causal(columns, tokens.shape[1]))
+        if visible is None:
+            ids = jnp.zeros(tokens.shape, jnp.int32)
+            visible = SameId(ids, ids, causal=True)
         kvs = []
         for i, layer in enumerate(self.layers):
             around = [(segment.layers[i], segment.visible) for segment in context]

@@ -159,7 +159,14 @@ def load_shadows(names) -> list:
 
 
 def load_file(where: str):
-    """The function of "file.py:function"."""
+    """The reward of "file.py:function"."""
+    found = load_function(where)
+    check_signature(found)
+    return found
+
+
+def load_function(where: str):
+    """The function of "file.py:function"; RewardError says what is wrong with the file, and where."""
     path, _, attribute = where.rpartition(":")
     if not path or not pathlib.Path(path).is_file():
         raise RewardError(f"{where!r}: give an existing file and a function, 'my.py:my_reward'")
@@ -175,7 +182,6 @@ def load_file(where: str):
     if not callable(found) or not hasattr(found, "__name__"):
         functions = [n for n, f in inspect.getmembers(module, inspect.isfunction)]
         raise RewardError(f"{path} has no function {attribute!r}; it has {functions}")
-    check_signature(found)
     return found
 
 

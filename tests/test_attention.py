@@ -1,0 +1,145 @@
+"""Attention: the kernel for long rows, run by its interpreter, and prefixes of causal columns."""
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from urlvr_jax import score, sharding
+from urlvr_jax.models import attention, flash
+from urlvr_jax.models.attention import KV, SameId
+
+U, J, K, R, H = 2, 2, 2, 2, 8  # units, rows a unit, key heads, query heads of each, width
+
+
+@pytest.fixture
+def blocks_of_eight(monkeypatch):
+    monkeypatch.setattr(flash, "BLOCK", 8)
+
+
+def packed_rows(columns: int, prompts: int, width: int, seed=0):
+    """q, and the two segments of packed rows: the unit's prompts, and the row's own responses.
+
+    Responses and prompts have unequal lengths, one row is empty, the others end in padding.
+    """
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    of_prompt, start = np.full((2, U * J, columns), -1, np.int32)
+    for row in range(U * J - 1):
+        at = 0
+        while at < columns - 2:
+            n = rng.integers(1, columns - at)
+            of_prompt[row, at : at + n], start[row, at : at + n] = rng.integers(prompts), at
+            at += n
+    owner = np.repeat(np.arange(prompts, dtype=np.int32), width)
+    seen = rng.integers(0, width + 1, (U, prompts)).reshape(U, prompts, 1)  # a prompt may show no token
+    owner = np.where((np.arange(width) < seen).reshape(U, -1), owner, -1)
+    kv = lambda n, s: KV(draw(n, K, H, s), draw(n, K, s, H))
+    of_prompt, start, owner = map(jnp.asarray, (of_prompt, start, owner))
+    return draw(U * J, columns, K * R, H), [
+        (kv(U, prompts * width), SameId(of_prompt, owner)),
+        (kv(U * J, columns), SameId(start, start, causal=True)),
+    ]
+
+
+def outputs_and_gradients(q, segments, how):
+    """Of the columns that hold a token; what stands elsewhere has no meaning."""
+    filled = segments[-1][1].queries >= 0
+    cotangent = (
+        np.random.default_rng(1).standard_normal(q.shape).astype(np.float32) * filled[..., None, None]
+    )
+    visible = [v for _, v in segments]
+
+    def loss(q, kvs):
+        out = attention.attend_to(q, list(zip(kvs, visible, strict=True)), how)
+        return jnp.sum(cotangent * out), out
+
+    run = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    grads, out = run(q, [kv for kv, _ in segments])
+    return out, grads, filled
+
+
+@pytest.mark.parametrize(
+    "columns, prompts, width, dtype, tolerance", [(21, 2, 13, "float32", 1e-5), (5, 1, 3, "bfloat16", 0.05)]
+)
+def test_the_kernel_equals_plain_products_on_packed_rows(
+    columns, prompts, width, dtype, tolerance, blocks_of_eight
+):
+    q, segments = packed_rows(columns, prompts, width)
+    q, segments = q.astype(dtype), [(KV(*(x.astype(dtype) for x in kv)), v) for kv, v in segments]
+    out, grads, filled = outputs_and_gradients(q, segments, "pallas")
+    want, want_grads, _ = outputs_and_gradients(q, segments, "xla")
+    np.testing.assert_allclose(out[filled], want[filled], atol=tolerance)
+    assert (np.asarray(out[~filled]) == 0).all() and not filled[-1].any()  # where nothing is seen: zero
+    for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(want_grads), strict=True):
+        assert np.abs(wanted).max() > 0.1
+        np.testing.assert_allclose(got, wanted, atol=tolerance)
+
+
+def test_blocks_that_no_query_sees_are_neither_computed_nor_read(blocks_of_eight):
+    q, ((kv, _), (own_kv, _)) = packed_rows(24, 3, 8)
+    # Three responses of eight columns, each to another prompt.
+    ids = jnp.repeat(jnp.arange(3, dtype=jnp.int32), 8)[None].repeat(U * J, axis=0)
+    segments = [(kv, SameId(ids, ids[:U])), (own_kv, SameId(ids, ids, causal=True))]
+    for kv, visible in segments:
+        part = flash.Part(kv.keys, kv.values, visible.keys, visible.queries)
+        np.testing.assert_array_equal(flash._meet(part, visible.causal)[0], np.eye(3, dtype=bool))
+    masks = [visible for _, visible in segments]
+    run = jax.jit(lambda kvs: attention.attend_to(q, list(zip(kvs, masks, strict=True)), "pallas"))
+    hurt = [KV(kv.keys.copy(), kv.values.copy()) for kv, _ in segments]
+    for kv in hurt:
+        kv.keys[..., 16:], kv.values[:, :, 16:] = np.nan, np.nan
+    want, got = run([kv for kv, _ in segments]), run(hurt)
+    np.testing.assert_array_equal(got[:, :16], want[:, :16])
+    assert np.isnan(got[:, 16:]).all()
+
+
+def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(blocks_of_eight):
+    batch = helpers.random_batch(seed=5, width=20)
+    layouts, count = helpers.packed_layouts(batch, 4, 3)
+    layout = jax.tree.map(lambda x: x[0], layouts)
+    assert count > 1 and (layout.source < 0).any()
+    values = {}
+    for how in ("xla", "pallas"):
+        config = helpers.model_config(n_layers=1, attention=how)
+        graph, params = helpers.model(config, seed=2)
+
+        def loss(p, graph=graph):
+            stats = score.score(
+                graph, p, batch.prompt_tokens, batch.prompt_lengths, batch.tokens, 1.0, layout
+            )
+            return jnp.sum(jnp.where(layout.source >= 0, stats["logp"], 0.0))
+
+        values[how] = jax.jit(jax.value_and_grad(loss))(params)
+    (loss, grads), (want, want_grads) = values["pallas"], values["xla"]
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+    helpers.assert_gradients_close(grads, want_grads, 1e-5)
+
+
+def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch):
+    q, segments = packed_rows(22, 2, 4)
+    want, want_grads, filled = outputs_and_gradients(q, segments, "xla")
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 4)  # six blocks in three runs of two
+    widths = []
+    plain = attention.attend
+    monkeypatch.setattr(
+        attention, "attend", lambda q, s: widths.append(s[1][0].keys.shape[-1]) or plain(q, s)
+    )
+    out, grads, _ = outputs_and_gradients(q, segments, "xla")
+    assert sorted(set(widths)) == [8, 16, 22]
+    np.testing.assert_allclose(out[filled], want[filled], atol=1e-6)
+    for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(want_grads), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_each_device_attends_to_its_own_rows_and_heads(blocks_of_eight):
+    q, segments = packed_rows(5, 1, 3)
+    want = outputs_and_gradients(q, segments, "xla")
+    devices = np.array(jax.devices()[:4]).reshape(1, 2, 2)
+    with jax.set_mesh(Mesh(devices, sharding.AXES, axis_types=(AxisType.Auto,) * 3)):
+        out, grads, filled = outputs_and_gradients(q, segments, "pallas")
+    assert out.sharding.shard_shape(out.shape) == (U * J // 2, 5, K * R // 2, H)
+    np.testing.assert_allclose(out[filled], want[0][filled], atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, want[1])

@@ -1,0 +1,100 @@
+"""The verbs beside training, on a finished run."""
+
+import json
+
+import numpy as np
+import pytest
+from launcher import tiny, words
+from runs import EVALS, final_state, metrics_of
+
+# ---- other verbs -----------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_configuration_and_prompt_and_writes_nothing(launcher, tmp_path):
+    call = launcher.run([*tiny(tmp_path / "run"), "--dry_run", "--config.data.template=<{prompt}>"])
+    assert call.status == 0, call.err
+    shown, _ = json.JSONDecoder().raw_decode(call.out)
+    assert shown["data.template"] == "<{prompt}>" and shown["steps"] == 6
+    assert "first prompt: '<Q7+10+11-18?>'" in call.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_reads_a_run(finished, launcher, tmp_path):
+    out = tmp_path / "result.json"
+    call = launcher.run(["evaluate", "--model", str(finished[0]), "--out", str(out)])
+    assert call.status == 0, call.err
+    result = json.loads(call.out)
+    assert result == json.loads(out.read_text())
+    assert result["step"] == 6
+    of_set = result["sets"]["lab:heldout"]
+    assert of_set["questions"] == 8
+    last = metrics_of(finished[0])[-1]
+    for name in EVALS:
+        assert of_set[name.removeprefix("eval/heldout/")] == last[name], "the run's own last evaluation"
+
+
+def test_evaluate_reads_a_question_file(finished, launcher, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "Q1+2?", "answer": 3}\n{"prompt": "Q1+1+1+1+1+1+1+1+1?", "answer": 9}\n')
+    call = launcher.run(["evaluate", "--model", str(finished[0]), "--data", str(file), "--config.eval.k=4"])
+    assert call.status == 0, call.err
+    of_set = json.loads(call.out)["sets"][str(file)]
+    assert of_set["questions"] == 1 and of_set["too_long"] == 1 and "avg@4" in of_set
+
+
+def test_generate_answers_a_prompt_and_standard_input(finished, launcher):
+    call = launcher.run(["generate", "--model", str(finished[0]), "--prompt", "Q1+2?"])
+    assert call.status == 0, call.err
+    rows = [line.split("\t") for line in call.out.splitlines()]
+    assert [r[0] for r in rows] == ["Q1+2?"] * 2
+    assert all(len(r[1]) <= 8 for r in rows)
+    call = launcher.run(["generate", "--model", str(finished[0])], stdin="Q1+2?\n\nQ3+4?\n")
+    assert call.status == 0, call.err
+    assert [line.split("\t")[0] for line in call.out.splitlines()] == ["Q1+2?"] * 2 + ["Q3+4?"] * 2
+    assert [line.split("\t") for line in call.out.splitlines()][:2] == rows
+
+
+def test_export_writes_a_folder_that_transformers_runs(finished, launcher, tmp_path):
+    import torch
+    import transformers
+
+    folder = tmp_path / "exported"
+    call = launcher.run(["export", "--model", str(finished[0]), "--out", str(folder)])
+    assert call.status == 0, call.err
+    assert "step 6" in call.out
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer("Q1+2?", return_tensors="pt").input_ids
+    with torch.no_grad():
+        logits = model(tokens).logits
+    assert logits.shape == (1, 5, len(tokenizer)) and bool(torch.isfinite(logits).all())
+    _, state = final_state(finished[0])
+    embed = np.frombuffer(state["params", "embed"], np.float32).reshape(len(tokenizer), -1)
+    assert np.array_equal(model.get_input_embeddings().weight.detach().numpy(), embed)
+    call = launcher.run(
+        ["evaluate", "--model", str(folder), *words({"eval.max_questions": 4, "rollout.group": 2})]
+    )
+    assert call.status == 0, call.err
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["evaluate"], "--model is missing"),
+        (["generate", "--model", "lab:nope", "--prompt", "Q1+2?"], "lab:nope"),
+        (["generate", "--model", "/nowhere", "--prompt", "Q1+2?"], "/nowhere"),
+        (["export", "--model", "lab:untrained"], "--out is missing"),
+        (["evaluate", "--model", "lab:untrained"], "lab/bases/untrained"),
+    ],
+)
+def test_a_verb_that_lacks_something_says_what(launcher, arguments, expected):
+    call = launcher.run(arguments)
+    assert call.status == 2, call.err
+    assert expected in call.err and "Traceback" not in call.err
+
+
+def test_generate_without_a_prompt_or_with_a_long_one_says_so(finished, launcher):
+    call = launcher.run(["generate", "--model", str(finished[0])], stdin="\n")
+    assert call.status == 2 and "no prompt" in call.err
+    call = launcher.run(["generate", "--model", str(finished[0]), "--prompt", "Q" + "1+" * 20 + "1?"])
+    assert call.status == 2 and "43 tokens" in call.err and "16" in call.err

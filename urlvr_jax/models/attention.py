@@ -1,0 +1,151 @@
+"""Attention over segments of keys: a kernel for long rows on a TPU, plain products elsewhere.
+
+Neither holds the scores `[B, N, C, S]` whole. Axis letters: `urlvr_jax/types.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from urlvr_jax import sharding
+
+QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, C, S] is never whole
+PREFIXES = 4  # of a causal segment's columns: a block of queries computes the shortest that it sees
+
+
+class KV(NamedTuple):
+    """Keys and values of one layer. Keys are [.., K, H, S]: decoding reads them along S."""
+
+    keys: jax.Array  # [U, K, H, S]
+    values: jax.Array  # [U, K, S, H]
+
+
+class Segment(NamedTuple):
+    """Keys outside the columns at hand. U divides B: B / U consecutive rows share the same keys."""
+
+    layers: tuple[KV, ...]
+    visible: Callable  # query columns int32 [c] -> bool, broadcastable to [U, B / U, c, S]
+
+
+def causal(columns, width: int):
+    """The plain `visible` of a block of `width` columns: each sees itself and those before."""
+    return (columns[:, None] >= jnp.arange(width))[None, None]
+
+
+class SameId(NamedTuple):
+    """`visible`, told as data: a query sees the keys of its id; if causal, none of a later column.
+
+    Where the id is negative stands no token; what is computed there has no meaning.
+    """
+
+    queries: jax.Array  # int32 [B, C]
+    keys: jax.Array  # int32 [U, S]
+    causal: bool = False
+
+    def __call__(self, at):
+        keys = self.keys[:, None, None]
+        same = keys == self.queries.reshape(len(keys), -1, self.queries.shape[1])[:, :, at, None]
+        return causal(at, keys.shape[-1]) & same if self.causal else same
+
+
+def wide(x):
+    """An operand of a product that adds up in float32; CPUs have none for bfloat16 operands."""
+    return x.astype(jnp.float32) if sharding.platform() == "cpu" else x
+
+
+def attend(q, segments):
+    """Softmax attention in float32 over all segments together -> `[B, C, N, H]`.
+
+    q `[B, C, N, H]`; segments: (KV with leading axis U, mask broadcastable to `[U, B / U, C, S]`).
+    """
+    rows, columns, n_heads, width = q.shape
+    kv_heads = segments[0][0].keys.shape[1]
+    repeat = n_heads // kv_heads
+    q = (q * (width**-0.5)).reshape(rows, columns, kv_heads, repeat, width).transpose(0, 2, 3, 1, 4)
+
+    def shared(x, kv):
+        """`[B, K, R, C, .]` -> `[U, K, (B / U) R C, .]`: rows that share keys are one product's rows."""
+        units = kv.keys.shape[0]
+        x = x.reshape(units, -1, kv_heads, repeat, columns, x.shape[-1]).swapaxes(1, 2)
+        return x.reshape(units, kv_heads, -1, x.shape[-1])
+
+    def apart(x):
+        """The way back."""
+        x = x.reshape(x.shape[0], kv_heads, -1, repeat, columns, x.shape[-1]).swapaxes(1, 2)
+        return x.reshape(rows, kv_heads, repeat, columns, -1)
+
+    # Plain batched products of [M, H] by [H, S] and [M, S] by [S, H]: any other order of axes is up to
+    # ten times slower on a CPU.
+    logits = []
+    for kv, mask in segments:
+        z = jnp.matmul(wide(shared(q, kv)), wide(kv.keys), preferred_element_type=jnp.float32)
+        mask = jnp.broadcast_to(mask, (kv.keys.shape[0], rows // kv.keys.shape[0], *mask.shape[2:]))
+        logits.append(jnp.where(mask.reshape(rows, 1, 1, *mask.shape[2:]), apart(z), -jnp.inf))
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1).astype(q.dtype)
+    out, start = 0, 0
+    for (kv, _), z in zip(segments, logits, strict=True):
+        part = shared(weights[..., start : start + z.shape[-1]], kv)
+        out = out + apart(jnp.matmul(part, kv.values))
+        start += z.shape[-1]
+    return out.transpose(0, 3, 1, 2, 4).reshape(rows, columns, n_heads, width)
+
+
+def attend_in_blocks(q, segments):
+    """`attend` over blocks of queries, each recomputed in the backward pass.
+
+    segments: (KV, `visible`), see `Segment`.
+    """
+    columns = q.shape[1]
+    if columns <= QUERY_BLOCK:
+        at = jnp.arange(columns)
+        return attend(q, [(kv, visible(at)) for kv, visible in segments])
+    blocks = -(-columns // QUERY_BLOCK)
+    q = jnp.pad(q, ((0, 0), (0, blocks * QUERY_BLOCK - columns), (0, 0), (0, 0)))
+    q = jnp.moveaxis(q.reshape(q.shape[0], blocks, QUERY_BLOCK, *q.shape[2:]), 1, 0)
+    # Padded queries repeat the last column, so that each sees some key.
+    at = jnp.minimum(jnp.arange(blocks * QUERY_BLOCK), columns - 1).reshape(blocks, QUERY_BLOCK)
+    # At least two: a loop of one is no loop, and buffers of several would be held at once.
+    each = max(2, -(-blocks // PREFIXES))
+
+    def run(first):
+        seen = [_until(*segment, (first + each) * QUERY_BLOCK) for segment in segments]
+        block = jax.checkpoint(lambda args: attend(args[0], [(kv, see(args[1])) for kv, see in seen]))
+        return jax.lax.map(block, (q[first:][:each], at[first:][:each]))
+
+    out = jnp.moveaxis(jnp.concatenate([run(first) for first in range(0, blocks, each)]), 0, 1)
+    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :columns]
+
+
+def _until(kv: KV, visible, stop: int):
+    """The part of a segment that queries of columns before `stop` can see, where that is known."""
+    if not (isinstance(visible, SameId) and visible.causal):
+        return kv, visible
+    seen = visible._replace(keys=visible.keys[:, :stop])
+    return KV(kv.keys[..., :stop], kv.values[:, :, :stop]), seen
+
+
+def attend_to(q, segments, kernel: str = "auto"):
+    """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
+
+    kernel: "xla", plain products; "pallas", `flash.attend` wherever every segment tells its mask as `SameId`
+    (prefill, scoring, the update; not decoding), interpreted off the TPU; "auto", the latter on a TPU for
+    more than QUERY_BLOCK queries with heads of a multiple of 64.
+    """
+    long = sharding.platform() == "tpu" and q.shape[1] > QUERY_BLOCK and q.shape[3] % 64 == 0
+    told = all(isinstance(visible, SameId) for _, visible in segments)
+    if not told or kernel == "xla" or (kernel == "auto" and not long):
+        return attend_in_blocks(q, segments)
+    from urlvr_jax.models import flash  # imported late: Pallas takes a third of a second
+
+    parts = [flash.Part(kv.keys.swapaxes(2, 3), kv.values, v.keys, v.queries) for kv, v in segments]
+    run = sharding.on_each_device(
+        lambda q, parts: flash.attend(q, parts, tuple(v.causal for _, v in segments)),
+        units=min(len(p.keys) for p in parts),
+        heads=parts[0].keys.shape[1],
+    )
+    q = (q * (q.shape[3] ** -0.5)).swapaxes(1, 2)
+    return run(q, parts).swapaxes(1, 2)
