@@ -183,8 +183,7 @@ def whole_logits(graph, params, tokens):
     hidden, _ = transformer.bind(graph, params)(
         tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     )
-    head = transformer.head_table(params, model.config.real_vocab)
-    logits = logits_at(hidden.reshape(-1, hidden.shape[-1]), head, 1.0)
+    logits = logits_at(hidden.reshape(-1, hidden.shape[-1]), transformer.head_table(params), 1.0)
     return logits.reshape(*tokens.shape, -1)
 
 
