@@ -215,10 +215,14 @@ def test_a_mesh_that_does_not_divide_the_batch_is_refused():
     c = configured({"mesh.data": 8, "rollout.slots": 12, "optim.micro_rows": 0})
     with pytest.raises(config.ConfigError, match="rollout.slots = 12 .* multiple of 8"):
         config.validate(c, 8)
-    c = configured({"mesh.fsdp": 8, "optim.micro_rows": 32})
-    with pytest.raises(config.ConfigError, match="optim.micro_rows.* = 4 .* multiple of 8"):
+    c = configured({"mesh.fsdp": 8, "optim.micro_rows": 4})
+    with pytest.raises(config.ConfigError, match="optim.micro_rows = 4 .* multiple of 8"):
         config.validate(c, 8)
-    config.validate(configured({"mesh.data": 8, "optim.micro_rows": 64}), 8)
+    c = configured({"mesh.data": 8, "rollout.group": 6, "optim.micro_rows": 32})
+    with pytest.raises(config.ConfigError, match="optim.micro_rows = 32 .* a shard, 4, must divide .* 6"):
+        config.validate(c, 8)
+    for rows in (8, 16, 32, 64, 128):  # a part of a group a device, or whole ones
+        config.validate(configured({"mesh.data": 8, "optim.micro_rows": rows}), 8)
 
 
 def test_a_custom_reward_goes_before_the_name():

@@ -20,6 +20,7 @@ DOCS = (
     "docs/metrics.md",
     "docs/answers.md",
     "docs/data.md",
+    "docs/plan.md",
     "docs/models.md",
 )
 

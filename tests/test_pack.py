@@ -181,3 +181,10 @@ def test_all_packed_scores_at_once_equal_plain_scores(shape):
     helpers.assert_statistics_close(got, want, batch.lengths, 1e-5)
     beyond = np.arange(7) >= batch.lengths[:, None]
     assert all((np.asarray(x)[beyond] == 0).all() for x in got.values())
+
+
+def test_a_micro_batch_gives_each_device_whole_groups_or_a_part_of_one():
+    assert PackShape.of(8, 128, 0, 16) == PackShape(16, 8, 1)
+    assert PackShape.of(8, 16, 0, 16) == PackShape(16, 1, 1)  # a row a device
+    assert PackShape.of(8, 32, 64, 16) == PackShape(16, 2, 4)
+    assert PackShape.of(8, 16, 16, 16).most(64, 8) == 32

@@ -6,9 +6,9 @@ import helpers
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from urlvr_jax import engine, sharding
+from urlvr_jax import engine, score, sharding
 from urlvr_jax.train_step import gradients
 from urlvr_jax.types import Prompts, Rollouts
 
@@ -19,20 +19,15 @@ BATCH = helpers.random_batch(seed=30, prompts=8, group=4, prompt_width=5, width=
 MESHES = ((8, 1, 1), (2, 4, 1), (2, 2, 2))
 
 
-def mesh_of(*shape) -> Mesh:
-    devices = np.array(jax.devices()[: int(np.prod(shape))]).reshape(shape)
-    return Mesh(devices, sharding.AXES, axis_types=(AxisType.Auto,) * 3)
+def mesh_of(*shape):
+    return sharding.make_mesh(*shape, jax.devices()[: int(np.prod(shape))])
 
 
 @functools.cache
 def engine_on(shape) -> engine.Engine:
     """An engine of the small experiment on some of the eight devices."""
     c = helpers.experiment(mesh__data=shape[0], mesh__fsdp=shape[1], mesh__tensor=shape[2])
-    make_mesh, sharding.make_mesh = sharding.make_mesh, mesh_of
-    try:
-        return engine.Engine(c, CONFIG, STOP)
-    finally:
-        sharding.make_mesh = make_mesh
+    return engine.Engine(c, CONFIG, STOP, jax.devices()[: int(np.prod(shape))])
 
 
 @functools.cache
@@ -45,7 +40,8 @@ def gradient_on(shape):
     )
     prompts, rollouts = prompts_and_rollouts()
     (packed,) = e.minibatches(prompts, rollouts, BATCH.advantages, BATCH.old_logp, BATCH.ref_logp)
-    out = run(e.place(HOST), *packed)
+    with sharding.tracing_for(e.mesh):
+        out = run(e.place(HOST), *packed)
     return jax.tree.map(np.asarray, out[:2])
 
 
@@ -60,6 +56,16 @@ def test_gradients_do_not_depend_on_the_mesh(shape):
     (ours, loss), (theirs, one_loss) = gradient_on(shape), gradient_on((1, 1, 1))
     helpers.assert_gradients_close(ours, theirs)
     np.testing.assert_allclose(loss, one_loss, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_with_the_head_in_chunks_do_not_depend_on_the_mesh(monkeypatch):
+    (theirs, one_loss) = gradient_on((1, 1, 1))
+    monkeypatch.setattr(score, "CHUNK_ELEMENTS", {"cpu": 5 * CONFIG.vocab_size})
+    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
+    for shape in ((2, 2, 1), (2, 2, 2)):
+        ours, loss = gradient_on.__wrapped__(shape)
+        helpers.assert_gradients_close(ours, theirs)
+        np.testing.assert_allclose(loss, one_loss, rtol=1e-5, atol=1e-6)
 
 
 def test_an_update_of_the_engine_does_not_depend_on_the_mesh():
@@ -150,11 +156,7 @@ def test_micro_batches_share_the_work_among_the_devices():
             optim__micro_rows=32,
             mesh__data=shape[0],
         )
-        make_mesh, sharding.make_mesh = sharding.make_mesh, mesh_of
-        try:
-            e = engine.Engine(c, CONFIG, STOP)
-        finally:
-            sharding.make_mesh = make_mesh
+        e = engine.Engine(c, CONFIG, STOP, jax.devices()[: int(np.prod(shape))])
         assert e.pack_shape().most(16, 4) == 2  # two micro-batches of eight prompts
         flops[shape] = e.updater(5, 6).cost_analysis()["flops"]
     assert flops[8, 1, 1] < 0.4 * flops[1, 1, 1], flops

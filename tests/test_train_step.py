@@ -243,6 +243,18 @@ def test_metrics_are_means_over_the_tokens_of_all_micro_batches():
     assert 0 < clipped.mean() < 1
 
 
+def test_layers_as_one_loop_give_the_same_gradients():
+    batch = helpers.random_batch()
+    out = {}
+    for scan in (False, True):
+        config = helpers.model_config(n_layers=2, remat=True, scan=scan)
+        graph, params = helpers.model(config)
+        run = jax.jit(functools.partial(gradients, graph, config=update_config()))
+        out[scan] = run(params, batch, *helpers.packed_layouts(batch, 4, 2))
+    helpers.assert_gradients_close(out[True][0], out[False][0])
+    np.testing.assert_allclose(out[True][1], out[False][1], rtol=1e-5)
+
+
 def test_bfloat16_weights_have_float32_gradients_and_moments():
     half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
     batch, settings = helpers.random_batch(seed=12), config.default().optim

@@ -27,6 +27,7 @@ def default() -> ml_collections.ConfigDict:
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
     m.vocab = "head"  # V is every row of the head; "tokenizer": rows past its ids do not exist
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
+    m.scan = False  # score and update loop over the layers: compiled once, not each; for deep models
     m.attention = "auto"  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
 
     c.data = d = ml_collections.ConfigDict()
@@ -135,7 +136,7 @@ def default() -> ml_collections.ConfigDict:
 HOW = (
     "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
-    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.attention",
+    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.scan", "model.attention",
 )  # fmt: skip
 
 # Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
@@ -143,7 +144,7 @@ HOW = (
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
-    "data.system", "data.subset_seed", "model.attention", "model.vocab",
+    "data.system", "data.subset_seed", "model.scan", "model.attention", "model.vocab",
 )  # fmt: skip
 
 
@@ -188,6 +189,14 @@ def minibatch_prompts(c) -> int:
 
 def micro_rows(c) -> int:
     return c.optim.micro_rows or minibatch_prompts(c) * train_group(c)
+
+
+def score_rows(c) -> int:
+    """Rows of a scoring micro-batch: about those of the update's, whole groups or a part of one a shard."""
+    each, group = max(1, micro_rows(c) // shards(c)), c.rollout.group
+    if each < group and shards(c) > 1:
+        return max(n for n in range(1, each + 1) if group % n == 0) * shards(c)
+    return max(1, micro_rows(c) // group // shards(c)) * shards(c) * group
 
 
 def micro_prompts(c) -> int:
@@ -270,10 +279,7 @@ def validate(c, device_count: int) -> None:
     for key, count in (
         ("data.prompts_per_step", c.data.prompts_per_step),
         ("rollout.slots", slots(c)),
-        (
-            "prompts a micro-batch (optim.micro_rows / rollout.train_group)",
-            max(1, micro_rows(c) // train_group(c)),
-        ),
+        ("optim.micro_rows", micro_rows(c)),
     ):
         if count % shards(c):
             raise ConfigError(
@@ -336,10 +342,11 @@ def _validate_batch(c) -> None:
     if mini > prompts or prompts % mini:
         raise ConfigError(f"optim.minibatch_prompts = {mini} must divide data.prompts_per_step = {prompts}")
     group, rows, micro = train_group(c), mini * train_group(c), micro_rows(c)
-    if not (micro % group == 0 and rows % micro == 0) and not (micro < group and group % micro == 0):
+    each = micro / shards(c)  # rows of a shard: a part of a group or whole ones
+    if rows % micro or (group % each if each < group else each % group):
         raise ConfigError(
-            f"optim.micro_rows = {micro} must divide the trained group of {group}, or be a multiple "
-            f"of it that divides the {rows} rows of a mini-batch"
+            f"optim.micro_rows = {micro} must divide the {rows} rows of a mini-batch, and its share of a shard, "
+            f"{each:g}, must divide the trained group of {group} or be a multiple of it"
         )
 
 

@@ -70,9 +70,9 @@ class Packed(NamedTuple):
 class Engine:
     """Rollout, score and update of one configuration on one mesh."""
 
-    def __init__(self, c, model_config, stop_ids):
+    def __init__(self, c, model_config, stop_ids, devices=None):
         self.c, self.model_config = c, model_config
-        self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
+        self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
         self.graph, self.shapes = transformer.structure(model_config)
         self.rows = sharding.rows(self.mesh)
         self.replicated = sharding.replicated(self.mesh)
@@ -125,7 +125,7 @@ class Engine:
                 temperature=float(temperature),
                 top_p=float(top_p),
                 queues=config_lib.shards(self.c),
-                block=sample.block_width(max_new_tokens, slots < prompts * group),
+                block=self.block(prompts * group, slots, max_new_tokens),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows),
             )
             fn = lambda *args: sample.sample(self.graph, *args[:-1], limits=args[-1], **options)
@@ -146,6 +146,11 @@ class Engine:
                 ints(prompts * group, layout=self.rows),
             )
         return self._samplers[shape]
+
+    def block(self, rows: int, slots: int, max_new_tokens: int) -> int:
+        """Columns of a decoding block on this mesh's devices."""
+        with sharding.tracing_for(self.mesh):
+            return sample.block_width(max_new_tokens, slots < rows)
 
     def prompts_in_flight(self, k: int) -> int:
         """Questions rolled out in one call with k samples each: several times the rows in flight."""
@@ -185,9 +190,10 @@ class Engine:
 
     def score_shape(self) -> PackShape:
         """Like the update's micro-batches, but with every vote."""
-        group, shards = self.c.rollout.group, config_lib.shards(self.c)
-        at_once = max(1, config_lib.micro_rows(self.c) // group // shards) * shards
-        return PackShape.of(group, at_once * group, config_lib.micro_prompts(self.c), shards)
+        c = self.c
+        return PackShape.of(
+            c.rollout.group, config_lib.score_rows(c), config_lib.micro_prompts(c), config_lib.shards(c)
+        )
 
     def scorer(self, prompt_width: int, width: int):
         """The compiled scoring pass of one (prompt, response) bucket."""

@@ -70,6 +70,11 @@ class Run:
         )  # fmt: skip
 
 
+def model_folder(name: str) -> pathlib.Path:
+    """A path, lab:NAME, known:NAME (no weights), or a name on the Hugging Face Hub."""
+    return data.resolve(name, "bases") if name.startswith("lab:") else hf.resolve(name)
+
+
 def open_model(c):
     """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
     if c.model.path.startswith("known:"):
@@ -77,13 +82,13 @@ def open_model(c):
             f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
             "a folder or a name on the Hugging Face Hub"
         )
-    lab = c.model.path.startswith("lab:")
-    path = data.resolve(c.model.path, "bases") if lab else hf.resolve(c.model.path)
+    path = model_folder(c.model.path)
     config = hf.model_config(
         path,
         param_dtype=c.model.param_dtype,
         compute_dtype=c.model.compute_dtype,
         remat=c.model.remat,
+        scan=c.model.scan,
         attention=c.model.attention,
     )
     try:

@@ -19,6 +19,8 @@ The story of the data, one step:
     python -m urlvr_jax.main score --model FOLDER_OR_RUN --data COMPLETIONS --config.reward.name=NAME
     python -m urlvr_jax.main rewards
     python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
+    python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16
+    python -m urlvr_jax.main doctor --config experiments/x.py
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class PackShape:
     @classmethod
     def of(cls, group: int, micro_rows: int, micro_prompts: int, shards: int) -> PackShape:
         """`micro_rows` rows and at least the prompts that fill them; spare prompts let short rows share."""
-        whole = max(1, micro_rows // group)  # prompts of a micro-batch whose responses are all full length
-        if micro_prompts <= whole and micro_rows >= group:
+        whole = micro_rows // group  # prompts of a micro-batch whose responses are all full length
+        if micro_prompts <= whole and whole % shards == 0 and whole:
             return cls(whole, group, 1)
         return cls(shards, micro_rows // shards, max(1, -(-micro_prompts // shards)))
 

@@ -14,11 +14,13 @@ in, nor on the host, nor on what the other rows did.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from urlvr_jax import sharding
 from urlvr_jax.models import transformer
 from urlvr_jax.models.attention import KV, Segment
 from urlvr_jax.models.transformer import Cache, side_by_side
@@ -108,10 +110,16 @@ class Slots(NamedTuple):
     keys: jax.Array  # random keys [S]
 
 
-def block_width(max_new_tokens: int, refill: bool) -> int:
+def block_width(max_new_tokens: int, refill: bool, platform: str | None = None) -> int:
     """Columns of a block. Slots refill after each block, so where they do it is a part of a long row."""
-    widest = WIDEST_BLOCK.get(jax.default_backend(), WIDEST_BLOCK_ELSEWHERE)
+    widest = WIDEST_BLOCK.get(platform or sharding.platform(), WIDEST_BLOCK_ELSEWHERE)
     return min(widest, max(8, max_new_tokens // 4)) if refill else widest
+
+
+def blocks_of(max_new_tokens: int, block: int) -> tuple[int, int]:
+    """How many blocks a full row has, and their columns, given about how many these should be."""
+    blocks = -(-max_new_tokens // block)
+    return blocks, -(-max_new_tokens // blocks)
 
 
 def window_sizes(blocks: int) -> list[int]:
@@ -165,7 +173,7 @@ def _decode_block(run: Run, slots: Slots, time, prompt, window, width: int):
         return c + 1, slots, cache, out
 
     # Stop when the block is full, or when no row is alive.
-    cache = transformer.empty_cache(model.config, count, width)
+    cache = jax.tree.map(sharding.split_rows, transformer.empty_cache(model.config, count, width))
     _, slots, cache, out = jax.lax.while_loop(
         lambda s: (s[0] < width) & ~jnp.all(s[1].ended), body, (jnp.int32(0), slots, cache, out)
     )
@@ -260,10 +268,11 @@ def sample(
         raise ValueError(
             f"{slots=}: give at most {rows} rows, a multiple of {queues=} that divides {prompts=}"
         )
-    blocks = -(-max_new_tokens // block)  # of a full row
-    width = -(-max_new_tokens // blocks)
+    blocks, width = blocks_of(max_new_tokens, block)
     sizes = window_sizes(blocks - 1)
     model = transformer.bind(graph, params)
+    # A loop over the layers would hold the weights a second time, here where all of them are whole.
+    model.config = dataclasses.replace(model.config, scan=False)
     run = Run(
         graph, params, prefill(model, prompt_tokens), prompt_lengths,
         last_prompt_token(prompt_tokens, prompt_lengths),
@@ -272,11 +281,12 @@ def sample(
     )  # fmt: skip
     row = jnp.arange(queues)[:, None] * run.served + jnp.arange(slots // queues)
     empty = transformer.empty_cache(model.config, slots, width)
+    blank = lambda x: sharding.split_rows(jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), axis=1)
     state = {
         "block": jnp.int32(0),
         "taken": jnp.full(queues, slots // queues, jnp.int32),  # rows that a queue has given out
         "slots": jax.tree.map(constrain, _begin(run, row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
-        "ring": jax.tree.map(lambda x: jnp.zeros((max(1, blocks - 1), *x.shape), x.dtype), empty),
+        "ring": jax.tree.map(blank, empty),
         "out": {
             "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
             **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from urlvr_jax import sharding
 from urlvr_jax.models import transformer
 from urlvr_jax.models.attention import SameId, Segment, wide
 from urlvr_jax.models.transformer import side_by_side
@@ -93,7 +94,7 @@ def token_statistics(hidden, head, targets, temperature, names=STATISTICS):
     hidden `[..., D]`, head `[V, D]`, targets int32 `[...]` -> {name: float32 `[...]`}. Only `logp` has a
     gradient (nothing else is in any objective).
     """
-    flat = hidden.reshape(-1, hidden.shape[-1])
+    flat = sharding.split_rows(hidden.reshape(-1, hidden.shape[-1]))
     stats = _statistics(flat, head, targets.reshape(-1), temperature, tuple(names))
     return {name: stats[name].reshape(targets.shape) for name in names}
 
@@ -106,7 +107,9 @@ def _statistics(hidden, head, targets, temperature, names):
 
 def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
     """Statistics, `log_total`, and if they are kept the `logits` `[N, V]`."""
-    count, chunk = len(targets), _chunk(head.shape[0], len(targets))
+    shards = _shards(targets)
+    count, chunk = len(targets) // shards, _chunk(head.shape[0], len(targets) // shards)
+    head = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
 
     def one(h, y):
         z = logits_at(h, head, temperature)
@@ -115,21 +118,44 @@ def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
     if chunk == count:
         return one(hidden, targets)
     chunks = -(-count // chunk)
-    pad = lambda x: jnp.pad(x, ((0, chunks * chunk - count),) + ((0, 0),) * (x.ndim - 1))
-    split = lambda x: pad(x).reshape(chunks, chunk, *x.shape[1:])
+
+    def split(x):
+        """`[shards * count, ...]` -> `[chunks, shards * chunk, ...]`: every chunk has rows of every device."""
+        x = x.reshape(shards, count, *x.shape[1:])
+        x = jnp.pad(x, ((0, 0), (0, chunks * chunk - count)) + ((0, 0),) * (x.ndim - 2))
+        x = x.reshape(shards, chunks, chunk, *x.shape[2:]).swapaxes(0, 1)
+        return sharding.split_rows(x.reshape(chunks, shards * chunk, *x.shape[3:]), axis=1)
+
+    def joined(x):
+        x = x.reshape(chunks, shards, chunk, *x.shape[2:]).swapaxes(0, 1)
+        x = x.reshape(shards, chunks * chunk, *x.shape[3:])[:, :count]
+        return sharding.split_rows(x.reshape(shards * count, *x.shape[2:]))
+
     out = jax.lax.map(lambda args: one(*args), (split(hidden), split(targets)))
-    return {name: x.reshape(-1, *x.shape[2:])[:count] for name, x in out.items()}
+    return {name: joined(x) for name, x in out.items()}
+
+
+def _shards(targets) -> int:
+    """Devices over which tokens are split, 1 where they do not divide."""
+    return 1 if len(targets) % sharding.row_shards() else sharding.row_shards()
 
 
 def _chunk(vocab: int, tokens: int) -> int:
-    """How many of one axis are held at once, given the length of the other; at most `tokens`."""
-    elements = CHUNK_ELEMENTS.get(jax.default_backend(), CHUNK_ELEMENTS_ELSEWHERE)
-    return min(tokens, max(1, elements // vocab))
+    """How many of one axis a device holds at once, given the length of the other; at most `tokens`."""
+    return min(tokens, max(1, chunk_elements(sharding.platform()) // vocab))
+
+
+def chunk_elements(platform: str) -> int:
+    return CHUNK_ELEMENTS.get(platform, CHUNK_ELEMENTS_ELSEWHERE)
+
+
+def kept_elements(platform: str) -> int:
+    return KEPT_ELEMENTS.get(platform, KEPT_ELEMENTS_ELSEWHERE)
 
 
 def _statistics_forward(hidden, head, targets, temperature, names):
-    most = KEPT_ELEMENTS.get(jax.default_backend(), KEPT_ELEMENTS_ELSEWHERE)
-    keep = len(targets) * head.shape[0] <= most
+    most = kept_elements(sharding.platform())
+    keep = len(targets) // _shards(targets) * head.shape[0] <= most
     stats = _in_chunks(hidden, head, targets, temperature, names, keep)
     return stats, (hidden, head, targets, stats["log_total"], stats.pop("logits", None))
 
@@ -140,6 +166,8 @@ def _statistics_backward(temperature, names, saved, cotangents):
     So each block of the head's gradient is one product over all tokens, written once.
     """
     hidden, head, targets, log_total, kept = saved
+    shards = _shards(targets)
+    table = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
     scale = (cotangents["logp"] / temperature)[:, None]
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
@@ -152,12 +180,13 @@ def _statistics_backward(temperature, names, saved, cotangents):
         hit = start + jnp.arange(len(rows)) == targets[:, None]
         dz = wide(((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype))
         d_rows = jnp.einsum("nv,nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
-        return d_hidden + jnp.einsum("nv,vd->nd", dz, rows, **exact), d_rows
+        d_rows = sharding.scattered(d_rows, "vocabulary")
+        return sharding.split_rows(d_hidden + jnp.einsum("nv,vd->nd", dz, rows, **exact)), d_rows
 
     vocab = head.shape[0]
-    block, d_hidden = _chunk(len(targets), vocab), jnp.zeros(hidden.shape, jnp.float32)
+    block, d_hidden = _chunk(len(targets) // shards, vocab), jnp.zeros(hidden.shape, jnp.float32)
     if block == vocab or kept is not None:
-        d_hidden, d_head = one(d_hidden, 0, head)
+        d_hidden, d_head = one(d_hidden, 0, table)
     else:
         # Blocks are read from the head itself and written into one array: no copy of either beside it.
         def add(carry, start, rows):
@@ -165,12 +194,12 @@ def _statistics_backward(temperature, names, saved, cotangents):
             return d_hidden, jax.lax.dynamic_update_slice_in_dim(carry[1], d_rows, start, axis=0)
 
         def body(i, carry):
-            return add(carry, i * block, jax.lax.dynamic_slice_in_dim(head, i * block, block))
+            return add(carry, i * block, jax.lax.dynamic_slice_in_dim(table, i * block, block))
 
-        carry = d_hidden, jnp.zeros(head.shape, head.dtype)
+        carry = d_hidden, sharding.scattered(jnp.zeros(head.shape, head.dtype), "vocabulary")
         carry = jax.lax.fori_loop(0, vocab // block, body, carry)
         rest = vocab // block * block
-        d_hidden, d_head = add(carry, rest, head[rest:]) if rest < vocab else carry
+        d_hidden, d_head = add(carry, rest, table[rest:]) if rest < vocab else carry
     return d_hidden.astype(hidden.dtype), d_head, np.zeros(targets.shape, jax.dtypes.float0)
 
 

@@ -17,22 +17,85 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 AXES = ("data", "fsdp", "tensor")
 ROWS = PartitionSpec(("data", "fsdp"))
 
-# Parameter name -> layout in training. Kernels are [inputs, outputs], tables [V, D].
+# Layouts in training: kernels [inputs, outputs] by the side that `tensor` splits, tables [V, D].
+SPLIT = {
+    "outputs": PartitionSpec("fsdp", "tensor"),
+    "inputs": PartitionSpec("tensor", "fsdp"),
+    "vocabulary": PartitionSpec("tensor", "fsdp"),
+}
+
+# Parameter name -> layout in training.
 RULES = (
-    (r"embed|head", PartitionSpec("tensor", "fsdp")),
-    (r"layers\.\d+\.attention\.[qkv]\.kernel", PartitionSpec("fsdp", "tensor")),
-    (r"layers\.\d+\.attention\.o\.kernel", PartitionSpec("tensor", "fsdp")),
-    (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", PartitionSpec("fsdp", "tensor")),
-    (r"layers\.\d+\.feedforward\.down\.kernel", PartitionSpec("tensor", "fsdp")),
+    (r"embed|head", SPLIT["vocabulary"]),
+    (r"layers\.\d+\.attention\.[qkv]\.kernel", SPLIT["outputs"]),
+    (r"layers\.\d+\.attention\.o\.kernel", SPLIT["inputs"]),
+    (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", SPLIT["outputs"]),
+    (r"layers\.\d+\.feedforward\.down\.kernel", SPLIT["inputs"]),
     (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.bias", PartitionSpec("tensor")),
     (r"layers\.\d+\.(attention\.o|feedforward\.down)\.bias", PartitionSpec()),
     (r".*norm\.scale", PartitionSpec()),
 )
 
 
-def make_mesh(data: int, fsdp: int, tensor: int) -> Mesh:
-    devices = np.array(jax.devices()).reshape(data, fsdp, tensor)
+def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> Mesh:
+    """A mesh of all devices here, or of those given: a topology's compile as well as real ones."""
+    devices = np.array(jax.devices() if devices is None else devices).reshape(data, fsdp, tensor)
     return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def tracing_for(mesh: Mesh):
+    """Context in which code for this mesh is traced: `platform`, `row_shards`, `split_rows` speak of it."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def platform() -> str:
+    """What the code being traced will run on: the mesh's platform, which need not be this process's."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
+def row_shards() -> int:
+    """Devices that hold different rows, of the mesh being traced for; 1 without one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _pin(x, spec: PartitionSpec):
+    """Fix a traced array's layout; nothing without a mesh of several devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return x if mesh.empty or mesh.size == 1 else jax.lax.with_sharding_constraint(x, spec)
+
+
+def split_rows(x, axis: int = 0):
+    """Pin an activation's rows to their devices, where they divide; the other axes are XLA's choice.
+
+    Without it XLA carries the weights' layout into the activations, and every device computes all rows.
+    """
+    if x.shape[axis] % row_shards():
+        return x
+    spec = [PartitionSpec.UNCONSTRAINED] * x.ndim
+    spec[axis] = ROWS[0]
+    return _pin(x, PartitionSpec(*spec))
+
+
+def split_features(x):
+    """Pin what was taken from a table `[.., D]` to the table's own layout: rows move, not the table."""
+    return _pin(x, PartitionSpec(*[PartitionSpec.UNCONSTRAINED] * (x.ndim - 1), "fsdp"))
+
+
+def whole(kernel, split: str):
+    """A kernel or table gathered along fsdp, for a product with this device's rows."""
+    return _pin(kernel, _without(SPLIT[split], "fsdp"))
+
+
+def scattered(gradient, split: str):
+    """The way back for its gradient: summed over the rows' devices, each keeping its share."""
+    return _pin(gradient, SPLIT[split])
+
+
+def like_weights(tree: dict) -> dict:
+    """Pin gradients, by name, to the layout of their parameters."""
+    return {name: _pin(x, partition_spec(name)) for name, x in tree.items()}
 
 
 def partition_spec(name: str) -> PartitionSpec:
@@ -90,17 +153,6 @@ def rows(mesh: Mesh) -> NamedSharding:
 def micro_batches(mesh: Mesh) -> NamedSharding:
     """Layouts `[micro-batch, unit, ...]`: units split over data and fsdp."""
     return NamedSharding(mesh, PartitionSpec(None, *ROWS))
-
-
-def tracing_for(mesh: Mesh):
-    """Context in which code for this mesh is traced: `platform` and `on_each_device` speak of it."""
-    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
-
-
-def platform() -> str:
-    """What the code being traced will run on: the mesh's platform, which need not be this process's."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return device.platform if device is not None else jax.default_backend()
 
 
 def on_each_device(fn, units: int, heads: int):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from urlvr_jax import objective, optim
+from urlvr_jax import objective, optim, sharding
 from urlvr_jax.score import Layout, score
 from urlvr_jax.types import Batch
 
@@ -92,7 +92,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
 
     def one(i):
         value, grads = grad(*of(i))
-        return value, optim.in_float32(grads)
+        return value, sharding.like_weights(optim.in_float32(grads))
 
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
@@ -100,6 +100,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
     # Of the loss alone: tracing a deep model's gradient takes several seconds, and once is enough.
     loss, (sums, worst) = jax.eval_shape(lambda i: batch_loss(*of(i)), 0)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (params, loss, sums, worst))
+    zeros = (sharding.like_weights(zeros[0]), *zeros[1:])
 
     def body(i, carry):
         (loss, (sums, worst)), grads = one(i)

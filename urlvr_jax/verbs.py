@@ -1,4 +1,4 @@
-"""Flags, and the verbs beside training: evaluate, generate, export, score, rewards, answers; --dry_run."""
+"""Flags, and the verbs beside training: evaluate, generate, export, score, plan, doctor and others; --dry_run."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "step", None, "evaluate, generate, export, score: a run's checkpoint; the latest if not given"
     )
+    flags.DEFINE_string("hardware", "", "plan: a machine, v5e-16 or h100-8; see docs/plan.md")
+    flags.DEFINE_bool("json", False, "plan, doctor: for machines")
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
     flags.DEFINE_string(
         "out", "", "export: the folder to write; evaluate: a JSON file; rewards: a document"
@@ -295,7 +297,26 @@ def answers(flag) -> int:
     return read_file(flag.config.answers, flag.data)
 
 
+def plan(flag) -> int:
+    """Memory, meshes, slots and time of an experiment, without weights, devices or compiling."""
+    from urlvr_jax import plan as planning
+
+    found = planning.report(flag.config, flag.hardware)
+    print(json.dumps(found, indent=1) if flag.json else planning.text(found))
+    return 0
+
+
+def doctor(flag) -> int:
+    """What would go wrong here, before anything loads; exit status 1 if something would."""
+    from urlvr_jax import doctor as checks
+    from urlvr_jax.main import CACHE
+
+    findings = checks.examine(flag.config, pathlib.Path(flag.workdir or "runs"), CACHE / "xla")
+    print(json.dumps([f._asdict() for f in findings], indent=1) if flag.json else checks.text(findings))
+    return int(any(f.status == "fail" for f in findings))
+
+
 VERBS = {
     "evaluate": evaluate, "generate": generate, "export": export, "score": score, "rewards": rewards,
-    "answers": answers,
+    "answers": answers, "plan": plan, "doctor": doctor,
 }  # fmt: skip

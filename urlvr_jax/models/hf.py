@@ -33,12 +33,17 @@ class FolderError(ValueError):
 # ---- where the folder is -------------------------------------------------------------------
 
 
+def known_names() -> list[str]:
+    return sorted(p.name for p in (pathlib.Path(__file__).parent / "known").iterdir())
+
+
 def known(name: str) -> pathlib.Path:
     """The folder of a published model's config.json that ships with the package: no weights, no tokenizer."""
     root = pathlib.Path(__file__).parent / "known"
     if not (root / name / "config.json").is_file():
-        names = sorted(p.name for p in root.iterdir())
-        raise FolderError(f"no configuration of {name!r} ships with the package; available: {names}")
+        raise FolderError(
+            f"no configuration of {name!r} ships with the package; available: {known_names()}"
+        )
     return root / name
 
 

@@ -18,12 +18,14 @@ alike. Axis letters: `urlvr_jax/types.py`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from urlvr_jax import sharding
 from urlvr_jax.models.attention import KV, SameId, attend_to
 from urlvr_jax.models.rope import RopeScaling, rotate
 
@@ -51,6 +53,7 @@ class ModelConfig:
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
     real_vocab: int | None = None  # rows of the head that exist for sampling and statistics; None = all
+    scan: bool = False  # layers as one loop where they do not decode: compiled once, weights held twice
     attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
 
 
@@ -91,43 +94,48 @@ class Norm(nnx.Module):
         return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
 
 
-@jax.custom_vjp
-def product(x, kernel):
-    """x `[B, C, inputs]` @ kernel `[inputs, outputs]`, with the gradients as plain products.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x, kernel, split):
+    """x `[B, C, inputs]` @ kernel `[inputs, outputs]` in x's dtype, with the gradients as plain products.
 
-    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU.
+    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU. `split`: see
+    `sharding.SPLIT`; the kernel is gathered for each product and never kept so.
     """
-    return x @ kernel
+    return x @ sharding.whole(kernel.astype(x.dtype), split)
 
 
-def _product_backward(saved, dy):
+def _product_backward(split, saved, dy):
     x, kernel = saved
     d_kernel = jnp.einsum("td,tf->df", x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
-    return jnp.einsum("bcf,df->bcd", dy, kernel), d_kernel
+    dx = jnp.einsum("bcf,df->bcd", dy, sharding.whole(kernel.astype(x.dtype), split))
+    return dx, sharding.scattered(d_kernel, split).astype(kernel.dtype)
 
 
-product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
+product.defvjp(lambda x, kernel, split: (product(x, kernel, split), (x, kernel)), _product_backward)
 
 
 class Linear(nnx.Module):
-    def __init__(self, inputs, outputs, config, rngs, bias: bool = False):
+    def __init__(self, inputs, outputs, config, rngs, bias: bool = False, split="outputs"):
         init = jax.nn.initializers.normal(0.02)
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), config.param_dtype))
         self.bias = nnx.Param(jnp.zeros(outputs, config.param_dtype)) if bias else None
+        self.split = split
 
     def __call__(self, x):
-        y = product(x, self.kernel[...].astype(x.dtype))
+        y = product(x, self.kernel[...], self.split)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-        linear = lambda name, *sizes: Linear(*sizes, config, rngs, bias=name in config.attention_bias)
+        linear = lambda name, *sizes, **options: Linear(
+            *sizes, config, rngs, bias=name in config.attention_bias, **options
+        )
         self.q = linear("q", config.d_model, queries)
         self.k = linear("k", config.d_model, keys)
         self.v = linear("v", config.d_model, keys)
-        self.o = linear("o", queries, config.d_model)
+        self.o = linear("o", queries, config.d_model, split="inputs")
         if config.qk_norm != "none":
             whole = config.qk_norm == "whole"
             self.q_norm = Norm(queries if whole else config.head_dim, config)
@@ -161,7 +169,7 @@ class FeedForward(nnx.Module):
     def __init__(self, config, rngs):
         self.gate = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
         self.up = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
-        self.down = Linear(config.d_ff, config.d_model, config, rngs, bias=config.mlp_bias)
+        self.down = Linear(config.d_ff, config.d_model, config, rngs, bias=config.mlp_bias, split="inputs")
 
     def __call__(self, x):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -204,9 +212,13 @@ class Transformer(nnx.Module):
         `visible` speaks of the cache's columns.
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
+        x = sharding.split_rows(sharding.split_features(x) if cache is None else x)
         if visible is None:
             ids = jnp.zeros(tokens.shape, jnp.int32)
             visible = SameId(ids, ids, causal=True)
+        if self.config.scan and cache is None:
+            x, kvs = self._scanned(x, positions, visible, context)
+            return self.final_norm(x), kvs
         kvs = []
         for i, layer in enumerate(self.layers):
             around = [(segment.layers[i], segment.visible) for segment in context]
@@ -215,8 +227,26 @@ class Transformer(nnx.Module):
                 x, positions, visible, around, kv, None if cache is None else cache.index
             )
             x, kv = jax.checkpoint(run)(x) if self.config.remat and cache is None else run(x)
+            x = sharding.split_rows(x)
             kvs.append(kv)
         return self.final_norm(x), tuple(kvs)
+
+    def _scanned(self, x, positions, visible, context):
+        """The layers as one loop over their stacked parameters and contexts."""
+        graph, *_ = nnx.split(self.layers[0])
+        stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        states = stack([nnx.split(layer)[1] for layer in self.layers])
+        around = [stack(segment.layers) for segment in context]
+
+        def body(x, at):
+            state, kvs = at
+            seen = [(kv, segment.visible) for kv, segment in zip(kvs, context, strict=True)]
+            x, kv = nnx.merge(graph, state)(x, positions, visible, seen, None, None)
+            return sharding.split_rows(x), kv
+
+        body = jax.checkpoint(body) if self.config.remat else body
+        x, kvs = jax.lax.scan(body, x, (states, around))
+        return x, tuple(jax.tree.map(lambda y, i=i: y[i], kvs) for i in range(len(self.layers)))
 
 
 # ---- plain parameter trees: {"layers.0.attention.q.kernel": array} --------------------------

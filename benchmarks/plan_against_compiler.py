@@ -1,0 +1,143 @@
+"""The verb `plan` beside the compiler's own count of memory, on configurations that were not used to calibrate it.
+
+    python benchmarks/plan_against_compiler.py            all rows, a process each; v5e rows need libtpu, no TPU
+    python benchmarks/plan_against_compiler.py NAME ...   some of them
+
+A row compiles rollout, scoring and update of one configuration on pretended devices and prints, for each, the compiler's
+bytes a device (arguments + results - aliased + temporaries), the plan's, and their ratio.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MIB = 2**20
+
+
+class Row(NamedTuple):
+    devices: str  # a number of pretended CPUs, or a TPU topology
+    model: dict
+    changes: dict
+
+
+def lengths(prompt: int, width: int, **changes) -> dict:
+    return {
+        "data.prompt_buckets": (prompt,), "rollout.max_new_tokens": width, "rollout.response_buckets": (width,),
+        "rollout.rescore": True, **{k.replace("__", "."): v for k, v in changes.items()},
+    }  # fmt: skip
+
+
+QWEN2 = dict(vocab_size=50000, d_model=768, n_layers=6, n_heads=12, n_kv_heads=2, head_dim=64, d_ff=2048,
+             attention_bias="qkv", qk_norm="none", tied_head=True)  # fmt: skip
+OLMO2 = dict(vocab_size=32000, d_model=1024, n_layers=3, n_heads=16, n_kv_heads=16, head_dim=64, d_ff=2816,
+             qk_norm="whole", norm_after=True, tied_head=False)  # fmt: skip
+QWEN3 = dict(vocab_size=40960, d_model=1280, n_layers=10, n_heads=10, n_kv_heads=5, head_dim=128, d_ff=3584,
+             tied_head=True)  # fmt: skip
+LLAMA = dict(vocab_size=64000, d_model=1536, n_layers=4, n_heads=12, n_kv_heads=4, head_dim=128, d_ff=5120,
+             qk_norm="none", tied_head=False)  # fmt: skip
+ROWS = {
+    "qwen2, 2 x data": Row("2", QWEN2, lengths(64, 640, data__prompts_per_step=16, rollout__group=8,
+        rollout__slots=32, optim__micro_rows=16, optim__micro_prompts=2, mesh__data=2)),
+    "olmo2, 4 x fsdp": Row("4", OLMO2, lengths(256, 1024, data__prompts_per_step=16, rollout__group=4,
+        rollout__slots=24, optim__micro_rows=16, optim__micro_prompts=4, mesh__fsdp=4)),
+    "qwen3, 2 x data, 2 x fsdp, remat": Row("4", QWEN3 | dict(remat=True, scan=True), lengths(128, 1536,
+        data__prompts_per_step=8, rollout__group=16, rollout__slots=16, optim__micro_rows=16,
+        optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
+    "llama, 2 x tensor": Row("2", LLAMA, lengths(192, 768, data__prompts_per_step=4, rollout__group=8,
+        rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=1, mesh__tensor=2)),
+    "llama, 8 x fsdp, remat": Row("8", LLAMA | dict(d_model=896, n_heads=14, n_kv_heads=2, head_dim=64, d_ff=3072,
+        n_layers=8, remat=True, scan=True), lengths(96, 768, data__prompts_per_step=16, rollout__group=4,
+        rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=8, mesh__fsdp=8)),
+    "qwen3, 2 x fsdp, 2 x tensor": Row("4", QWEN3 | dict(n_layers=4, n_kv_heads=2), lengths(160, 1200,
+        data__prompts_per_step=8, rollout__group=8, rollout__slots=32, optim__micro_rows=8, optim__micro_prompts=2,
+        mesh__fsdp=2, mesh__tensor=2)),
+    "v5e: llama, 4 x fsdp, remat": Row("v5e:2x2", LLAMA | dict(n_layers=2, remat=True, compute_dtype="bfloat16"),
+        lengths(512, 2048, data__prompts_per_step=16, rollout__group=8, rollout__slots=32, optim__micro_rows=8,
+        optim__micro_prompts=4, mesh__fsdp=4)),
+    "v5e: qwen3, 2 x data, 2 x fsdp, remat": Row("v5e:2x2", QWEN3 | dict(n_layers=3, remat=True, scan=True, compute_dtype="bfloat16"),
+        lengths(256, 3072, data__prompts_per_step=8, rollout__group=8, rollout__slots=16, optim__micro_rows=4,
+        optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
+}  # fmt: skip
+
+
+def measure(name: str) -> list[dict]:
+    """Compile one row; in a process of its own, since devices cannot be pretended twice."""
+    from tpu_compile import compile_phase, report
+
+    from urlvr_jax import config as config_lib
+    from urlvr_jax import footprint
+    from urlvr_jax.engine import Engine
+    from urlvr_jax.models.transformer import ModelConfig
+
+    row, out = ROWS[name], []
+    c = config_lib.default()
+    c.update_from_flattened_dict(row.changes)
+    for key in ("remat", "scan", "compute_dtype"):
+        c.model[key] = row.model.get(key, c.model[key])
+    if row.devices.isdigit():
+        import jax
+
+        platform, devices = "cpu", jax.devices()
+    else:
+        from jax.experimental import topologies
+
+        platform, devices = "tpu", topologies.get_topology_desc(row.devices, "tpu").devices
+    config_lib.validate(c, len(devices))
+    model = footprint.Model(ModelConfig(rope_theta=1e6, norm_eps=1e-6, **row.model))
+    engine = Engine(c, model.config, [0], devices)
+    for phase in ("update", "score", "rollout"):
+        planned = dict(footprint.PHASES[phase](c, model, platform))
+        planned.pop("optimizer", None) if phase == "score" else None
+        compiled = report(compile_phase(engine, c, phase))["total"]
+        total = sum(planned.values())
+        out.append(
+            {"row": name, "phase": phase, "compiled": compiled, "planned": total, "ratio": total / compiled,
+             "parts": planned}
+        )  # fmt: skip
+        print(json.dumps(out[-1]), flush=True)
+    return out
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--row"]:
+        measure(sys.argv[2])
+        return
+    table = [
+        "| configuration | phase | compiler, MiB | plan, MiB | ratio |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in sys.argv[1:] or ROWS:
+        devices = ROWS[name].devices
+        if not devices.isdigit() and importlib.util.find_spec("libtpu") is None:
+            print(f"{name}: left out, libtpu is not installed")
+            continue
+        environment = dict(
+            os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT), ALLOW_MULTIPLE_LIBTPU_LOAD="1"
+        )
+        if devices.isdigit():
+            environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        done = subprocess.run(
+            [sys.executable, __file__, "--row", name],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        for line in done.stdout.splitlines():
+            x = json.loads(line)
+            table.append(
+                f"| {name} | {x['phase']} | {x['compiled'] / MIB:.0f} | {x['planned'] / MIB:.0f} | {x['ratio']:.2f} |"
+            )
+            print(line, flush=True)
+    print("\n".join(table))
+
+
+if __name__ == "__main__":
+    main()

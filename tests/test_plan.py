@@ -1,0 +1,146 @@
+"""The plan: exact counts, sizes that follow from the configuration, meshes that are legal; the paper's experiments."""
+
+import functools
+import importlib.util
+import json
+import pathlib
+import types
+
+import jax
+import pytest
+
+from urlvr_jax import config as config_lib
+from urlvr_jax import engine, footprint, plan, verbs
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAPER = sorted((ROOT / "experiments" / "paper").glob("*.py"))
+
+
+def load(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def model_of(path):
+    c = paper()
+    c.model.path = path
+    return footprint.open_model(c)
+
+
+def paper(argument="majority_voting"):
+    return load(ROOT / "experiments" / "paper" / "dapo.py").get_config(argument)
+
+
+@pytest.mark.parametrize(
+    ("file", "argument"),
+    [
+        *[("dapo", f"{r}@{m}") for m in ("h100-8", "v5e-16") for r in (
+            "ground_truth", "majority_voting", "self_certainty", "token_level_entropy",
+            "trajectory_level_entropy", "probability")],
+        *[("mcs", name) for name in load(ROOT / "experiments" / "paper" / "mcs.py").MODELS],
+        ("ttt_amc", "majority_voting"), ("ttt_amc", "trajectory_level_entropy"),
+    ],
+)  # fmt: skip
+def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(file, argument):
+    c = load(ROOT / "experiments" / "paper" / f"{file}.py").get_config(argument)
+    machine = plan.machine(argument.partition("@")[2] or "h100-8")
+    config_lib.validate(c, machine.devices)
+    model = model_of(c.model.path)
+    assert not plan.why_not(c, model, machine.devices)
+    assert c.data.prompt_buckets[-1] + c.rollout.max_new_tokens <= model.config.max_positions
+    for phase, parts in footprint.memory(c, model).items():
+        assert sum(parts.values()) <= plan.USABLE * machine.chip.memory, phase
+    for phase in ("rollout", "update"):
+        assert 0 < plan.seconds(c, model, machine.chip, 1000)[phase] < 3600
+
+
+def test_every_experiment_file_of_the_paper_is_tested():
+    assert [p.stem for p in PAPER] == ["dapo", "mcs", "ttt_amc"]
+
+
+def test_parameters_are_counted_exactly_without_weights():
+    assert model_of(paper().model.path).parameters == 1_720_574_976
+
+
+def test_weights_a_device_are_those_that_the_engine_places():
+    c = config_lib.default()
+    c.update_from_flattened_dict({"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2, "optim.micro_rows": 32})
+    model = footprint.open_model(c)
+    e = engine.Engine(c, model.config, [0], jax.devices()[:8])
+    for training, layout in ((True, e.training), (False, e.rollout)):
+        here = sum(
+            int(jax.numpy.prod(jax.numpy.array(layout[n].shard_shape(s.shape))))
+            for n, s in e.shapes.items()
+        )
+        assert footprint.weight_elements(model, dict(c.mesh), training) == here
+
+
+def test_the_plan_and_the_compiler_agree_on_a_small_program():
+    c = config_lib.default()
+    c.update_from_flattened_dict({"mesh.fsdp": 4, "rollout.slots": 32, "optim.micro_rows": 32})
+    model = footprint.open_model(c)
+    e = engine.Engine(c, model.config, [0], jax.devices()[:4])
+    m = e.updater(16, 44).memory_analysis()
+    compiled = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
+    planned = footprint.update_memory(c, model, "cpu")
+    at_rest = planned["weights"] + planned["optimizer"] + planned["batch"]
+    assert 0.85 < at_rest / compiled < 1.15, (at_rest, compiled)
+
+
+def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
+    c = paper("majority_voting@v5e-16")
+    model = model_of(c.model.path)
+    total = lambda phase: sum(footprint.memory(c, model)[phase].values())
+    rollout, update = total("rollout"), total("update")
+    c.rollout.slots *= 2
+    assert total("rollout") > 1.3 * rollout and total("update") == update
+    c.model.remat = False
+    assert total("update") > update
+    c.mesh.fsdp, c.optim.micro_rows = 32, 32
+    assert total("rollout") < 1.1 * rollout
+
+
+def test_meshes_are_legal_fit_and_are_ranked():
+    c = paper()
+    model, machine = model_of(c.model.path), plan.machine("v5e-16")
+    found = plan.meshes(c, model, machine)
+    assert found and [sum(x.seconds.values()) for x in found] == sorted(
+        sum(x.seconds.values()) for x in found
+    )
+    for x in found:
+        assert x.peak <= plan.USABLE * machine.chip.memory
+        c.mesh.update(x.mesh)
+        c.rollout.slots, c.optim.micro_rows = x.slots, x.micro_rows
+        config_lib.validate(c, 16)
+    assert not any(x.mesh["tensor"] == 16 and model.config.n_heads % 16 for x in found)
+
+
+def test_what_does_not_fit_is_said():
+    c = paper()
+    assert plan.meshes(c, model_of("Qwen/Qwen3-8B-Base"), plan.machine("v5e-4")) == []
+    c.rollout.max_new_tokens = 40_000
+    c.rollout.response_buckets = (40_000,)
+    assert "exceed the model's 32768" in plan.report(c)["configured"]["problem"]
+
+
+@pytest.mark.parametrize("name", ["v5e", "v7-8", "h100-0", "v4-3"])
+def test_unknown_hardware_names_the_choices(name):
+    with pytest.raises(config_lib.ConfigError, match=f"--hardware={name}"):
+        plan.machine(name)
+
+
+def test_sizes_of_v4_and_v5p_count_cores():
+    assert plan.machine("v5p-16").devices == 8 and plan.machine("v5e-16").devices == 16
+
+
+def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
+    flag = types.SimpleNamespace(config=paper(), hardware="v5e-16", json=True)
+    assert verbs.plan(flag) == 0
+    found = json.loads(capsys.readouterr().out)
+    best = found["meshes"][0]
+    assert best["mesh"].keys() == {"data", "fsdp", "tensor"} and best["slots"] > 0
+    assert found["configured"]["problem"] == "" and "fits" not in found["configured"]  # it is for 8 devices
+    assert plan.text(found).splitlines()[0].startswith("Qwen/Qwen3-1.7B-Base: 1,720,574,976 parameters")
