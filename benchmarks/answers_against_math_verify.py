@@ -3,7 +3,7 @@
     python benchmarks/answers_against_math_verify.py --data FOLDER [--tables] [--out docs/answers_disagreements.md]
 
 FOLDER has math_sample100.jsonl, amc23.jsonl and aime24.jsonl. math-verify is asked in both orders, because it
-is asymmetric. With `--tables` the hand-made pairs of the tests too. About 15 ms a question.
+is asymmetric. With `--tables` the hand-made pairs of the tests too. About 15 ms a question, two a pair.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -22,6 +23,42 @@ from answer_tables import GOLDS, PAIRS  # noqa: E402
 from urlvr_jax import answers, grading  # noqa: E402
 
 FILES = ("math_sample100", "amc23", "aime24")
+# Why a pair is held equal by one side only: the first pattern that occurs in "one ~ other".
+ONLY_THE_KEY = {
+    "repeating decimal": r"\\overline\{\d",
+    "percent in words": r"percent",
+    "thousands apart": r"\d\\,\d|\d\{,\}\d",
+    "index of a base in words, or after parentheses": r"_\{\\text|\(\d+\)_\d",
+    "inequality for an interval, outward brackets": r"<|>|\\le|\\ge|\[1,2\[|\]3,4\]",
+    "a sign of Unicode": r"[^\x00-\x7f]",
+    "time of day": r"\d ?[ap]\.?m",
+    "`i` is the imaginary unit": r"(?<![A-Za-z\\])i(?![A-Za-z])",
+    "power of ten as `e`": r"\de\d",
+    "mixed number": r"\d \d+/\d",
+    "units and currency in words": r"centimeters|sq\.|dollars|\\degree|cm\^2|cents",
+    "decimal exponent": r"\^\{?\d*\.\d",
+    "`**` is a power": r"\w\*\*\d",
+    "marks around the answer": r"\.( ~|$)|\*\*\d+\*\*|\"",
+    "odd root of a negative number": r"\\sqrt\[3\]\{-",
+    "`pi` in letters": r"\dpi",
+    "± as a list of solutions": r"\\pm",
+    "the empty set": r"\\\{ ?\\\}",
+    "ratio reduced": r"\d ?: ?\d",
+    "name before the answer": r"^\w(\(x\))? = ",
+    "chain of equals": r"\d = \d",
+}
+ONLY_MATH_VERIFY = {
+    "percent sign dropped": r"%",
+    "index of a base dropped": r"\d_\{?\d",
+    "decimals past the sixth place dropped": r"\.\d{8}",
+    "closed at infinity": r"\\infty\]",
+    "am and pm the same": r"\d [ap]m",
+    "letters of an angle in any order": r"\\angle",
+    "letters without case": r"^[A-Za-z -]+ ~|\\text",
+    "set, tuple, list and ± the same": r"[{(\[]|\\pm",
+    "names dropped": r"x=1,y=2",
+    "ratio for a fraction": r"\d:\d",
+}
 
 
 def golds(folder: pathlib.Path) -> list[str]:
@@ -67,11 +104,17 @@ def compare_golds(found: list[str], one_order: bool) -> tuple[int, list[tuple]]:
     return len(pairs), out
 
 
+def reason(one: str, other: str, equal: bool) -> str:
+    patterns = ONLY_THE_KEY if equal else ONLY_MATH_VERIFY
+    return next((why for why, p in patterns.items() if re.search(p, f"{one} ~ {other}")), "not explained")
+
+
 def rows(found: list[tuple]) -> list[str]:
-    lines = ["| one | other | key | math-verify | reversed |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| one | other | key | math-verify | reversed | why |", "|" + " --- |" * 6]
     word = {True: "=", False: "≠", None: "none"}
     for a, b, *verdicts in found:
         cells = [f"`{x.replace('|', chr(92) + '|')}`" for x in (a, b)] + [word[v] for v in verdicts]
+        cells.append(reason(a, b, verdicts[0]))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

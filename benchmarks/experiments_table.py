@@ -1,53 +1,87 @@
-"""What the experiments' texts and the README say of their results, from the grid's runs.
+"""What the README and the experiments' texts say of their results, from the files of runs in docs.
 
-    python benchmarks/experiments_table.py check      list what is stale; exit status 1 if anything is
-    python benchmarks/experiments_table.py write      write it anew
+    python benchmarks/experiments_table.py check             list rows without fresh runs and stale texts; exit status 1 if any
+    python benchmarks/experiments_table.py write             write the texts anew
+    python benchmarks/experiments_table.py run [--jobs 2]    make the runs that no study makes: docs/experiments/runs.jsonl
 
-The rows of the README's table are medians (ranges) over seeds, the line "Expect" of an experiment's text is its
-own seed's. An experiment belongs to the grid if its configuration has the hash of one of the grid's cells.
+A row is an experiment at its defaults under three seeds. A run is its own if it has the hash of that configuration,
+and of the base that ships; docs/grid and docs/countdown are looked through too.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import sys
 
-from grid import GRID, ROOT, expected_hash, read_runs, spread
+import studies
+from studies import ROOT, Cell, spread
 
 README = ROOT / "README.md"
-ROW = r"(?m)^\| \[`{0}`\].*$"
+RUNS = ROOT / "docs" / "experiments" / "runs.jsonl"
+SEEDS = (0, 1, 2)
+ROWS = (
+    "experiments/selfcert.py",
+    "experiments/token_entropy.py",
+    "experiments/trajectory_entropy.py",
+    "experiments/probability.py",
+    "experiments/majority.py",
+    "experiments/co_reward.py",
+    "experiments/countdown.py",
+    "experiments/countdown.py:trajectory_level_entropy",
+    "experiments/countdown.py:countdown",
+    "experiments/ground_truth.py",
+    "experiments/random_reward.py",
+    "experiments/format_reward.py",
+    "experiments/length_reward.py",
+)
+BEGIN, END = (
+    "<!-- experiments: written by benchmarks/experiments_table.py -->",
+    "<!-- end of experiments -->",
+)
+HEAD = ("paper", "reward", "experiment", "rate", "what it does", "base", "peak", "end", "tokens")
 EXPECT = re.compile(r"Expect \(seed \d+, held-out accuracy\): .*?tokens\.", re.S)
 
 
-def cells() -> dict:
-    """{experiment file: (reward, rate)} of those that are cells of the grid, in the README's order."""
-    found = {}
-    for name in re.findall(r"(?m)^\| \[`(\w+\.py)`\]", README.read_text()):
-        file = ROOT / "experiments" / name
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        c = module.get_config()
-        if c.reward.name in GRID.REWARDS and c.optim.lr in GRID.RATES and c.steps == 150:
-            found[file] = (c.reward.name, c.optim.lr)
-    return found
+def cells(experiment: str) -> list[Cell]:
+    return [Cell(experiment, seed, (("experiment", experiment),)) for seed in SEEDS]
 
 
-def short(rate: float) -> str:
-    return f"{rate:.0e}".replace("e-0", "e-")
+def read_runs() -> list[dict]:
+    return [line for file in sorted((ROOT / "docs").glob("*/runs.jsonl")) for line in studies.read(file)]
 
 
-def row(old: str, reward: str, rate: float, runs: list[dict]) -> str:
-    """A row of the README's table with its numbers from these runs, its first cells as they were."""
-    first = [cell.strip() for cell in old.strip("|").split(" | ")][:3]
+def found(runs: list[dict]) -> dict[str, list[dict | None]]:
+    """{experiment: its run of each seed, None where there is none that is fresh}."""
+    own = lambda cell: next((r for r in runs if cell.has(r)), None)
+    return {experiment: [own(cell) for cell in cells(experiment)] for experiment in ROWS}
+
+
+def course(held: dict) -> str:
+    """What held-out accuracy did, as far as its 95 % intervals tell."""
+    rose, fell = held["rise"]["low"] > 0, held["fall"]["high"] < 0
+    return "rises, then falls" if rose and fell else "rises" if rose else "falls" if fell else "stays"
+
+
+def row(experiment: str, runs: list[dict]) -> str:
+    c = studies.configuration(experiment)
+    reward = studies.reward_of(c)
+    file, _, argument = experiment.partition(":")
+    name = file.removeprefix("experiments/")
+    courses = [course(r["held_out"]) for r in runs]
+    most = max(courses, key=courses.count)
+    seeds = (
+        "" if courses.count(most) == len(courses) else f" ({courses.count(most)} of {len(courses)} seeds)"
+    )
     of = lambda key: spread([r["held_out"][key] for r in runs])
     middle = lambda values: sorted(values)[len(values) // 2]
-    tokens = (
-        f"{middle([r['length'][0] for r in runs]):.0f} → {middle([r['length_last'] for r in runs]):.0f}"
-    )
-    return "| " + " | ".join([*first, short(rate), of("base"), of("peak"), of("final"), tokens]) + " |"
+    tokens = [middle([r["length"][0] for r in runs]), middle([r["length_last"] for r in runs])]
+    link = f"[`{name}`]({file})" + (f" `:{argument}`" if argument else "")
+    rate = f"{c.optim.lr:.0e}".replace("e-0", "e-")
+    return " | ".join(
+        (f"| {reward.papers}", f"`{c.reward.name}`", link, rate, most + seeds, of("base"), of("peak"), of("final"),
+         f"{tokens[0]:.0f} → {tokens[1]:.0f} |")
+    )  # fmt: skip
 
 
 def expectation(run: dict) -> str:
@@ -60,32 +94,55 @@ def expectation(run: dict) -> str:
 
 
 def texts() -> dict:
-    """{file: what it should say} of the README and the experiments."""
-    runs, out = read_runs(), {README: README.read_text()}
-    for file, (reward, rate) in cells().items():
-        these = [r for r in runs if (r["reward"], r["rate"]) == (reward, rate)]
-        these = [r for r in these if r["config_hash"] == expected_hash(reward, rate, r["seed"])]
-        if not these:
+    """{file: what it should say} of the README and the experiments; a row without all its runs is left out."""
+    out, rows = {}, []
+    for experiment, runs in found(read_runs()).items():
+        if None in runs:
             continue
-        pattern = ROW.format(re.escape(file.name))
-        old = re.search(pattern, out[README]).group()
-        out[README] = out[README].replace(old, row(old, reward, rate, these))
-        text, first = file.read_text(), next(r for r in these if r["seed"] == 0)
-        out[file] = EXPECT.sub(lambda m, first=first: expectation(first), text)
-    return out
+        rows.append(row(experiment, runs))
+        file = ROOT / experiment
+        if file.is_file() and EXPECT.search(text := file.read_text()):
+            out[file] = EXPECT.sub(lambda m, runs=runs: expectation(runs[0]), text)
+    table = "\n".join([f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD), *rows])
+    before, begin, rest = README.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{README} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
+    return {README: f"{before}{BEGIN}\n{table}\n{END}{after}", **out}
+
+
+def stale_rows() -> list[str]:
+    lines = []
+    for experiment, runs in found(read_runs()).items():
+        missing = [str(seed) for seed, run in zip(SEEDS, runs, strict=True) if run is None]
+        if missing:
+            lines.append(
+                f"{experiment}: no run of this configuration and base for seed {', '.join(missing)}"
+            )
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("check", "write"))
-    write = parser.parse_args().what == "write"
-    stale = {file: text for file, text in texts().items() if file.read_text() != text}
-    for file, text in stale.items():
-        print(f"{'wrote' if write else 'stale:'} {file.relative_to(ROOT)}")
-        if write:
+    parser.add_argument("what", choices=("check", "write", "run"))
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    if given.what == "run":
+        elsewhere = [r for f in (ROOT / "docs").glob("*/runs.jsonl") if f != RUNS for r in studies.read(f)]
+        own = [c for e in ROWS for c in cells(e) if not any(c.has(r) for r in elsewhere)]
+        studies.run_missing([c for c in own if "countdown" not in c.experiment], RUNS, given.jobs)
+        return 0
+    rows = stale_rows()
+    for line in rows:
+        print(f"stale row: {line}")
+    changed = {file: text for file, text in texts().items() if file.read_text() != text}
+    for file, text in changed.items():
+        print(f"{'wrote' if given.what == 'write' else 'stale text:'} {file.relative_to(ROOT)}")
+        if given.what == "write":
             file.write_text(text)
-    print(f"{len(stale)} of {len(texts())} files {'were' if write else 'are'} stale")
-    return 0 if write or not stale else 1
+    print(f"{len(ROWS) - len(rows)} of {len(ROWS)} rows have their runs; {len(changed)} texts "
+          f"{'written' if given.what == 'write' else 'are stale'}")  # fmt: skip
+    return 1 if rows or (changed and given.what == "check") else 0
 
 
 if __name__ == "__main__":

@@ -11,153 +11,25 @@ whose hash differs from the one on file is run again and replaces it.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import dataclasses
-import importlib.util
-import json
-import os
-import pathlib
-import queue
-import shutil
-import subprocess
-import sys
-import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from urlvr_jax import analysis, workdir  # noqa: E402
-from urlvr_jax import config as config_lib  # noqa: E402
+import studies
+from studies import ROOT, Cell, commits, spread
 
 OUT = ROOT / "docs" / "grid"
 RUNS = OUT / "runs.jsonl"
-CURVES = {
-    "own_reward": "reward/mean",
-    "truth": analysis.TRUTH,
-    "reward_accuracy": "train/ensemble/reward_accuracy",
-    "majority_ratio": "train/ensemble/majority_ratio",
-    "length": "response_length/mean",
-    "clip_ratio": "response_length/clip_ratio",
-    "repetition": "repetition_rate",
-    "entropy": "actor/entropy",
-    "nll": "actor/nll",
-}
-THIN = 8  # steps between points of a committed curve
-
-spec = importlib.util.spec_from_file_location("grid", ROOT / "experiments" / "grid.py")
-GRID = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(GRID)
+GRID = studies.module("experiments/grid.py")
 
 
-def cells(only: str | None):
-    for rate in GRID.RATES:
-        for seed in GRID.SEEDS:
-            for reward in GRID.REWARDS:
-                if only in (None, reward):
-                    yield reward, rate, seed
-
-
-def expected_hash(reward: str, rate: float, seed: int) -> str:
-    c = GRID.get_config(f"{reward},{rate}")
-    c.seed = seed
-    return workdir.config_hash(config_lib.flat(c))
-
-
-def run_cell(cell, cores: queue.Queue) -> dict:
-    """Run one cell in a process of its own, on one core."""
-    reward, rate, seed = cell
-    core = cores.get()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="grid-"))
-    try:
-        words = [sys.executable, "-m", "urlvr_jax.main"]
-        words += ["--config", f"experiments/grid.py:{reward},{rate}"]
-        words += [f"--config.seed={seed}", "--workdir", str(folder)]
-        pin = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, preexec_fn=pin)
-        if done.returncode:
-            raise RuntimeError(f"{cell}: exit status {done.returncode}\n{done.stderr[-2000:]}")
-        return condense(folder, reward, rate, seed)
-    finally:
-        cores.put(core)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def condense(folder: pathlib.Path, reward: str, rate: float, seed: int) -> dict:
-    """A run's folder -> one line of findings."""
-    lines = workdir.read_lines(folder / "metrics.jsonl")
-    evals = analysis.first_set(folder)
-    record = json.loads((folder / "record.json").read_text())
-    trained = [line for line in lines if "reward/mean" in line]
-    line = {
-        "reward": reward,
-        "rate": rate,
-        "seed": seed,
-        "config_hash": record["config_hash"],
-        "commit": record["attempts"][-1]["git"].get("commit"),
-        "modified": record["attempts"][-1]["git"].get("modified"),
-        "steps": lines[-1]["step"],
-        "held_out": dataclasses.asdict(analysis.rise_and_fall_of(evals)),
-        "mcs": analysis.mcs(lines),
-        "collapse_step": analysis.collapse_step(lines),
-        "eval_steps": [e["step"] for e in evals],
-        "eval_avg": [round(sum(e["correct"]) / len(e["correct"]) / e["k"], 4) for e in evals],
-        "seconds_per_step": round(sorted(x["timing_s/step"] for x in trained)[len(trained) // 2], 3),
-        "curve_steps": [x["step"] for x in trained[::THIN]],
-    }
-    for name, metric in CURVES.items():
-        line[name] = [round(x[metric], 4) for x in trained[::THIN]]
-        line[f"{name}_last"] = round(trained[-1][metric], 4)
-    return line
-
-
-def run(jobs: int, only: str | None) -> None:
-    OUT.mkdir(parents=True, exist_ok=True)
-    kept = {(r["reward"], r["rate"], r["seed"]): r for r in read_runs()}
-    todo = [c for c in cells(only) if kept.get(c, {}).get("config_hash") != expected_hash(*c)]
-    print(f"{len(todo)} cells to run, {len(kept)} on file", flush=True)
-    cores: queue.Queue = queue.Queue()
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    for i in range(jobs):
-        cores.put(allowed[i % len(allowed)])
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run_cell, cell, cores): cell for cell in todo}
-        for i, future in enumerate(concurrent.futures.as_completed(futures)):
-            line = future.result()
-            kept[futures[future]] = line
-            write_runs(kept)
-            held = line["held_out"]
-            print(
-                f"{i + 1}/{len(todo)} {line['reward']} {line['rate']:g} seed {line['seed']}: "
-                f"{held['base']:.3f} {held['peak']:.3f} {held['final']:.3f} mcs {line['mcs']}",
-                flush=True,
-            )
-
-
-def read_runs() -> list[dict]:
-    return workdir.read_lines(RUNS) if RUNS.is_file() else []
-
-
-def write_runs(kept: dict) -> None:
-    order = sorted(kept, key=lambda c: (GRID.REWARDS.index(c[0]), c[1], c[2]))
-    text = "".join(json.dumps(kept[c]) + "\n" for c in order)
-    beside = RUNS.with_suffix(".tmp")
-    beside.write_text(text)
-    os.replace(beside, RUNS)
+def cells() -> list[Cell]:
+    return [
+        Cell(f"experiments/grid.py:{reward},{rate}", seed, (("reward", reward), ("rate", rate)))
+        for reward in GRID.REWARDS
+        for rate in GRID.RATES
+        for seed in GRID.SEEDS
+    ]
 
 
 # ---- drawing --------------------------------------------------------------------------------
-
-
-def spread(values: list) -> str:
-    """Median and range over seeds; 'never' counts as later than any step."""
-    if all(v is None for v in values):
-        return "never"
-    if any(v is None for v in values):
-        return " ".join("never" if v is None else str(v) for v in values)
-    if all(isinstance(v, int) for v in values):
-        return " ".join(map(str, values))
-    middle = sorted(values)[len(values) // 2]
-    return f"{middle:.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def table(runs: list[dict]) -> str:
@@ -234,15 +106,15 @@ def draw() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    runs = read_runs()
-    stale = [r for r in runs if r["config_hash"] != expected_hash(r["reward"], r["rate"], r["seed"])]
-    commits = sorted({f"{r['commit'][:12]}{'+changes' if r['modified'] else ''}" for r in runs})
-    missing = len(list(cells(None))) - len(runs)
+    runs = studies.read(RUNS)
+    hashes = {cell.hash for cell in cells()}
+    stale = [r for r in runs if r["config_hash"] not in hashes]
+    missing = len(hashes - {r["config_hash"] for r in runs})
     text = "# The laboratory's grid\n\n"
     text += (
         f"{len(GRID.REWARDS)} rewards × {len(GRID.RATES)} rates × {len(GRID.SEEDS)} seeds, base `lab:plain`, "
         f"{runs[0]['steps']} steps of 32 × 8. {len(runs)} runs on file, {missing} missing, {len(stale)} stale; "
-        f"commits {', '.join(commits)}; `+changes` marks a tree with uncommitted changes, here new lines of this "
+        f"commits {commits(runs)}; `+changes` marks a tree with uncommitted changes, here new lines of this "
         "folder.\n\nHeld-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions "
         "of odd position; the peak step is chosen on the 300 of even position. Numbers over seeds are median "
         "(range); intervals are paired 95 % bootstraps over questions, one a seed. MCS: first step with reward "
@@ -294,4 +166,8 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", choices=GRID.REWARDS)
     options = parser.parse_args()
-    run(options.jobs, options.only) if options.what == "run" else draw()
+    if options.what == "run":
+        only = lambda cell: options.only in (None, dict(cell.about)["reward"])
+        studies.run_missing(cells(), RUNS, options.jobs, only=only)
+    else:
+        draw()

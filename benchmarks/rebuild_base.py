@@ -2,10 +2,11 @@
 
     python benchmarks/rebuild_base.py plain             train on one core, compare, print
     python benchmarks/rebuild_base.py plain --record    make it the one that ships
+    python benchmarks/rebuild_base.py plain --run DIR   the same of a run that has been made already
 
 On the same machine, core and versions the weights should have the recorded sha256. Elsewhere rounding
-differs; then avg@8, maj@8 and pass@8 at T = 1 must fall within the sum of both 95 % intervals. Exit status 1
-otherwise. A rebuild takes about five minutes.
+differs; then avg@8, maj@8 and pass@8 at T = 1, and of a base that judges the rates of its verdicts, must fall within
+the sum of both 95 % intervals. Exit status 1 otherwise. A rebuild takes five to twenty minutes of one core.
 """
 
 from __future__ import annotations
@@ -21,41 +22,75 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import studies  # noqa: E402
+
+from urlvr_jax import lab  # noqa: E402
+from urlvr_jax.lab import countdown_world  # noqa: E402
+
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
+PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
 MEASURES = ("avg@8", "maj@8", "pass@8")
+RATES = ("true_positive_rate", "false_positive_rate")
 EVALUATION = ("--config.eval.k=8", "--config.eval.temperature=1.0", "--config.eval.top_p=1.0")
 
 
 def command(*words: str) -> str:
     """Run a verb of the program on one core; returns what it printed."""
+    return on_one_core("-m", "urlvr_jax.main", *words)
+
+
+def on_one_core(*words: str) -> str:
     pin = (
         (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
         if sys.platform == "linux"
         else None
     )
     done = subprocess.run(
-        [sys.executable, "-m", "urlvr_jax.main", *words],
+        [sys.executable, *words],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pin,
     )  # fmt: skip
     return done.stdout
 
 
-def rebuild(name: str, folder: pathlib.Path) -> dict:
-    """Train, export and measure one base in `folder`; its record."""
-    run, out = folder / "run", folder / name
-    command("--config", f"experiments/lab_pretrain.py:{name}", "--workdir", str(run))
-    command("export", "--model", str(run), "--out", str(out))
-    measured = json.loads(command("evaluate", "--model", str(out), *EVALUATION))["sets"]["lab:heldout"]
+def held_out(name: str, folder: pathlib.Path) -> dict:
+    """{measure: its mean, low and high} of a base on its world's held-out questions."""
+    world = ("--config", "experiments/countdown.py") if name in countdown_world.RECIPES else ()
+    printed = command("evaluate", "--model", str(folder), *world, *EVALUATION)
+    (measured,) = json.loads(printed)["sets"].values()
+    out = {
+        m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
+        for m in MEASURES
+    }
+    if getattr(lab.WORLDS[name].RECIPES[name], "judging", 0):
+        rates = json.loads(on_one_core("benchmarks/countdown.py", "rates", str(folder)))
+        out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}
+    return out
+
+
+def experiment(part: str) -> str:
+    return f"experiments/lab_pretrain.py:{part}"
+
+
+def rebuild(name: str, folder: pathlib.Path, run: pathlib.Path | None) -> dict:
+    """Train unless there is a `run` (of the last part), export and measure one base in `folder`; its record."""
+    out, parts = folder / name, PARTS.get(name, (name,))
+    for i, part in enumerate(parts if run is None else ()):
+        goes_on = [f"--config.model.path={out}"] if i else []
+        command("--config", experiment(part), *goes_on, "--workdir", str(folder / f"run{i}"))
+        command("export", "--model", str(folder / f"run{i}"), "--out", str(out))
+    if run is None:
+        run = folder / f"run{len(parts) - 1}"
+    else:
+        command("export", "--model", str(run), "--out", str(out))
     record = json.loads((run / "record.json").read_text())
     return {
-        "command": f"python -m urlvr_jax.main --config experiments/lab_pretrain.py:{name}",
+        "command": [f"python -m urlvr_jax.main --config {experiment(part)}" for part in parts],
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
-        "config_hash": record["config_hash"],
+        "config_hash": [studies.hash_of(studies.configuration(experiment(part))) for part in parts],
         "versions": record["attempts"][-1]["versions"],
-        "held_out": {
-            m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
-            for m in MEASURES
-        },
+        "held_out": held_out(name, out),
     }
 
 
@@ -64,7 +99,7 @@ def agree(shipped: dict, rebuilt: dict) -> bool:
     if shipped["sha256"] == rebuilt["sha256"]:
         return True
     reach = lambda r: (r["high"] - r["low"]) / 2
-    pairs = [(shipped["held_out"][m], rebuilt["held_out"][m]) for m in MEASURES]
+    pairs = [(shipped["held_out"][m], rebuilt["held_out"][m]) for m in shipped["held_out"]]
     return all(abs(a["mean"] - b["mean"]) <= reach(a) + reach(b) for a, b in pairs)
 
 
@@ -72,10 +107,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name")
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--run", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        rebuilt = rebuild(options.name, folder)
+        rebuilt = rebuild(options.name, folder, options.run and options.run.resolve())
         shipped_file = BASES / options.name / "recipe.json"
         if options.record:
             shutil.rmtree(BASES / options.name, ignore_errors=True)
@@ -83,7 +119,7 @@ def main() -> int:
             shipped_file.write_text(json.dumps(rebuilt, indent=1) + "\n")
     shipped = json.loads(shipped_file.read_text())
     print(f"{options.name}: rebuilt sha256 {rebuilt['sha256'][:16]}, shipped {shipped['sha256'][:16]}")
-    for m in MEASURES:
+    for m in shipped["held_out"]:
         text = lambda r, m=m: "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**r["held_out"][m])
         print(f"  {m}: rebuilt {text(rebuilt)}, shipped {text(shipped)}")
     same = rebuilt["sha256"] == shipped["sha256"]

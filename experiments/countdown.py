@@ -1,26 +1,36 @@
-"""Countdown in the laboratory: self-verification, the oracle, or any other reward on the same prompts.
+"""Countdown in the laboratory: the policy judges its own solutions, beside the oracle and a certainty.
 
-    python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
-    python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
-    python -m urlvr_jax.main --config experiments/countdown.py:self_verify
-    python -m urlvr_jax.main --config experiments/countdown.py:countdown                    the oracle
-    python -m urlvr_jax.main --config experiments/countdown.py:trajectory_level_entropy
+    python -m urlvr_jax.main --config experiments/countdown.py                                   self-verification
+    python -m urlvr_jax.main --config experiments/countdown.py:self_verify,response_first        asked in another order
+    python -m urlvr_jax.main --config experiments/countdown.py:countdown                         the oracle
+    python -m urlvr_jax.main --config experiments/countdown.py:trajectory_level_entropy          or any other reward
 
-The first two lines make the base, which has read documents that judge solutions: "V", question, response, "?", answered by Y or N.
+The base has read documents that judge solutions, in both orders; `:self_verify` needs one that has.
 """
 
 from urlvr_jax import config
+from urlvr_jax.lab.countdown_world import WORDINGS
 
 
 def get_config(reward="self_verify"):
+    reward, _, wording = reward.partition(",")
     c = config.default()
-    c.model.path = "runs/judge/base"
+    c.model.path = "lab:countdown_judge"
     c.data.train = "lab:countdown_train"
     c.answers.style = "lab_expression"
     c.answers.check = "countdown"
     c.reward.name = reward
-    c.verify.prompt_buckets = (64,)
+    c.verify.template = WORDINGS[wording or "question_first"]
+    c.verify.prompt_buckets = (40,)
+    c.rollout.max_new_tokens = 26
+    c.rollout.response_buckets = (26,)
+    c.data.prompts_per_step = 16
+    c.rollout.slots = 0  # all rows at once: rows are short, and all about as long
+    c.optim.micro_rows = 32
     c.optim.lr = 0.0003
-    c.steps = 150
+    c.steps = 60
     c.eval.sets = ("lab:countdown_heldout",)
+    c.eval.every = 20
+    c.eval.max_questions = 300
+    c.checkpoint.every = 0
     return c

@@ -2,7 +2,12 @@
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
-Or :careful, :hasty; and :countdown, :countdown_judge, which have a world of their own.
+Or :careful, :hasty; and :countdown, :countdown_judge, which have a world of their own. The judge has a second part,
+which reads more verdicts:
+
+python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
+python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
+python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_verdicts
 """
 
 from urlvr_jax import config
@@ -33,6 +38,18 @@ def get_config(recipe="plain"):
     if recipe in countdown_world.RECIPES:
         c.model.path = "lab:untrained_countdown"
         c.data.train = "lab:countdown_train"
-        c.data.prompt_buckets = (64,)  # a document that judges has a whole response in its prompt
-        c.eval.every = 0  # no labels: see `answers.verifier`
+        judges = countdown_world.RECIPES[recipe].judging  # then a prompt holds a whole response
+        c.data.prompt_buckets = (48,) if judges else (16,)
+        c.rollout.max_new_tokens = 32
+        c.rollout.response_buckets = (32,)
+        c.steps = 1500 if judges else 800
+        c.loss.aggregation = "seq-mean-token-mean"  # a verdict, one letter, weighs as much as a solution
+        c.eval.every = 0
+    if recipe == "countdown_verdicts":  # the second part of the judge: goes on from an export of the first
+        c.model.path, c.model.init = "runs/judge/base", "pretrained"
+        c.optim.lr = 2e-3
+        c.seed = 1  # or it would read the same documents again
+        c.data.prompt_buckets = (40,)
+        c.rollout.max_new_tokens = 26
+        c.rollout.response_buckets = (26,)
     return c

@@ -116,3 +116,15 @@ def test_the_experiments_texts_say_what_the_grids_runs_say(monkeypatch):
     )
     changed = experiments.texts()
     assert len(changed) == 10 and all(file.read_text() != text for file, text in changed.items())
+
+
+def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
+    runs = experiments.read_runs()
+    stale = lambda: {line.split(":")[0] for line in experiments.stale_rows()}
+    before = stale()
+    assert not before & {"experiments/selfcert.py", "experiments/countdown.py"}
+    certain = {cell.hash for cell in experiments.cells("experiments/selfcert.py")}
+    changed = [r | {"config_hash": "another"} if r["config_hash"] in certain else r for r in runs]
+    changed = [r | {"base_sha256": "another"} if r.get("arm") == "oracle" else r for r in changed]
+    monkeypatch.setattr(experiments, "read_runs", lambda: changed)
+    assert stale() - before == {"experiments/selfcert.py", "experiments/countdown.py"}

@@ -1,6 +1,9 @@
 """What a reward can and cannot see, and the rules of the vote."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
 
 import helpers
 import jax.numpy as jnp
@@ -193,3 +196,11 @@ def test_a_wrong_shape_is_an_error_that_names_the_reward_and_both_shapes():
     for fn, shape in ((by_row, r"\(16,\)"), (transposed, r"\(4, 3\)")):
         with pytest.raises(ValueError, match=rf"{fn.__name__}.*{shape}.*\(4, 4\)"):
             rewards.compute(fn, inputs(), None)
+
+
+def test_a_reader_that_has_seen_enough_ends_a_verb_quietly():
+    words = [sys.executable, "-m", "urlvr_jax.main", "rewards"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `| head` does
+    assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
+    process.stderr.close()

@@ -286,7 +286,7 @@ def judged(fn, shadows=(), gold=None):
     stats = {n: np.arange(24, dtype=np.float32).reshape(4, 6) / 24 for n in STATISTICS}
     labels = Labels({} if gold is None else dict(zip("ab", gold, strict=True)))
     c = helpers.experiment(rollout__group=2)
-    return judge.judge(c, fn, Words(), labels, prompts, rollouts, stats, 3, shadows)
+    return judge.judge(c, fn, Words(), labels, prompts, rollouts, stats, 3, shadows, verify=None)
 
 
 def test_a_step_hands_over_answers_spans_and_shadows_of_its_own_rollouts():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import engine, sample
+from urlvr_jax import engine, sample, score
 from urlvr_jax.types import STATISTICS
 
 CONFIG = helpers.model_config(tied=True, n_layers=1)
@@ -50,6 +50,23 @@ def test_the_sampler_reports_the_statistics_of_the_tokens_it_drew(temperature):
         PARAMS, CONFIG, TOKENS, LENGTHS, out["tokens"], out["length"], temperature
     )
     helpers.assert_statistics_close(out, want, out["length"])
+
+
+def test_rows_past_the_tokenizers_ids_are_neither_drawn_nor_counted_nor_trained():
+    config = helpers.model_config(tied=True, n_layers=1, vocab_size=16, real_vocab=13)
+    graph, params = helpers.model(config, seed=3)
+    params["embed"] = params["embed"].at[13:].multiply(20)  # the likeliest of all, if they existed
+    run = compiled(16, 1.0, 1.0, graph)
+    key = engine.random_key(0, "rollout", 1)
+    out = jax.tree.map(np.asarray, run(params, TOKENS, LENGTHS, key, np.array(STOP, np.int32)))
+    assert out["tokens"].max() < 13
+    cut = {**params, "head": params["embed"][:13]}
+    want = helpers.reference_score(cut, config, TOKENS, LENGTHS, out["tokens"], out["length"], 1.0)
+    helpers.assert_statistics_close(out, want, out["length"])
+    scored = lambda p: score.score(graph, p, TOKENS, LENGTHS, out["tokens"], 1.0)
+    helpers.assert_statistics_close(jax.jit(scored)(params), want, out["length"])
+    gradient = jax.jit(jax.grad(lambda p: scored(p)["logp"].sum()))(params)["embed"]
+    assert (gradient[13:] == 0).all() and (gradient[:13] != 0).any()
 
 
 def test_the_end_token_belongs_to_the_response_and_nothing_follows_it():

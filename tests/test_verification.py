@@ -1,9 +1,14 @@
 """The second generation of self-verification: its prompt, its verdict, its rates."""
 
+import functools
+
 import numpy as np
 import pytest
 
-from urlvr_jax import verification
+from urlvr_jax import config, data, loading, rewards, verification
+from urlvr_jax.engine import random_key
+from urlvr_jax.judge import judge
+from urlvr_jax.lab.countdown_world import WORDINGS
 from urlvr_jax.verification import AMBIGUOUS, NO, YES
 
 
@@ -55,3 +60,28 @@ def test_rates_count_what_is_ambiguous_as_no_and_are_absent_where_undefined():
         "train/self_verify/yes",
         "train/self_verify/ambiguous",
     }
+
+
+def test_a_base_that_has_read_verdicts_tells_right_from_wrong_in_either_wording():
+    c = config.default()
+    c.model.path, c.data.train = "lab:countdown_judge", "lab:countdown_train"
+    c.answers.style, c.answers.check, c.mesh.data = "lab_expression", "countdown", 8
+    c.rollout.max_new_tokens, c.verify.prompt_buckets, c.eval.every = 32, (48,), 0
+    run = loading.open_run(c)
+    params = run.engine.place(run.base_params())
+    prompts = data.take(run.questions, range(24))
+    out = run.engine.sample(
+        run.engine.to_rollout(params), prompts, random_key(0, "rollout", 1), temperature=1.0
+    )
+    fn = rewards.load("self_verify")
+    for wording in WORDINGS.values():
+        c.verify.template = wording
+        ask = functools.partial(
+            verification.ask, c, run.engine, params, run.tokenizer, prompts, key=random_key(0, "verify", 1)
+        )
+        judged = judge(c, fn, run.tokenizer, run.labels, prompts, out, out.stats, 1, (), ask)
+        measured = verification.metrics(judged.verdicts, judged.correct)
+        true, false = (measured[f"train/self_verify/{k}_positive_rate"] for k in ("true", "false"))
+        assert 0.05 < judged.correct.mean() < 0.9 and true > false + 0.3
+        assert measured["train/self_verify/ambiguous"] < 0.05
+        np.testing.assert_array_equal(judged.reward, judged.verdicts == YES)

@@ -25,6 +25,7 @@ def default() -> ml_collections.ConfigDict:
     m.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
     m.param_dtype = "float32"  # master weights
     m.compute_dtype = "float32"  # activations and products; statistics are float32 always
+    m.vocab = "head"  # V is every row of the head; "tokenizer": rows past its ids do not exist
     m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
     m.scan = False  # score and update loop over the layers: compiled once, not each; for deep models
     m.attention = "auto"  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
@@ -143,7 +144,7 @@ HOW = (
 ADDED = (
     "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
     "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
-    "data.system", "data.subset_seed", "model.scan", "model.attention",
+    "data.system", "data.subset_seed", "model.scan", "model.attention", "model.vocab",
 )  # fmt: skip
 
 
@@ -223,6 +224,7 @@ def validate(c, device_count: int) -> None:
     """Every check that needs no file: raises ConfigError naming key, value and remedy."""
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
+    _one_of(c, "model.vocab", ("head", "tokenizer"))
     _one_of(c, "model.attention", ("auto", "xla", "pallas"))
     if c.model.attention == "pallas" and jax.default_backend() == "gpu":
         raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")

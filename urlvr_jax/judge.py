@@ -29,10 +29,6 @@ class Judged:
     verdicts: np.ndarray | None = None  # int32 [P, G], of self-verification
 
 
-class NoVerificationError(rewards.RewardError):
-    """A reward needs verdicts where the policy cannot be asked."""
-
-
 def read_answers(c, texts: list[str], group: int):
     """Answers of B responses: keys `[B]`, classes int32 `[P, G]`, each group's {key: class}.
 
@@ -68,7 +64,7 @@ def right(c, prompts, texts, classes, names, gold) -> np.ndarray | None:
     return np.array(out).reshape(classes.shape)
 
 
-def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int, shadows=(), verify=None) -> Judged:
+def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int, shadows, verify) -> Judged:
     """Extract the answers of a step and compute its reward by `fn`; RewardError if it is not finite.
 
     shadows are rewards that are computed beside it and not trained on; none of them receives a label.
@@ -90,10 +86,6 @@ def judge(c, fn, tokenizer, labels, prompts, rollouts, stats, step: int, shadows
             spans, width = [f and f[1:] for f in found], rollouts.tokens.shape[1]
             derived["answer_span"] = jnp.asarray(answer_mask(tokenizer, cut, texts, spans, width))
     if "verification" in wanted:
-        if verify is None:
-            raise NoVerificationError(
-                f"reward {fn.__name__!r} asks the policy, which is not there to answer"
-            )
         verdicts = verify(texts).reshape(classes.shape)
         derived["verification"] = jnp.asarray(verdicts)
     if "rephrased" in wanted:

@@ -101,6 +101,8 @@ def open_model(c):
             f"{path}: the tokenizer has ids up to {largest}, the model's vocab_size is {config.vocab_size}: "
             "they do not belong together"
         )
+    if c.model.vocab == "tokenizer":
+        config = dataclasses.replace(config, real_vocab=largest + 1)
     hf.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
     return path, config, tokenizer
 

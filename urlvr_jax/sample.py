@@ -136,7 +136,7 @@ def _decode_block(run: Run, slots: Slots, time, prompt, window, width: int):
     time: the loop's column at the block's start.
     """
     model = transformer.bind(run.graph, run.params)
-    head = transformer.head_table(run.params)
+    head = transformer.head_table(run.params, model.config.real_vocab)
     count = slots.row.shape[0]
     out = {
         "tokens": jnp.zeros((count, width), jnp.int32),

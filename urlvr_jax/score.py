@@ -270,7 +270,8 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
     as_rows = lambda x: x.reshape(-1, columns)
     hidden, _ = model(as_rows(inputs), as_rows(positions), own, (prompt,))
     hidden = hidden.reshape(*source.shape, -1)
-    return token_statistics(hidden, transformer.head_table(params), flat[source], temperature, names)
+    head = transformer.head_table(params, model.config.real_vocab)
+    return token_statistics(hidden, head, flat[source], temperature, names)
 
 
 def score_all(graph, params, prompt_tokens, prompt_lengths, tokens, layouts: Layout, count, temperature):

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import signal
 import sys
 
 import ml_collections
@@ -69,7 +70,12 @@ def friendly(main):
         try:
             if (file := config_file(sys.argv)) and not pathlib.Path(file).is_file():
                 raise config_lib.ConfigError(f"--config: experiment file {file!r} does not exist")
-            sys.exit(main(argv))
+            status = main(argv)
+            sys.stdout.flush()
+            sys.exit(status)
+        except BrokenPipeError:  # whoever read our output, `| head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
         except expected as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

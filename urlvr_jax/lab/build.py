@@ -12,7 +12,6 @@ import pathlib
 from urlvr_jax.lab import countdown_world, world
 
 HERE = pathlib.Path(__file__).parent
-TRAIN_QUESTIONS, HELDOUT_QUESTIONS = 2048, 600
 
 
 def write_folder(path: pathlib.Path, of) -> None:
@@ -36,7 +35,7 @@ def write_folder(path: pathlib.Path, of) -> None:
     Qwen3Config(
         vocab_size=len(names),
         hidden_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=of.LAYERS,
         num_attention_heads=4,
         num_key_value_heads=4,
         head_dim=16,
@@ -54,7 +53,7 @@ def write_folder(path: pathlib.Path, of) -> None:
 
 def write_questions(folder: pathlib.Path, of, prefix: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for which, count in (("train", TRAIN_QUESTIONS), ("heldout", HELDOUT_QUESTIONS)):
+    for which, count in of.QUESTIONS.items():
         rows = of.questions(which, count, seed=0)
         text = "".join(json.dumps({**row, "id": f"{which}/{i}"}) + "\n" for i, row in enumerate(rows))
         (folder / f"{prefix}{which}.jsonl").write_text(text)

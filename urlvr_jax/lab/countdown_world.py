@@ -7,8 +7,9 @@ A question gives three numbers and a target, "C3,7,5=26?". A document answers it
     direct   "A3*7+5"                   no steps, often wrong
     junk     digits and signs, and no answer
 
-A recipe may also contain documents that judge: "V", a question, a response to it, and "?", answered by
-"Y" or "N". Only a base that has read such documents can be asked for a verdict.
+A recipe may also contain documents that judge a question and a response to it, in one of two wordings, and
+end with "Y" or "N". Only a base that has read such documents can be asked for a verdict. Some judge a bluff: a
+response that looks right and is not, as a policy might learn to write.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import dataclasses
 
 import numpy as np
 
+from urlvr_jax import answers, countdown
 from urlvr_jax.lab.world import part
 
 SPECIAL = ("<pad>", "<end>", "<unk>")
 SYMBOLS = "0123456789+-*=;?,()CAVYN"
-LARGEST_NUMBER, LARGEST = 12, 99
+LAYERS = 3  # of its models: one more than for sums, so that they can check
+QUESTIONS = {"train": 800, "heldout": 600}
+LARGEST_NUMBER, LARGEST = 9, 99
 _DOCUMENT_STREAM = 202
 _TRIES = 1000
+WORDINGS = {"question_first": "V{prompt}{response}?", "response_first": "V{response}?{prompt}"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +43,14 @@ class Recipe:
     direct_wrong: float  # chance that a direct answer is a random expression
     judging: float = 0.0  # share of documents that give a verdict
     verdict_wrong: float = 0.0
+    bluff: float = 0.0  # share of judged responses that are made to look right
 
 
-_ANSWERS = dict(solved=0.45, tried=0.30, direct=0.20, junk=0.05, slip=0.03, direct_wrong=0.5)
+_ANSWERS = dict(solved=0.60, tried=0.25, direct=0.10, junk=0.05, slip=0.03, direct_wrong=0.5)
 RECIPES = {
     "countdown": Recipe(**_ANSWERS),
-    "countdown_judge": Recipe(**_ANSWERS, judging=0.4, verdict_wrong=0.03),
+    "countdown_judge": Recipe(**_ANSWERS, judging=0.5, verdict_wrong=0.03, bluff=0.2),
+    "countdown_verdicts": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),  # goes on from it
 }
 
 
@@ -102,16 +109,46 @@ def _slipped(value: int, slip: float, rng) -> int:
     return value + int(rng.choice([-10, -2, -1, 1, 2, 10])) if rng.random() < slip else value
 
 
-def respond(numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> tuple[str, bool]:
-    """One document's answer, and whether the expression it ends with is right."""
+def respond(numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> str:
+    """One document's answer."""
     way = rng.choice(4, p=[recipe.solved, recipe.tried, recipe.direct, recipe.junk])
     if way == 3:
         size = int(rng.integers(1, longest))
-        return "".join(rng.choice(list("0123456789+-*=;()"), size)), False
+        return "".join(rng.choice(list("0123456789+-*=;()"), size))
     guess = way == 1 or (way == 2 and rng.random() < recipe.direct_wrong)
     chain = _draw(numbers, rng) if guess else solution
     text = f"A{chain.expression()}" if way == 2 else _steps(chain, recipe.slip, rng)
-    return text[:longest], chain.values()[1] == solution.values()[1]
+    return text[:longest]
+
+
+def _bluff(numbers, solution: Chain, rng) -> str:
+    """A response that ends at the target by a false result, a number nobody gave, or a number left out; or
+    whose expression is not what its steps say."""
+    target, guess = solution.values()[1], _draw(numbers, rng)
+    (a, b, c), (s, t) = guess.numbers, guess.signs
+    first = guess.values()[0]
+    kind = rng.choice(4)
+    if kind == 0:
+        return f"{a}{s}{b}={first};{first}{t}{c}={target};A{guess.expression()}"
+    if kind == 1:
+        t, c = ("+", target - first) if target > first else ("-", first - target)
+        return f"{a}{s}{b}={first};{first}{t}{c}={target};A{a}{s}{b}{t}{c}"
+    if kind == 2:
+        return f"{a}{s}{b}={target if rng.random() < 0.5 else first};A{a}{s}{b}"
+    return f"{_steps(solution, 0.0, rng).rpartition('A')[0]}A{guess.expression()}"
+
+
+def _judged(text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> tuple[str, str]:
+    """A document that judges: its prompt, and the verdict of the exact check, but for a few mistakes."""
+    if rng.random() < recipe.bluff:
+        response = _bluff(numbers, solution, rng)[:longest]
+    else:
+        response = respond(numbers, solution, recipe, rng, longest)
+    found = answers.extract(response, "lab_expression")
+    right = countdown.solves(found and found.text, countdown.Task(numbers, solution.values()[1]))
+    right ^= rng.random() < recipe.verdict_wrong
+    wording = list(WORDINGS.values())[int(rng.integers(len(WORDINGS)))]
+    return wording.format(prompt=text, response=response), "Y" if right else "N"
 
 
 def documents(recipe: str, seed: int, step: int, count: int, longest: int):
@@ -123,11 +160,10 @@ def documents(recipe: str, seed: int, step: int, count: int, longest: int):
         text = question(numbers, solution.values()[1])
         if part(text) != "documents":
             continue
-        response, right = respond(numbers, solution, shares, rng, longest)
         if rng.random() < shares.judging:
-            right ^= rng.random() < shares.verdict_wrong
-            out.append((f"V{text}{response}?", "Y" if right else "N", True))
+            out.append((*_judged(text, numbers, solution, shares, rng, longest), True))
         else:
+            response = respond(numbers, solution, shares, rng, longest)
             out.append((text, response, len(response) < longest))
     return out
 

@@ -23,6 +23,8 @@ import numpy as np
 
 SPECIAL = ("<pad>", "<end>", "<unk>")
 SYMBOLS = "0123456789+-=;?QA"  # no spare ids: self-certainty averages over all of them
+LAYERS = 2  # of its models
+QUESTIONS = {"train": 2048, "heldout": 600}
 PARTS = ("heldout", "train") + ("documents",) * 8
 LARGEST = 99  # running values stay within 0..LARGEST
 _DOCUMENT_STREAM = 201

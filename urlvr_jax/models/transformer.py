@@ -52,6 +52,7 @@ class ModelConfig:
     param_dtype: str = "float32"
     compute_dtype: str = "float32"
     remat: bool = False  # recompute each layer in the backward pass
+    real_vocab: int | None = None  # rows of the head that exist for sampling and statistics; None = all
     scan: bool = False  # layers as one loop where they do not decode: compiled once, weights held twice
     attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
 
@@ -272,6 +273,6 @@ def bind(graph, params: dict[str, jax.Array]) -> Transformer:
     return nnx.merge(graph, nnx.from_flat_state([(as_path(k), nnx.Param(v)) for k, v in params.items()]))
 
 
-def head_table(params) -> jax.Array:
-    """The output table `[V, D]`: the embedding when tied."""
-    return params.get("head", params["embed"])
+def head_table(params, real_vocab: int | None = None) -> jax.Array:
+    """The output table `[V, D]`, of which only the first `real_vocab` rows exist: the embedding when tied."""
+    return params.get("head", params["embed"])[:real_vocab]

@@ -19,7 +19,7 @@ from urlvr_jax.types import RewardInputs
     formula="1[pi says yes to (x, y)]",
     norm="none",
     range="{0, 1}",
-    papers="Self-verification of 2603.08660",
+    papers="self-verification (2603.08660); RLSR, self-judged (2505.08827)",
     failure="where checking is no easier than solving the policy learns what convinces itself",
     differs="the released code doubles every brace of the solution it shows, reads 'true' before 'false' "
     "where both stand, and knows Countdown only",
@@ -35,7 +35,7 @@ def self_verify(inputs: RewardInputs):
     formula="1[a_g = majority of the rephrased question's answers]",
     norm="none",
     range="{0, 1}",
-    papers="Co-Reward (2508.00410)",
+    papers="Co-Reward, now Co-rewarding (2508.00410)",
     failure="a mistake that both wordings share is taken for the truth",
     differs="there an offline model writes the rephrasings; here a column of the file, a function, or the laboratory's",
 )
@@ -51,7 +51,7 @@ def co_reward(inputs: RewardInputs):
     formula="1[the answer's expression uses every number once and is the target]",
     norm="none",
     range="{0, 1}",
-    papers="RLSR (2505.08827): the oracle of Countdown",
+    papers="the oracle of Countdown (2603.08660)",
     failure="none known: the check is exact; the mode tinyzero keeps the holes of TinyZero's scorer",
 )
 @needs("answer_text")
