@@ -122,7 +122,9 @@ def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(blocks_
 def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch, columns, prefixes):
     q, segments = packed_rows(columns, 2, 4)
     want, want_grads, filled = outputs_and_gradients(q, segments, "xla")
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 4)  # six blocks in three runs of two; five in two runs, none of a single block
+    monkeypatch.setattr(
+        attention, "QUERY_BLOCK", 4
+    )  # six blocks in three runs of two; five in two runs, none of a single block
     widths = []
     plain = attention.attend
     monkeypatch.setattr(
