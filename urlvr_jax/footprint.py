@@ -73,10 +73,11 @@ def cache_bytes(model: Model, mesh: dict) -> int:
 # How often a compiled program holds a thing at once, calibrated on compiled programs: see the module's head. Of
 # what one layer leaves for the backward pass, `d` is in widths of the model a token, `q` and `kv` in query and key
 # heads, `f` in feed-forward widths; `scores` are the attention logits of rows too short to go in blocks.
-_LAYER = dict(d=5.5, q=9.7, kv=6.3, f=3.75, scores=3.0)
+# `joined` and `own` are of a scoring pass: logits over all keys, and their part of the longer segment alone.
+_LAYER = dict(d=5.5, q=9.7, kv=6.3, f=3.75, scores=2.0)
 FIT = {
-    "tpu": dict(gradients=2.0, window=2.0, attention=2.0, scoring=2.0, logits=1.2, **_LAYER),
-    "cpu": dict(gradients=3.0, window=1.0, attention=2.1, scoring=3.6, logits=3.0, **_LAYER),
+    "tpu": dict(gradients=2.0, window=2.0, attention=2.0, joined=2.0, own=0.0, logits=1.2, **_LAYER),
+    "cpu": dict(gradients=3.0, window=1.0, attention=2.1, joined=2.0, own=1.0, logits=3.0, **_LAYER),
 }
 FIT["gpu"] = FIT["tpu"]  # not checked
 
@@ -123,18 +124,38 @@ def micro_shape(c, scoring: bool) -> tuple[PackShape, int]:
 def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: bool) -> tuple[float, float]:
     """Workspace of the output head, and of one layer, for one micro-batch on one device."""
     fit, m, tensor = FIT[platform], model.config, c.mesh.tensor
-    units = shape.units / config_lib.shards(c)
+    units, itemsize = shape.units / config_lib.shards(c), item(model.config.compute_dtype)
     rows, width = units * shape.rows, c.rollout.response_buckets[-1]
     tokens, prompt = rows * width, shape.prompts * c.data.prompt_buckets[-1]
     chunk = min(tokens, max(1, score.chunk_elements(platform) // m.vocab_size))
     head = fit["logits"] * chunk * m.vocab_size / tensor * 4
-    attention = fit["scoring" if scoring else "attention"] * rows * m.n_heads / tensor
-    attention *= min(width, attention_lib.QUERY_BLOCK) * (width + prompt) * 4
+    if not scoring and tensor > 1 and tokens * m.vocab_size > score.kept_elements(platform):
+        # Its gradient goes by blocks of the vocabulary, which `tensor` splits: table and gradient are gathered.
+        head += m.vocab_size * m.d_model * (itemsize + item(m.param_dtype) / c.mesh.fsdp)
+    queries = min(width, attention_lib.QUERY_BLOCK)
+    logits = rows * m.n_heads / tensor * queries * 4  # of one key
+    if scoring:
+        attention = logits * (fit["joined"] * (width + prompt) + fit["own"] * max(width, prompt))
+    else:
+        attention = logits * fit["attention"] * (width + prompt)
     if attention_lib.takes_kernel(m.attention, platform, width, m.head_dim):
         attention = 2 * rows * m.n_heads / tensor * width * 4  # a query's log-sum and its gradient's
     if scoring:
-        return head, attention + 6 * tokens * m.d_model * item(m.compute_dtype)
+        return head, attention + itemsize * _beside(c, model, rows, width)
     return head, attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)
+
+
+def _beside(c, model: Model, rows: float, width: int) -> float:
+    """Elements that lie beside attention's logits in a scoring pass, on one device.
+
+    The residual stream, keys, values, and queries and outputs in blocks. Without a loop over the layers their
+    zeros and those of a feed-forward, which every layer begins with, are made once and stay.
+    """
+    m, blocks = model.config, -(-width // attention_lib.QUERY_BLOCK)
+    columns = width if blocks == 1 else blocks * attention_lib.QUERY_BLOCK
+    queries = (2 if c.model.scan or blocks == 1 else 5) * columns * m.n_heads * m.head_dim
+    features = 2 * m.n_kv_heads * m.head_dim + (0 if c.model.scan else m.d_ff)
+    return rows * ((queries + width * features) / c.mesh.tensor + width * m.d_model)
 
 
 def _recomputes(c, platform: str) -> bool:
@@ -163,12 +184,18 @@ def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     mesh, stored = dict(c.mesh), item(model.config.param_dtype)
     rows, width = config_lib.rows_per_step(c), c.rollout.response_buckets[-1]
     held = weight_elements(model, mesh, training=True)
+    table, kernels = _gathered(c, model, platform, scoring=True)
+    work = max(head, layer)
+    if platform == "cpu":  # gathers ahead of the loop over micro-batches, and turns the table around there
+        inside = kernels * c.model.scan
+        work = max(table, work + inside)
+        kernels -= inside
     return {
         "weights": held * stored,
         "optimizer": 2 * held * 4,
         "stacked layers": _layers_held(c, model) * stored * c.model.scan,
-        "gathered table and kernels": _gathered(c, model),
-        "larger of head and layer": max(head, layer),
+        "gathered table and kernels": table + kernels,
+        "larger of head and layer": work,
         "outputs": 2 * 4 * 4 * rows * width,
     }
 
@@ -187,7 +214,7 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         "gradients": (FIT[platform]["gradients"] if count > 1 else 1) * held * 4,
         "stacked layers and their gradients": stacked * stored,
         "kept activations": _kept(c, model, shape, platform),
-        "gathered table and kernels": _gathered(c, model),
+        "gathered table and kernels": sum(_gathered(c, model, platform, scoring=False)),
         "larger of head and layer": max(head, layer),
         "batch": 4 * rows * c.rollout.response_buckets[-1] * 4,
     }
@@ -219,13 +246,19 @@ def table_elements(model: Model) -> int:
     return m.vocab_size * m.d_model * (1 if m.tied_head else 2)
 
 
-def _gathered(c, model: Model) -> float:
-    """Output table, and the kernels of this layer and the next, whole along fsdp in the compute type."""
-    m = model.config
+def _gathered(c, model: Model, platform: str, scoring: bool) -> tuple[float, float]:
+    """Output table, and kernels, whole along fsdp in the compute type: this layer's and the next.
+
+    A CPU's compiler gathers all layers' kernels once, ahead of the loop over micro-batches, if they are no loop of their
+    own: with remat in an update for the forward pass, for the same again and for the gradients.
+    """
+    m, layers = model.config, min(2, model.config.n_layers)
+    if platform == "cpu":
+        layers = 1 if c.model.scan else m.n_layers * (3 if c.model.remat and not scoring else 1)
     one = (model.parameters - table_elements(model)) / m.n_layers
-    layers = min(2, m.n_layers) * one * (c.mesh.fsdp > 1)
-    table = m.vocab_size * m.d_model if config_lib.shards(c) > 1 else 0
-    return (table + layers) / c.mesh.tensor * item(m.compute_dtype)
+    share = item(m.compute_dtype) / c.mesh.tensor
+    table = m.vocab_size * m.d_model * (c.mesh.fsdp > 1 or m.compute_dtype != m.param_dtype)
+    return table * share, layers * one * share * (c.mesh.fsdp > 1)
 
 
 PHASES = {"rollout": rollout_memory, "score": score_memory, "update": update_memory}
