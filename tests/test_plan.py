@@ -112,6 +112,30 @@ def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
     assert update(model, "tpu") < update(plain, "tpu") == update(model, "gpu")
 
 
+def test_weights_are_gathered_along_fsdp_alone_and_every_layers_at_once_on_a_cpu_without_a_loop():
+    c = paper("majority_voting@v5e-16")
+    model = model_of(c.model.path)
+    m, part = model.config, "gathered table and kernels"
+    table, kernels = m.vocab_size * m.d_model * 2, 2 * (model.parameters - footprint.table_elements(model))
+    gathered = lambda platform: footprint.score_memory(c, model, platform)[part]
+    assert gathered("cpu") == table  # a layer's kernels come and go with the loop over layers
+    assert gathered("tpu") == pytest.approx(table + kernels * 2 / m.n_layers)
+    c.model.scan = False
+    assert gathered("cpu") == pytest.approx(table + kernels)
+    assert footprint.update_memory(c, model, "cpu")[part] == pytest.approx(table + 3 * kernels)
+    c.mesh.data, c.mesh.fsdp = 16, 1
+    assert gathered("cpu") == gathered("tpu") == table  # in the compute type, which is not the parameters'
+
+
+def test_a_head_split_over_tensor_is_gathered_for_its_gradient():
+    c = paper("majority_voting@v5e-16")
+    model = model_of(c.model.path)
+    work = lambda: footprint.update_memory(c, model)["larger of head and layer"]
+    c.mesh.fsdp, c.mesh.tensor = 8, 2
+    whole = model.config.vocab_size * model.config.d_model
+    assert work() > whole * (2 + 4 / 8)
+
+
 def test_meshes_are_legal_fit_and_are_ranked():
     c = paper()
     model, machine = model_of(c.model.path), plan.machine("v5e-16")

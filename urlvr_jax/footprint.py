@@ -129,9 +129,12 @@ def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: b
     tokens, prompt = rows * width, shape.prompts * c.data.prompt_buckets[-1]
     chunk = min(tokens, max(1, score.chunk_elements(platform) // m.vocab_size))
     head = fit["logits"] * chunk * m.vocab_size / tensor * 4
+    table = 0
     if not scoring and tensor > 1 and tokens * m.vocab_size > score.kept_elements(platform):
-        # Its gradient goes by blocks of the vocabulary, which `tensor` splits: table and gradient are gathered.
-        head += m.vocab_size * m.d_model * (itemsize + item(m.param_dtype) / c.mesh.fsdp)
+        # Its gradient goes by blocks of the vocabulary, which `tensor` splits: the table is gathered, ahead of
+        # the loop over micro-batches, and the gradient with every block.
+        table = m.vocab_size * m.d_model * itemsize
+        head += table + m.vocab_size * m.d_model * item(m.param_dtype) / c.mesh.fsdp
     queries = min(width, attention_lib.QUERY_BLOCK)
     logits = rows * m.n_heads / tensor * queries * 4  # of one key
     if scoring:
@@ -142,7 +145,7 @@ def _head_and_layer(c, model: Model, shape: PackShape, platform: str, scoring: b
         attention = 2 * rows * m.n_heads / tensor * width * 4  # a query's log-sum and its gradient's
     if scoring:
         return head, attention + itemsize * _beside(c, model, rows, width)
-    return head, attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)
+    return head, table + attention + (_layer(c, model, shape, platform) if _recomputes(c, platform) else 0)
 
 
 def _beside(c, model: Model, rows: float, width: int) -> float:
@@ -159,8 +162,11 @@ def _beside(c, model: Model, rows: float, width: int) -> float:
 
 
 def _recomputes(c, platform: str) -> bool:
-    """Whether the backward pass makes a layer again; a CPU's compiler merges that with the first time, but in a loop."""
-    return c.model.remat and (c.model.scan or platform != "cpu")
+    """Whether the backward pass makes a layer again.
+
+    A CPU's compiler merges that with the first time, but in a loop, or where a layer sums over `tensor`.
+    """
+    return c.model.remat and (c.model.scan or platform != "cpu" or c.mesh.tensor > 1)
 
 
 def _layer(c, model: Model, shape: PackShape, platform: str) -> float:
