@@ -231,8 +231,8 @@ def test_gold_answers_are_right():
 
 def test_no_heldout_question_is_a_training_question():
     train, heldout = ([r["prompt"] for r in shipped(which)] for which in ("train", "heldout"))
-    assert len(train) == len(set(train)) == build.TRAIN_QUESTIONS
-    assert len(heldout) == len(set(heldout)) == build.HELDOUT_QUESTIONS
+    assert len(train) == len(set(train)) == world.QUESTIONS["train"]
+    assert len(heldout) == len(set(heldout)) == world.QUESTIONS["heldout"]
     assert not set(train) & set(heldout)
 
 
