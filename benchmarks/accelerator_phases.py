@@ -219,7 +219,7 @@ class Ours:
         w, engine = self.work, self.engine
         temperature = self.c.rollout.temperature
         make = lambda: engine.sampler(
-            w["prompts"], w["prompt_len"], w["group"], self.slots, temperature, 1.0
+            w["prompts"], w["prompt_len"], w["group"], self.slots, temperature, 1.0, w["new_tokens"]
         )
         compiled = self._compiled(make)
         self.jax.block_until_ready(engine.to_rollout(self._state().params))
