@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import helpers
 import jax
@@ -219,6 +220,15 @@ def test_an_update_is_one_step_of_adamw_on_the_clipped_gradient():
         assert clear.any()
         np.testing.assert_allclose(np.asarray(state.params[name])[clear], want[clear], atol=2e-5)
     assert int(state.updates) == 1
+
+
+def test_an_update_copies_no_moments():
+    batch = helpers.random_batch(seed=14)
+    fn = functools.partial(update, GRAPH, optax.adamw(1e-2), update_config())
+    lowered = jax.jit(fn, donate_argnums=0).lower(fresh_state(), batch, *helpers.plain_layouts(batch))
+    text = lowered.compile().as_text()
+    assert "__mu__embed__" in text
+    assert not re.findall(r" copy\(%?[\w.]*__(?:mu|nu)__[\w.]*\)", text)
 
 
 def test_metrics_are_means_over_the_tokens_of_all_micro_batches():

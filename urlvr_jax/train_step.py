@@ -115,11 +115,15 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
     grads, loss, sums, worst = gradients(graph, state.params, batch, layouts, count, config)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    scale = jnp.minimum(1.0, config.clip_norm / jnp.maximum(norm, 1e-12))
-    clipped = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
-    changes, opt_state = optimizer.update(clipped, state.opt_state, state.params)
-    moved = TrainState(optax.apply_updates(state.params, changes), opt_state, state.updates + 1)
-    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, state)
+
+    def move(grads, state):
+        scale = jnp.minimum(1.0, config.clip_norm / jnp.maximum(norm, 1e-12))
+        clipped = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        changes, opt_state = optimizer.update(clipped, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, changes), opt_state, state.updates + 1)
+
+    # A branch, not a choice between arrays: for that the moments would be copied.
+    state = jax.lax.cond(finite, move, lambda _, state: state, grads, state)
     metrics = {
         "actor/loss": loss,
         "actor/grad_norm": norm,
