@@ -54,7 +54,10 @@ def test_bfloat16_hidden_states_have_float32_statistics():
 
 
 @pytest.mark.parametrize("kept", [0, 2**24])
-def test_chunks_and_kept_logits_change_neither_values_nor_gradients(kept, monkeypatch):
+@pytest.mark.parametrize("first", [False, True])
+def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradients(
+    kept, first, monkeypatch
+):
     hidden, head, targets = inputs(2)
     cotangent = np.random.default_rng(4).standard_normal((ROWS, WIDTH)).astype(np.float32)
 
@@ -69,8 +72,10 @@ def test_chunks_and_kept_logits_change_neither_values_nor_gradients(kept, monkey
     for tokens in (1, 4, 5, 15):
         set_chunk(monkeypatch, tokens * VOCAB)
         monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": kept})
+        monkeypatch.setattr(score, "LARGE_VOCABULARY", 1 if first else 4096)
+        assert score.vocabulary_axis(tokens, VOCAB) == (0 if first else -1)
         compiled = run().lower(hidden, head)
-        assert ("while" in compiled.as_text()) == (tokens < 15)
+        assert ("while" in compiled.as_text()) == (tokens < 15 and not kept)
         (got_value, got), got_grads = compiled.compile()(hidden, head)
         np.testing.assert_allclose(got_value, value, rtol=1e-5)
         helpers.assert_statistics_close(got, stats, np.full(ROWS, WIDTH), 1e-6)

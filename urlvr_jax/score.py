@@ -31,6 +31,8 @@ CHUNK_ELEMENTS_ELSEWHERE = 2**27
 # At most so many float32 logits of a micro-batch wait for the backward pass; more are made again there.
 KEPT_ELEMENTS = {"cpu": 2**24}
 KEPT_ELEMENTS_ELSEWHERE = 2**27
+# On a CPU logits of a large vocabulary stand [V, N]: the products of the head's gradients want them so.
+LARGE_VOCABULARY = 4096
 FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
 
 
@@ -50,38 +52,45 @@ def plain_layout(prompts: int, group: int, width: int) -> Layout:
     return Layout(source, jnp.arange(prompts, dtype=jnp.int32)[:, None])
 
 
-def logits_at(hidden, head, temperature):
-    """float32 logits / temperature `[N, V]` from hidden `[N, D]` and head `[V, D]`."""
+def vocabulary_axis(tokens: int, vocab: int) -> int:
+    """Of so many tokens' logits while they are scored: -1 in `[N, V]`, 0 in `[V, N]`."""
+    return 0 if sharding.platform() == "cpu" and vocab >= max(tokens, LARGE_VOCABULARY) else -1
+
+
+def logits_at(hidden, head, temperature, axis: int = -1):
+    """float32 logits / temperature from hidden `[N, D]` and head `[V, D]`; the vocabulary on `axis`."""
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     hidden, head = wide(hidden), wide(head.astype(hidden.dtype))
-    if hidden.shape[0] <= FEW:
-        z = jax.lax.optimization_barrier(jnp.einsum("vd,nd->vn", head, hidden, **exact)).T
+    if axis == 0 or hidden.shape[0] <= FEW:
+        z = jax.lax.optimization_barrier(jnp.einsum("vd,nd->vn", head, hidden, **exact))
+        z = z if axis == 0 else z.T
     else:
         # Without the barrier the reductions below are fused into the product, at half its speed.
         z = jax.lax.optimization_barrier(jnp.einsum("nd,vd->nv", hidden, head, **exact))
     return z / temperature
 
 
-def statistics_of(z, targets, names=STATISTICS):
+def statistics_of(z, targets, names=STATISTICS, axis: int = -1):
     """Statistics (see the module's head) of float32 logits `[N, V]` for tokens `[N]`, and `log_total`.
 
-    log_total is logsumexp(z).
+    log_total is logsumexp(z). With axis 0 the logits are `[V, N]`.
     """
-    top = jnp.max(z, axis=-1)
-    e = jnp.exp(z - top[:, None])
-    total = jnp.sum(e, axis=-1)
+    across = lambda x: jnp.expand_dims(x, axis)
+    top = jnp.max(z, axis=axis)
+    e = jnp.exp(z - across(top))
+    total = jnp.sum(e, axis=axis)
     log_total = jnp.log(total)  # of the shifted logits
 
     def top2_gap():
         # The largest logit more than once: a gap of zero; otherwise to the largest below it.
-        below = jnp.max(z, axis=-1, where=z < top[:, None], initial=-jnp.inf)
-        alone = jnp.sum(z == top[:, None], axis=-1) == 1
+        below = jnp.max(z, axis=axis, where=z < across(top), initial=-jnp.inf)
+        alone = jnp.sum(z == across(top), axis=axis) == 1
         return jnp.where(alone, (1 - jnp.exp(below - top)) / total, 0.0)
 
     known = {
-        "logp": lambda: jnp.take_along_axis(z, targets[:, None], axis=-1)[:, 0] - top - log_total,
-        "entropy": lambda: log_total - jnp.sum(e * (z - top[:, None]), axis=-1) / total,
-        "self_certainty": lambda: log_total - jnp.mean(z - top[:, None], axis=-1),
+        "logp": lambda: jnp.take_along_axis(z, across(targets), axis).squeeze(axis) - top - log_total,
+        "entropy": lambda: log_total - jnp.sum(e * (z - across(top)), axis=axis) / total,
+        "self_certainty": lambda: log_total - jnp.mean(z - across(top), axis=axis),
         "top2_gap": top2_gap,
         "log_total": lambda: top + log_total,
     }
@@ -106,14 +115,16 @@ def _statistics(hidden, head, targets, temperature, names):
 
 
 def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
-    """Statistics, `log_total`, and if they are kept the `logits` `[N, V]`."""
+    """Statistics, `log_total`, and if they are kept the `logits`, all tokens' at once."""
     shards = _shards(targets)
-    count, chunk = len(targets) // shards, _chunk(head.shape[0], len(targets) // shards)
+    count = len(targets) // shards
+    chunk = count if keep else _chunk(head.shape[0], count)
+    axis = vocabulary_axis(chunk, head.shape[0])
     head = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
 
     def one(h, y):
-        z = logits_at(h, head, temperature)
-        return statistics_of(z, y, (*names, "log_total")) | ({"logits": z} if keep else {})
+        z = logits_at(h, head, temperature, axis)
+        return statistics_of(z, y, (*names, "log_total"), axis) | ({"logits": z} if keep else {})
 
     if chunk == count:
         return one(hidden, targets)
@@ -168,20 +179,25 @@ def _statistics_backward(temperature, names, saved, cotangents):
     hidden, head, targets, log_total, kept = saved
     shards = _shards(targets)
     table = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
-    scale = (cotangents["logp"] / temperature)[:, None]
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+    axis = vocabulary_axis(len(targets) // shards, head.shape[0])
+    nv, across = ("vn" if axis == 0 else "nv"), lambda x: jnp.expand_dims(x, axis)
+    scale = across(cotangents["logp"] / temperature)
 
     def one(d_hidden, start, rows):
         """Of the vocabulary's entries start, ..., whose head is `rows`."""
         rows = wide(rows.astype(hidden.dtype))
         z = kept
-        if kept is None:
+        if kept is None and axis == 0:
+            z = jnp.einsum("vd,nd->vn", rows, wide(hidden), **exact) / temperature
+        elif kept is None:
             z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
-        hit = start + jnp.arange(len(rows)) == targets[:, None]
-        dz = wide(((hit - jnp.exp(z - log_total[:, None])) * scale).astype(hidden.dtype))
-        d_rows = jnp.einsum("nv,nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
+        hit = jnp.expand_dims(start + jnp.arange(len(rows)), -1 - axis) == across(targets)
+        dz = wide(((hit - jnp.exp(z - across(log_total))) * scale).astype(hidden.dtype))
+        d_rows = jnp.einsum(f"{nv},nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
         d_rows = sharding.scattered(d_rows, "vocabulary")
-        return sharding.split_rows(d_hidden + jnp.einsum("nv,vd->nd", dz, rows, **exact)), d_rows
+        d_more = jnp.einsum(f"{nv},vd->nd", dz, rows, **exact)
+        return sharding.split_rows(d_hidden + d_more), d_rows
 
     vocab = head.shape[0]
     block, d_hidden = _chunk(len(targets) // shards, vocab), jnp.zeros(hidden.shape, jnp.float32)
