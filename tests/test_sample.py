@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax import engine, sample, score
+from urlvr_jax.models import transformer
 from urlvr_jax.types import STATISTICS
 
 CONFIG = helpers.model_config(tied=True, n_layers=1)
@@ -92,6 +93,32 @@ def test_the_number_of_slots_does_not_change_a_token():
         for name in ("tokens", "length", "ended"):
             np.testing.assert_array_equal(part[name], whole[name], err_msg=f"{name}, {slots} slots")
         helpers.assert_statistics_close(part, {n: whole[n] for n in STATISTICS}, whole["length"])
+
+
+def test_kernels_kept_with_outputs_first_draw_the_same_tokens(monkeypatch):
+    config = helpers.model_config(tied=True, n_layers=1, attention_bias="qkvo", mlp_bias=True)
+    graph, params = helpers.model(config, seed=6)
+
+    def run():
+        fn = functools.partial(
+            sample.sample, graph, group=GROUP, slots=5, max_new_tokens=WIDTH, temperature=1.0, top_p=1.0,
+            block=3,
+        )  # fmt: skip
+        lowered = jax.jit(lambda *args: fn(*args)).lower(
+            params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32)
+        )
+        out = lowered.compile()(params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP))
+        return jax.tree.map(np.asarray, out), lowered.as_text().count("optimization_barrier")
+
+    want, without = run()
+    monkeypatch.setattr(transformer, "LARGE_KERNEL", 1)
+    got, with_all = run()
+    assert with_all > without, "no kernel was kept so"
+    for name in ("tokens", "length", "ended"):
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+    helpers.assert_statistics_close(got, {n: want[n] for n in STATISTICS}, want["length"])
+    monkeypatch.setattr(transformer, "FEW_ROWS", 4)
+    assert run()[1] == without, "five rows are more than few"
 
 
 def test_a_bfloat16_policy_samples_scores_and_learns():

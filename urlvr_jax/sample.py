@@ -274,7 +274,7 @@ def sample(
     # A loop over the layers would hold the weights a second time, here where all of them are whole.
     model.config = dataclasses.replace(model.config, scan=False)
     run = Run(
-        graph, params, prefill(model, prompt_tokens), prompt_lengths,
+        graph, transformer.for_few_rows(params, slots), prefill(model, prompt_tokens), prompt_lengths,
         last_prompt_token(prompt_tokens, prompt_lengths),
         jnp.full(rows, max_new_tokens, jnp.int32) if limits is None else limits,
         key, stop_ids, temperature, top_p, group, slots, queues,

@@ -60,10 +60,15 @@ def row_shards() -> int:
     return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def devices() -> int:
+    """Devices of the mesh being traced for; 1 without one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.size
+
+
 def _pin(x, spec: PartitionSpec):
     """Fix a traced array's layout; nothing without a mesh of several devices."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return x if mesh.empty or mesh.size == 1 else jax.lax.with_sharding_constraint(x, spec)
+    return x if devices() == 1 else jax.lax.with_sharding_constraint(x, spec)
 
 
 def split_rows(x, axis: int = 0):

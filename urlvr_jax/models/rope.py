@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from urlvr_jax import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +29,39 @@ class RopeScaling:
     attention_factor: float = 1.0  # yarn: on cos and sin, so squared on the attention's logits
 
 
-def rotate(x, positions, theta: float, scaling: RopeScaling | None = None):
-    """x `[B, C, heads, H]` turned by its positions int32 `[B, C]`; halves layout, in float32 within."""
-    half = x.shape[-1] // 2
+class Turn(NamedTuple):
+    """How far each pair of dimensions is turned at each position; the same in all heads and layers."""
+
+    cos: jax.Array  # float32 [B, C, 1, H / 2]
+    sin: jax.Array
+
+
+def turn_of(positions, width: int, theta: float, scaling: RopeScaling | None = None) -> Turn:
+    """The turn of positions int32 `[B, C]`, for heads of `width` H."""
+    half = width // 2
     if scaling is None:
         frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     else:
         frequency = stretched(theta, half, scaling).astype(np.float32)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency  # [B, C, 1, H/2]
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    if scaling is not None:
-        cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
-    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+
+    def of(positions):
+        angle = positions[..., None, None].astype(jnp.float32) * frequency
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        if scaling is not None:
+            cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
+        return Turn(cos, sin)
+
+    if sharding.platform() != "cpu":
+        return of(positions)
+    # A loop, because a CPU's compiler would compute it again for every head in each layer that uses it.
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(of, positions.T))
+
+
+def rotate(x, turn: Turn):
+    """x `[B, C, heads, H]` turned; halves layout, in float32 within."""
+    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    out = [a * turn.cos - b * turn.sin, b * turn.cos + a * turn.sin]
+    return jnp.concatenate(out, axis=-1).astype(x.dtype)
 
 
 def stretched(theta: float, half: int, scaling: RopeScaling) -> np.ndarray:
