@@ -77,7 +77,7 @@ def cache_bytes(model: Model, mesh: dict) -> int:
 _LAYER = dict(d=5.5, q=9.7, kv=6.3, f=3.75, scores=2.0)
 FIT = {
     "tpu": dict(gradients=2.0, window=2.0, attention=2.0, joined=2.0, own=0.0, logits=1.2, **_LAYER),
-    "cpu": dict(gradients=3.0, window=1.0, attention=2.1, joined=2.0, own=1.0, logits=3.0, **_LAYER),
+    "cpu": dict(gradients=2.0, window=1.0, attention=2.1, joined=2.0, own=1.0, logits=3.0, **_LAYER),
 }
 FIT["gpu"] = FIT["tpu"]  # not checked
 
