@@ -104,10 +104,9 @@ def test_kernels_kept_with_outputs_first_draw_the_same_tokens(monkeypatch):
             sample.sample, graph, group=GROUP, slots=5, max_new_tokens=WIDTH, temperature=1.0, top_p=1.0,
             block=3,
         )  # fmt: skip
-        lowered = jax.jit(lambda *args: fn(*args)).lower(
-            params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32)
-        )
-        out = lowered.compile()(params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP))
+        args = (params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32))
+        lowered = jax.jit(lambda *args: fn(*args)).lower(*args)
+        out = lowered.compile()(*args)
         return jax.tree.map(np.asarray, out), lowered.as_text().count("optimization_barrier")
 
     want, without = run()

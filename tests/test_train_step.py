@@ -228,7 +228,7 @@ def test_an_update_copies_no_moments():
     lowered = jax.jit(fn, donate_argnums=0).lower(fresh_state(), batch, *helpers.plain_layouts(batch))
     text = lowered.compile().as_text()
     assert "__mu__embed__" in text
-    assert not re.findall(r" copy\(%?[\w.]*__(?:mu|nu)__[\w.]*\)", text)
+    assert not re.findall(r" copy\([^)]*__(?:mu|nu)__", text)
 
 
 def test_metrics_are_means_over_the_tokens_of_all_micro_batches():

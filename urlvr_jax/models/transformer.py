@@ -296,7 +296,7 @@ def bind(graph, params: dict[str, jax.Array]) -> Transformer:
 def for_few_rows(params: dict, rows: int) -> dict:
     """The parameters with large kernels as `OutputsFirst`, where a CPU multiplies `rows` rows faster so.
 
-    Small kernels stay in the cache, where the order does not matter.
+    Smaller kernels gain little, and so the laboratory's recorded runs stay the same to the bit.
     """
     if sharding.platform() != "cpu" or sharding.devices() > 1 or rows > FEW_ROWS:
         return params
