@@ -53,6 +53,14 @@ def test_bfloat16_hidden_states_have_float32_statistics():
     helpers.assert_statistics_close(got, want, np.full(ROWS, WIDTH))
 
 
+@pytest.mark.parametrize("vocab", [score.LARGE_VOCABULARY, score.LARGE_VOCABULARY + 1, 50000])
+def test_logits_of_few_tokens_and_a_large_vocabulary_equal_the_product(vocab):
+    hidden, head, _ = inputs(3, vocab)
+    flat = hidden.reshape(-1, D)
+    got = jax.jit(score.logits_at, static_argnums=2)(flat, head, 0.7)
+    np.testing.assert_allclose(got, flat @ head.T / 0.7, atol=1e-5)
+
+
 @pytest.mark.parametrize("kept", [0, 2**24])
 @pytest.mark.parametrize("first", [False, True])
 def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradients(

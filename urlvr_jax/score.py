@@ -34,6 +34,7 @@ KEPT_ELEMENTS_ELSEWHERE = 2**27
 # On a CPU logits of a large vocabulary stand [V, N]: the products of the head's gradients want them so.
 LARGE_VOCABULARY = 4096
 FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
+TURNED = 2048  # entries of a vocabulary turned around at once: they stay in the cache
 
 
 class Layout(NamedTuple):
@@ -63,11 +64,25 @@ def logits_at(hidden, head, temperature, axis: int = -1):
     hidden, head = wide(hidden), wide(head.astype(hidden.dtype))
     if axis == 0 or hidden.shape[0] <= FEW:
         z = jax.lax.optimization_barrier(jnp.einsum("vd,nd->vn", head, hidden, **exact))
-        z = z if axis == 0 else z.T
+        z = z if axis == 0 else _turned(z)
     else:
         # Without the barrier the reductions below are fused into the product, at half its speed.
         z = jax.lax.optimization_barrier(jnp.einsum("nd,vd->nv", hidden, head, **exact))
     return z / temperature
+
+
+def _turned(z):
+    """`[V, N]` -> `[N, V]`. On a CPU a large one in a loop: else all that reads it turns it around again."""
+    vocab, count = z.shape
+    if sharding.platform() != "cpu" or sharding.devices() > 1 or vocab < LARGE_VOCABULARY:
+        return z.T
+
+    def body(i, out):
+        start = jnp.minimum(i * TURNED, vocab - TURNED)
+        part = jax.lax.dynamic_slice_in_dim(z, start, TURNED)
+        return jax.lax.dynamic_update_slice_in_dim(out, part.T, start, axis=1)
+
+    return jax.lax.fori_loop(0, -(-vocab // TURNED), body, jnp.zeros((count, vocab), z.dtype))
 
 
 def statistics_of(z, targets, names=STATISTICS, axis: int = -1):
@@ -84,7 +99,7 @@ def statistics_of(z, targets, names=STATISTICS, axis: int = -1):
     def top2_gap():
         # The largest logit more than once: a gap of zero; otherwise to the largest below it.
         below = jnp.max(z, axis=axis, where=z < across(top), initial=-jnp.inf)
-        alone = jnp.sum(z == across(top), axis=axis) == 1
+        alone = jnp.sum(z == across(top), axis=axis, dtype=jnp.float32) == 1
         return jnp.where(alone, (1 - jnp.exp(below - top)) / total, 0.0)
 
     known = {
