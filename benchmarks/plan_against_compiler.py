@@ -1,7 +1,7 @@
 """The verb `plan` beside the compiler's own count of memory.
 
     python benchmarks/plan_against_compiler.py            all rows, a process each; v5e rows need libtpu, no TPU
-    python benchmarks/plan_against_compiler.py --held-out six rows fixed before any was compiled
+    python benchmarks/plan_against_compiler.py --held-out rows fixed before any was compiled: six of a CPU, one of a v5e
     python benchmarks/plan_against_compiler.py NAME ...   some of them
 
 A row compiles rollout, scoring and update of one configuration on pretended devices and prints, for each, the compiler's
@@ -85,29 +85,54 @@ ROWS = {
     "llama, 4 x fsdp, wide vocabulary": Row("4", LLAMA | dict(vocab_size=128000, d_model=512, n_layers=6,
         n_heads=8, n_kv_heads=4, head_dim=64, d_ff=1792), lengths(224, 576, data__prompts_per_step=12,
         rollout__group=8, rollout__slots=48, optim__micro_rows=16, optim__micro_prompts=4, mesh__fsdp=4)),
-}  # fmt: skip
-
-# Fixed, and committed, before any of them was compiled; the one miss has taught two terms since (docs/plan.md).
-HELD_OUT = {
-    "held out: olmo2, 2 x data, 2 x fsdp": Row("4", OLMO2 | dict(vocab_size=48000, d_model=896, n_heads=14, n_kv_heads=14,
+    # So were these.
+    "olmo2, 2 x data, 2 x fsdp": Row("4", OLMO2 | dict(vocab_size=48000, d_model=896, n_heads=14, n_kv_heads=14,
         d_ff=2432), lengths(128, 1088, data__prompts_per_step=8, rollout__group=8, rollout__slots=16,
         optim__micro_rows=8, optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
-    "held out: llama, 2 x fsdp, 2 x tensor, remat": Row("4", LLAMA | dict(vocab_size=72000, d_model=768, n_heads=12,
+    "llama, 2 x fsdp, 2 x tensor, remat": Row("4", LLAMA | dict(vocab_size=72000, d_model=768, n_heads=12,
         n_kv_heads=4, head_dim=64, d_ff=2688, remat=True), lengths(256, 960, data__prompts_per_step=8, rollout__group=4,
         rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=2, mesh__fsdp=2, mesh__tensor=2)),
-    "held out: qwen2, 2 x fsdp, short rows": Row("2", QWEN2 | dict(vocab_size=30000, d_model=896, n_layers=4, n_heads=14,
+    "qwen2, 2 x fsdp, short rows": Row("2", QWEN2 | dict(vocab_size=30000, d_model=896, n_layers=4, n_heads=14,
         d_ff=2304), lengths(96, 512, data__prompts_per_step=8, rollout__group=8, rollout__slots=32,
         optim__micro_rows=16, optim__micro_prompts=2, mesh__fsdp=2)),
-    "held out: qwen3, 1 device, remat": Row("1", QWEN3 | dict(vocab_size=56000, d_model=768, n_layers=6, n_heads=6,
+    "qwen3, 1 device, remat": Row("1", QWEN3 | dict(vocab_size=56000, d_model=768, n_layers=6, n_heads=6,
         n_kv_heads=3, d_ff=2048, remat=True, scan=True), lengths(192, 1664, data__prompts_per_step=6, rollout__group=4,
         optim__micro_rows=4, optim__micro_prompts=1)),
-    "held out: llama, 4 x tensor": Row("4", LLAMA | dict(vocab_size=36000, d_model=1024, n_heads=16, head_dim=64,
+    "llama, 4 x tensor": Row("4", LLAMA | dict(vocab_size=36000, d_model=1024, n_heads=16, head_dim=64,
         d_ff=4096), lengths(64, 832, data__prompts_per_step=8, rollout__group=6, rollout__slots=24,
         optim__micro_rows=6, optim__micro_prompts=1, mesh__tensor=4)),
-    "held out: qwen3, 2 x data, 4 x fsdp, remat": Row("8", QWEN3 | dict(vocab_size=64000, d_model=1024, n_layers=8,
+    "qwen3, 2 x data, 4 x fsdp, remat": Row("8", QWEN3 | dict(vocab_size=64000, d_model=1024, n_layers=8,
         n_heads=16, n_kv_heads=8, head_dim=64, d_ff=2816, remat=True, scan=True), lengths(160, 1280,
         data__prompts_per_step=16, rollout__group=4, rollout__slots=32, optim__micro_rows=16, optim__micro_prompts=8,
         mesh__data=2, mesh__fsdp=4)),
+}  # fmt: skip
+
+# Fixed, and committed, before any of them was compiled; no formula has seen them.
+HELD_OUT = {
+    "held out: qwen2, 2 x data, 2 x fsdp": Row("4", QWEN2 | dict(vocab_size=44000, d_model=832, n_layers=5, n_heads=13,
+        n_kv_heads=1, d_ff=2240), lengths(160, 720, data__prompts_per_step=8, rollout__group=6, rollout__slots=24,
+        optim__micro_rows=12, optim__micro_prompts=4, mesh__data=2, mesh__fsdp=2)),
+    "held out: olmo2, 1 device, remat": Row("1", OLMO2 | dict(vocab_size=28000, d_model=768, n_layers=5, n_heads=12,
+        n_kv_heads=12, d_ff=2048, remat=True), lengths(96, 1408, data__prompts_per_step=6, rollout__group=4,
+        rollout__slots=12, optim__micro_rows=4, optim__micro_prompts=1)),
+    "held out: llama, 2 x tensor, wide vocabulary": Row("2", LLAMA | dict(vocab_size=96000, d_model=640, n_layers=4,
+        n_heads=10, n_kv_heads=2, head_dim=64, d_ff=2240), lengths(128, 640, data__prompts_per_step=8, rollout__group=4,
+        rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=2, mesh__tensor=2)),
+    "held out: qwen3, 4 x fsdp, remat": Row("4", QWEN3 | dict(vocab_size=52000, d_model=1152, n_layers=6, n_heads=9,
+        n_kv_heads=3, d_ff=3200, remat=True, scan=True), lengths(224, 1792, data__prompts_per_step=8, rollout__group=4,
+        rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=4, mesh__fsdp=4)),
+    "held out: llama, 2 x data, 2 x fsdp, 2 x tensor, remat": Row("8", LLAMA | dict(vocab_size=40000, d_model=896,
+        n_layers=5, n_heads=14, n_kv_heads=2, head_dim=64, d_ff=3072, remat=True), lengths(192, 1152,
+        data__prompts_per_step=8, rollout__group=8, rollout__slots=16, optim__micro_rows=8, optim__micro_prompts=4,
+        mesh__data=2, mesh__fsdp=2, mesh__tensor=2)),
+    "held out: qwen3, 8 x data, short rows": Row("8", QWEN3 | dict(vocab_size=20000, d_model=640, n_layers=5, n_heads=10,
+        n_kv_heads=5, head_dim=64, d_ff=1920), lengths(64, 384, data__prompts_per_step=16, rollout__group=8,
+        rollout__slots=64, optim__micro_rows=32, optim__micro_prompts=8, mesh__data=8)),
+    # Beyond the six: a TPU, with the attention kernel.
+    "held out: v5e: qwen3, 4 x fsdp, remat, kernel": Row("v5e:2x2", QWEN3 | dict(vocab_size=64000, n_layers=4, d_model=1024,
+        n_heads=8, n_kv_heads=4, d_ff=3072, remat=True, scan=True, compute_dtype="bfloat16"), lengths(512, 2048,
+        data__prompts_per_step=16, rollout__group=4, rollout__slots=32, optim__micro_rows=8, optim__micro_prompts=4,
+        mesh__fsdp=4)),
 }  # fmt: skip
 
 

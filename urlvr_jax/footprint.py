@@ -99,16 +99,24 @@ def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         "window, copied from the cache": fit["window"] * window * width * here * position,
         "prompts": prompts * prompt * position,
         "prompts of the slots": here * prompt * position * refill,
-        "kernels in another order": _reordered(model, mesh) * item_bytes * (platform != "cpu"),
+        "kernels in another order": _reordered(model, mesh, slots, platform) * item_bytes,
         "block": 2 * here * width * position,
         "logits": fit["logits"] * here * m.vocab_size / mesh["tensor"] * 4,
         "outputs": 2 * rows * longest * 5 * 4,
     }
 
 
-def _reordered(model: Model, mesh: dict) -> float:
-    """Elements of query and key kernels, which a TPU's compiler turns around once for decoding."""
+def _reordered(model: Model, mesh: dict, slots: int, platform: str) -> float:
+    """Elements of kernels turned around once for decoding.
+
+    On a TPU its compiler does so to those of queries and keys, on one CPU device `transformer.for_few_rows` to large ones.
+    """
     m = model.config
+    if platform == "cpu":
+        few = math.prod(mesh.values()) == 1 and slots <= transformer.FEW_ROWS
+        return few * sum(
+            math.prod(s.shape) for n, s in model.shapes.items() if transformer.is_large_kernel(n, s)
+        )
     return m.n_layers * m.d_model * (m.n_heads + m.n_kv_heads) * m.head_dim / mesh["tensor"]
 
 

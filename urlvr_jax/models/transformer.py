@@ -300,8 +300,11 @@ def for_few_rows(params: dict, rows: int) -> dict:
     """
     if sharding.platform() != "cpu" or sharding.devices() > 1 or rows > FEW_ROWS:
         return params
-    large = lambda name, x: name.endswith(".kernel") and x.size >= LARGE_KERNEL
-    return {name: OutputsFirst(x.T) if large(name, x) else x for name, x in params.items()}
+    return {name: OutputsFirst(x.T) if is_large_kernel(name, x) else x for name, x in params.items()}
+
+
+def is_large_kernel(name: str, x) -> bool:
+    return name.endswith(".kernel") and x.size >= LARGE_KERNEL
 
 
 def head_table(params, real_vocab: int | None = None) -> jax.Array:
