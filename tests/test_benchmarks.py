@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import jax.numpy as jnp
+import launcher
 import numpy as np
 import pytest
 
@@ -96,6 +98,35 @@ def test_a_child_answers_by_lines_and_its_death_is_loud(tmp_path, monkeypatch):
         assert "noise" in child.log.read_text()
     finally:
         child.close()
+
+
+def run_benchmark(file: str, *options, **variables) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / file), *map(str, options)],
+        env=launcher.environment() | variables, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_tiny_specification_runs_from_weights_to_the_table(tmp_path):
+    (tmp_path / "spec.json").write_text(json.dumps(WORK | {"repeats": 1}))
+    run_benchmark(
+        "run.py", "--spec", tmp_path / "spec.json", "--out", tmp_path / "out.json", PEERS_HOME=str(tmp_path)
+    )
+    ours = json.loads((tmp_path / "out.json").read_text())["systems"]["ours"]
+    assert all(ours[phase]["seconds"] > 0 for phase in ("rollout", "score", "update", "step"))
+
+
+def test_a_published_model_is_lowered_at_full_size_with_its_own_number_of_parameters():
+    assert "| 1,543,714,304 |" in run_benchmark("full_size.py", "Qwen2.5-1.5B")
+
+
+def test_the_accelerators_phases_run_on_a_small_shape(tmp_path):
+    run_benchmark("accelerator.py", "--small", "--out", tmp_path / "out.json")
+    phases = json.loads((tmp_path / "out.json").read_text())["phases"]
+    assert {"ceilings", "rollout", "update", "score", "step"} <= set(phases)
+    assert phases["rollout"]["tokens_per_s"] > 0 and phases["update"]["seconds"] > 0
 
 
 def test_summaries_are_medians_of_rates():
