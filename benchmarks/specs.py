@@ -130,10 +130,10 @@ def is_random(work: dict) -> bool:
 
 def model_folder(work: dict) -> pathlib.Path:
     """The spec's model as a Hugging Face folder; a random one is made once and kept under HOME."""
-    from urlvr_jax import data
+    from urlvr_jax.questions import resolve
 
     if not is_random(work):
-        folder = data.resolve(work["model"], "bases")
+        folder = resolve(work["model"], "bases")
         if not (folder / "config.json").is_file():
             raise SpecError(f"model = {work['model']!r} is neither of {sorted(SIZES)} nor a model folder")
         return folder

@@ -23,8 +23,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from urlvr_jax import analysis, data, workdir  # noqa: E402
+from urlvr_jax import analysis, workdir  # noqa: E402
 from urlvr_jax import config as config_lib  # noqa: E402
+from urlvr_jax.questions import resolve  # noqa: E402
 
 CURVES = {
     "own_reward": "reward/mean",
@@ -86,7 +87,7 @@ def configuration(experiment: str):
 
 def base_sha256(path: str) -> str | None:
     """As its recipe says; None for a base without one."""
-    recipe = data.resolve(path, "bases") / "recipe.json"
+    recipe = resolve(path, "bases") / "recipe.json"
     return json.loads(recipe.read_text())["sha256"][:16] if recipe.is_file() else None
 
 

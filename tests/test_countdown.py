@@ -148,12 +148,12 @@ def test_tasks_are_distinct_solvable_and_a_function_of_the_seed():
 
 
 def test_the_command_writes_a_question_file_that_can_be_read_back(tmp_path):
-    from urlvr_jax import data
+    from urlvr_jax.questions import read_rows
 
     file = tmp_path / "countdown.jsonl"
     words = [sys.executable, "-m", "urlvr_jax.countdown", str(file), "--count", "20", "--sizes", "3"]
     subprocess.run(words, check=True, capture_output=True)
-    rows = data.read_rows(str(file))
+    rows = read_rows(str(file))
     assert len(rows) == 20 and all(len(countdown.parse(r["prompt"]).numbers) == 3 for r in rows)
     assert all("answer" not in r for r in rows)
 

@@ -13,6 +13,7 @@ import pytest
 from urlvr_jax import data
 from urlvr_jax.lab import build, countdown_world, world
 from urlvr_jax.prompts import PromptFormat
+from urlvr_jax.questions import read_rows, resolve
 from urlvr_jax.tokenizer import Tokenizer
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -182,7 +183,7 @@ def test_a_missing_file_is_an_error_naming_it(tmp_path):
 @pytest.mark.parametrize("kind, known", [("questions", "lab:heldout"), ("bases", "lab:untrained")])
 def test_an_unknown_lab_name_lists_what_there_is(kind, known):
     with pytest.raises(data.DataError) as error:
-        data.resolve("lab:nope", kind)
+        resolve("lab:nope", kind)
     assert "lab:nope" in str(error.value) and known in str(error.value)
 
 
@@ -205,14 +206,14 @@ def test_only_overlong_prompts_are_an_error_naming_the_key(tmp_path):
 
 
 def shipped(which):
-    return data.read_rows(f"lab:{which}")
+    return read_rows(f"lab:{which}")
 
 
 def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
     build.write_questions(tmp_path, world, "")
     build.write_questions(tmp_path, countdown_world, "countdown_")
     for which in ("train", "heldout", "countdown_train", "countdown_heldout"):
-        new, old = tmp_path / f"{which}.jsonl", data.resolve(f"lab:{which}", "questions")
+        new, old = tmp_path / f"{which}.jsonl", resolve(f"lab:{which}", "questions")
         assert new.read_bytes() == old.read_bytes()
 
 
@@ -220,7 +221,7 @@ def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path)
     read = lambda path: json.loads((path / "tokenizer.json").read_text())
     for of, name in ((world, "lab:untrained"), (countdown_world, "lab:untrained_countdown")):
         build.write_folder(tmp_path / name, of)
-        assert read(tmp_path / name) == read(data.resolve(name, "bases"))
+        assert read(tmp_path / name) == read(resolve(name, "bases"))
 
 
 def test_gold_answers_are_right():

@@ -10,10 +10,11 @@ import pytest
 from urlvr_jax import answers, config, data, judge, loading, rewards
 from urlvr_jax.lab import world
 from urlvr_jax.prompts import PromptFormat
+from urlvr_jax.questions import resolve
 from urlvr_jax.tokenizer import Tokenizer
 from urlvr_jax.types import Declared, RewardInputs
 
-TOKENIZER = Tokenizer(data.resolve("lab:plain", "bases"))
+TOKENIZER = Tokenizer(resolve("lab:plain", "bases"))
 PLAIN = PromptFormat(TOKENIZER)
 
 

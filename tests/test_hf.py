@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import data, loading, score, sharding
+from urlvr_jax import loading, score, sharding
 from urlvr_jax.models import hf, transformer
+from urlvr_jax.questions import resolve
 
 torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
@@ -285,7 +286,7 @@ def test_buffers_of_old_files_are_passed_over(folders, tmp_path):
 
 def test_weights_that_cannot_be_used_are_told_when_a_run_is_opened(tmp_path):
     path = tmp_path / "m"
-    shutil.copytree(data.resolve("lab:plain", "bases"), path)
+    shutil.copytree(resolve("lab:plain", "bases"), path)
     c = helpers.experiment(model__path=str(path), data__prompt_buckets=(16,), eval__every=0)
     c.mesh.data = jax.device_count()
     assert loading.open_run(c).model_path == path
@@ -296,7 +297,7 @@ def test_weights_that_cannot_be_used_are_told_when_a_run_is_opened(tmp_path):
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
-    source = data.resolve("lab:plain", "bases")
+    source = resolve("lab:plain", "bases")
     path = tmp_path / "m"
     shutil.copytree(source, path)
     config = json.loads((path / "config.json").read_text())

@@ -6,7 +6,8 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from urlvr_jax import answers, data, judge
+from urlvr_jax import answers, judge
+from urlvr_jax.questions import resolve
 from urlvr_jax.spans import answer_mask
 from urlvr_jax.tokenizer import Tokenizer
 
@@ -35,7 +36,7 @@ def byte_level(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab():
-    return Tokenizer(data.resolve("lab:untrained", "bases"))
+    return Tokenizer(resolve("lab:untrained", "bases"))
 
 
 def naive(tokenizer, row, text, start, end):

@@ -16,6 +16,7 @@ from urlvr_jax import columns, data, rewards, verification
 from urlvr_jax import prompts as prompts_lib
 from urlvr_jax.engine import Engine, random_key
 from urlvr_jax.judge import judge
+from urlvr_jax.questions import json_rows
 from urlvr_jax.types import STATISTICS, DataError, Prompts, Rollouts
 
 ROWS_AT_ONCE = 64  # of one call of the scorer, or one group where that is more
@@ -37,7 +38,7 @@ def read(name: str) -> list[Row]:
     path, rows = pathlib.Path(name), []
     if not path.is_file():
         raise DataError(f"file of completions {name!r} does not exist")
-    for number, where, row in data.json_rows(path):
+    for number, where, row in json_rows(path):
         response, ended = row.get("response"), row.get("ended", True)
         if not isinstance(response, str):
             raise DataError(f"{where}: needs a string `response`, has {str(row)[:80]!r}")

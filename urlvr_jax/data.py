@@ -14,7 +14,6 @@ import numpy as np
 from urlvr_jax import lab
 from urlvr_jax import questions as questions_lib
 from urlvr_jax.prompts import PromptFormat
-from urlvr_jax.questions import json_rows, read_rows, resolve  # noqa: F401
 from urlvr_jax.rewards.compose import load_function
 from urlvr_jax.rewards.interface import RewardError
 from urlvr_jax.types import STATISTICS, DataError, Prompts, Rollouts

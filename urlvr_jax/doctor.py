@@ -241,7 +241,7 @@ def _free_ram() -> float | None:
 
 def questions(c) -> list[Finding]:
     """Question files exist and can be opened. Rows are checked when they are read."""
-    from urlvr_jax.data import resolve
+    from urlvr_jax.questions import resolve
     from urlvr_jax.types import DataError
 
     names = [("data.train", c.data.train)] if c.mode == "rl" else []

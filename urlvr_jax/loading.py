@@ -13,6 +13,7 @@ from urlvr_jax import columns, data, prompts, rewards
 from urlvr_jax.config import ConfigError
 from urlvr_jax.engine import Engine
 from urlvr_jax.models import hf, transformer
+from urlvr_jax.questions import resolve
 from urlvr_jax.tokenizer import Tokenizer
 
 
@@ -72,7 +73,7 @@ class Run:
 
 def model_folder(name: str) -> pathlib.Path:
     """A path, lab:NAME, known:NAME (no weights), or a name on the Hugging Face Hub."""
-    return data.resolve(name, "bases") if name.startswith("lab:") else hf.resolve(name)
+    return resolve(name, "bases") if name.startswith("lab:") else hf.resolve(name)
 
 
 def open_model(c):
