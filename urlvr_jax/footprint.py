@@ -172,7 +172,8 @@ def _beside(c, model: Model, rows: float, width: int) -> float:
 def _recomputes(c, platform: str) -> bool:
     """Whether the backward pass makes a layer again.
 
-    A CPU's compiler merges that with the first time, but in a loop, or where a layer sums over `tensor`.
+    A CPU's compiler merges that with the first time, but in a loop, or where a layer sums over
+    `tensor`: there mostly, docs/plan.md has an exception.
     """
     return c.model.remat and (c.model.scan or platform != "cpu" or c.mesh.tensor > 1)
 
