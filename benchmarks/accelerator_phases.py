@@ -114,8 +114,8 @@ class Ours:
         import numpy as np
 
         from urlvr_jax import config as config_lib
-        from urlvr_jax.engine import Engine
         from urlvr_jax.models import transformer
+        from urlvr_jax.runtime.engine import Engine
         from urlvr_jax.types import Prompts
 
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -203,7 +203,7 @@ class Ours:
         }  # fmt: skip
 
     def _sample(self):
-        from urlvr_jax.engine import random_key
+        from urlvr_jax.runtime.random_keys import random_key
 
         self.count += 1
         weights = self.engine.to_rollout(self._state().params)
@@ -248,7 +248,7 @@ class Ours:
         return {**self._compiled(make), **self._measured(lambda: self._update(rollouts, advantages))}
 
     def step(self) -> dict:
-        from urlvr_jax.advantages import step_advantages
+        from urlvr_jax.learning.advantages import step_advantages
 
         def one():
             rollouts = self._sample()

@@ -20,7 +20,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from answer_tables import GOLDS, PAIRS  # noqa: E402
 
-from urlvr_jax import answers, grading  # noqa: E402
+from urlvr_jax.answers import canonical
+from urlvr_jax.checks import workers  # noqa: E402
 
 FILES = ("math_sample100", "amc23", "aime24")
 # Why a pair is held equal by one side only: the first pattern that occurs in "one ~ other".
@@ -78,12 +79,12 @@ def table_pairs() -> list[tuple[str, str]]:
     return pairs
 
 
-def compare(pool: grading.Pool, pairs: list[tuple[str, str]]) -> list[tuple]:
+def compare(pool: workers.Pool, pairs: list[tuple[str, str]]) -> list[tuple]:
     """(one, other, equal by key, verdict, verdict in the other order) where they are not all the same."""
     both = pool.submit(pairs), pool.submit([(b, a) for a, b in pairs])
     out = []
     for (a, b), first, second in zip(pairs, *both, strict=True):
-        equal = answers.key(a) == answers.key(b)
+        equal = canonical.key(a) == canonical.key(b)
         if {first.result(), second.result()} != {equal}:
             out.append((a, b, equal, first.result(), second.result()))
     return out
@@ -96,7 +97,7 @@ def compare_golds(found: list[str], one_order: bool) -> tuple[int, list[tuple]]:
     read = {gold: parse(f"\\boxed{{{gold}}}") for gold in found}
     pairs, out = list(itertools.combinations_with_replacement(found, 2)), []
     for a, b in pairs:
-        equal = answers.key(a) == answers.key(b)
+        equal = canonical.key(a) == canonical.key(b)
         first = bool(verify(read[a], read[b]))
         second = first if one_order else bool(verify(read[b], read[a]))
         if {first, second} != {equal}:
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="the tests' hand-made pairs too")
     given = parser.parse_args()
     found = golds(given.data)
-    integers = [g for g in found if answers.key(g).lstrip("-").isdigit() and "\\" not in g]
+    integers = [g for g in found if canonical.key(g).lstrip("-").isdigit() and "\\" not in g]
     if given.integers >= 0:
         found = [g for g in found if g not in integers[given.integers :]]
     real, of_golds = compare_golds(found, given.one_order)
@@ -146,7 +147,7 @@ def main() -> None:
     ]  # fmt: skip
     if given.tables:
         made = table_pairs()
-        with grading.Pool(workers=given.workers, deadline_s=10) as pool:
+        with workers.Pool(workers=given.workers, deadline_s=10) as pool:
             of_tables = compare(pool, made)
             lost = f"{pool.timeouts} of {2 * len(made)} questions over the deadline, {pool.crashes} lost"
         lines += ["", "## The tests' hand-made pairs", "", f"{len(made)} pairs, {len(of_tables)} disagreements; {lost}.",

@@ -21,7 +21,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from answer_tables import GOLDS  # noqa: E402
 from test_answers_equal import fuzzed  # noqa: E402
 
-from urlvr_jax import answers, rewards  # noqa: E402
+from urlvr_jax.answers import canonical, extract
+from urlvr_jax.answers import classes as classes_lib
 
 HUGE = ["9" * 1_000_000, "\\boxed{" + "9" * 1_000_000 + "}", "\\boxed{" * 140_000, "{" * 500_000 + "}" * 500_000,
         "\\frac{" * 160_000, "A-" * 500_000, "#### " + "1,000" * 200_000]  # fmt: skip
@@ -35,13 +36,13 @@ def peak_mib() -> float:
 
 def fuzz(count: int) -> dict:
     """Every string through one extractor in turn and through `key`; 1 MB strings through all of them."""
-    rng, styles = random.Random(0), sorted(answers.EXTRACTORS)
+    rng, styles = random.Random(0), sorted(extract.EXTRACTORS)
     slowest, memory, began = 0.0, [], time.process_time()
     for number in range(count):
         text = HUGE[number // 1000 % len(HUGE)] if number % 1000 == 999 else fuzzed(rng)
         start = time.process_time()
-        answers.answer_key(text, styles[number % len(styles)])
-        answers.key(text)
+        classes_lib.answer_key(text, styles[number % len(styles)])
+        canonical.key(text)
         slowest = max(slowest, time.process_time() - start)
         if number in (count // 4, count - 1):
             memory.append(peak_mib())
@@ -68,10 +69,10 @@ def load(count: int, group: int = 8) -> dict:
 
     responses = [response() for _ in range(count)]
     began = time.process_time()
-    keys = [answers.answer_key(text, "boxed") for text in responses]
-    classes, _ = answers.classes(keys, group)
+    keys = [classes_lib.answer_key(text, "boxed") for text in responses]
+    classes, _ = classes_lib.group_classes(keys, group)
     made = time.process_time()
-    rewards.majority_answer(classes)
+    classes_lib.majority_class(classes)
     return {
         "responses": count, "characters": sum(map(len, responses)), "keys_s": round(made - began, 2),
         "vote_s": round(time.process_time() - made, 2), "distinct_keys": len(set(keys)),

@@ -108,16 +108,16 @@ def make_tokenizer(folder: pathlib.Path) -> None:
 
 def read(file: str, tokenizer: str) -> None:
     """The child: from imported modules to the prompts of step 1; one JSON object on standard output."""
-    from urlvr_jax import data
-    from urlvr_jax.prompts import PromptFormat
-    from urlvr_jax.tokenizer import Tokenizer
+    from urlvr_jax.data import stream
+    from urlvr_jax.data.formats import PromptFormat
+    from urlvr_jax.data.tokenizer import Tokenizer
 
     held = lambda: (
         int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 2**20
     )
     imported, began, cpu = held(), time.perf_counter(), time.process_time()
-    found, labels = data.load(file, PromptFormat(Tokenizer(tokenizer)), (1024,))
-    prompts = data.prompts_at(found, 1, 64, 0, False)
+    found, labels = stream.load(file, PromptFormat(Tokenizer(tokenizer)), (1024,))
+    prompts = stream.prompts_at(found, 1, 64, 0, False)
     out = {
         "seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1),
         "gib_before": round(imported, 2), "gib": round(held(), 2),

@@ -43,25 +43,28 @@ def cells() -> list[Cell]:
 def rates(model: str, wording: str, *, questions: int = 150, group: int = 8, seed: int = 0) -> dict:
     """Of a base's own solutions to held-out questions at T = 1: how many are right, and how many of the right and
     of the wrong ones it says yes to, with 95 % intervals over questions."""
-    from urlvr_jax import data, loading, rewards, verification
-    from urlvr_jax.engine import random_key
-    from urlvr_jax.evaluate import bootstrap_interval
-    from urlvr_jax.judge import judge
+    from urlvr_jax.rewards.judge import judge
+
+    from urlvr_jax.data import stream
+    from urlvr_jax.measure.intervals import bootstrap_interval
+    from urlvr_jax.rewards import expression, self_verification
+    from urlvr_jax.runtime import opening
+    from urlvr_jax.runtime.random_keys import random_key
 
     c = studies.configuration(f"experiments/countdown.py:self_verify,{wording}")
     c.model.path, c.rollout.group = model, group
-    run = loading.open_run(c)
+    run = opening.open_run(c)
     engine, params, asked = run.engine, run.engine.place(run.base_params()), run.eval_sets[0][1]
-    prompts = data.take(asked, range(questions))
+    prompts = stream.take(asked, range(questions))
     out = engine.sample(
         engine.to_rollout(params), prompts, random_key(seed, "evaluate", 0), slots=64, temperature=1.0
     )
     verify = functools.partial(
-        verification.ask, c, engine, params, run.tokenizer, prompts, key=random_key(seed, "verify", 0)
+        self_verification.ask, c, engine, params, run.tokenizer, prompts, key=random_key(seed, "verify", 0)
     )
-    fn = rewards.load("self_verify")
+    fn = expression.load("self_verify")
     judged = judge(c, fn, run.tokenizer, run.labels, prompts, out, out.stats, 0, (), verify)
-    yes, correct = judged.verdicts == verification.YES, judged.correct
+    yes, correct = judged.verdicts == self_verification.YES, judged.correct
     found = {"avg": (correct.mean(axis=1), np.ones(questions, bool))}
     for name, these in (("true_positive_rate", correct), ("false_positive_rate", ~correct)):
         counts = these.sum(axis=1)

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from urlvr_jax import config as config_lib  # noqa: E402
-from urlvr_jax import engine, sharding  # noqa: E402
-from urlvr_jax.models import hf  # noqa: E402
+from urlvr_jax.models import folders  # noqa: E402
+from urlvr_jax.runtime import engine, sharding  # noqa: E402
 
 PROMPT, LONGEST, ALLOWED_S = 1024, 8192, 20.0
 
@@ -38,7 +38,7 @@ def only_lowered(mesh, jitted, *args):
 def lower(name: str) -> dict:
     """One update of the model as text, and what it took."""
     began, wall = time.process_time(), time.perf_counter()
-    config = hf.model_config(hf.known(name), compute_dtype="bfloat16", remat=True, scan=True)
+    config = folders.model_config(folders.known(name), compute_dtype="bfloat16", remat=True, scan=True)
     response = min(LONGEST, config.max_positions) - PROMPT
     c = config_lib.default()
     c.update_from_flattened_dict(
@@ -70,8 +70,8 @@ def lower(name: str) -> dict:
 
 def main(names: list[str]) -> int:
     engine.compiled = only_lowered
-    root = hf.known("Qwen2.5-7B").parent
-    hf.model_config(hf.known("Qwen2.5-7B"))  # imports
+    root = folders.known("Qwen2.5-7B").parent
+    folders.model_config(folders.known("Qwen2.5-7B"))  # imports
     slow = []
     print("| model | parameters | layers | lowered, MB | processor s | wall s |\n|" + " --- |" * 6)
     for name in names or sorted(p.name for p in root.iterdir()):

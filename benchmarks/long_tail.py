@@ -31,9 +31,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from urlvr_jax import sample  # noqa: E402
 from urlvr_jax.models import transformer  # noqa: E402
-from urlvr_jax.pack import PackShape, pack  # noqa: E402
+from urlvr_jax.rollout import sample  # noqa: E402
+from urlvr_jax.scoring.packing import PackShape, pack  # noqa: E402
 
 PROMPTS, GROUP, SLOTS = 64, 8, 64
 MEDIAN, SIGMA, LONGEST = 400, 1.0, 7168

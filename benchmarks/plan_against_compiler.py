@@ -141,9 +141,9 @@ def measure(name: str) -> list[dict]:
     from tpu_compile import compile_phase, report
 
     from urlvr_jax import config as config_lib
-    from urlvr_jax import footprint
-    from urlvr_jax.engine import Engine
     from urlvr_jax.models.transformer import ModelConfig
+    from urlvr_jax.planning import memory
+    from urlvr_jax.runtime.engine import Engine
 
     row, out = (ROWS | HELD_OUT)[name], []
     c = config_lib.default()
@@ -159,10 +159,10 @@ def measure(name: str) -> list[dict]:
 
         platform, devices = "tpu", topologies.get_topology_desc(row.devices, "tpu").devices
     config_lib.validate(c, len(devices))
-    model = footprint.Model(ModelConfig(rope_theta=1e6, norm_eps=1e-6, **row.model))
+    model = memory.Model(ModelConfig(rope_theta=1e6, norm_eps=1e-6, **row.model))
     engine = Engine(c, model.config, [0], devices)
     for phase in ("update", "score", "rollout"):
-        planned = dict(footprint.PHASES[phase](c, model, platform))
+        planned = dict(memory.PHASES[phase](c, model, platform))
         planned.pop("optimizer", None) if phase == "score" else None
         compiled = report(compile_phase(engine, c, phase))["total"]
         total = sum(planned.values())

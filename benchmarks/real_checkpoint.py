@@ -95,10 +95,10 @@ def measure_load(folder: pathlib.Path) -> dict:
     """Load onto one device; the highest anonymous memory above that of before."""
     import jax
 
-    from urlvr_jax import sharding
-    from urlvr_jax.models import hf, transformer
+    from urlvr_jax.models import folders, transformer
+    from urlvr_jax.runtime import sharding
 
-    config = hf.model_config(folder / "model")
+    config = folders.model_config(folder / "model")
     shapes = transformer.structure(config)[1]
     layout = sharding.training_layout(sharding.make_mesh(1, 1, 1), shapes)
     jax.block_until_ready(jax.numpy.zeros(8) + 1)  # the runtime's own memory
@@ -111,7 +111,7 @@ def measure_load(folder: pathlib.Path) -> dict:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
-    params = jax.block_until_ready(hf.load(folder / "model", config, layout))
+    params = jax.block_until_ready(folders.load(folder / "model", config, layout))
     seconds = time.perf_counter() - began
     done.set()
     watcher.join()
@@ -132,19 +132,21 @@ def compare_logits(folder: pathlib.Path) -> dict:
     import torch
     import transformers
 
-    from urlvr_jax.models import hf, transformer
-    from urlvr_jax.score import whole_logits
+    from urlvr_jax.models import folders, transformer
+    from urlvr_jax.scoring.score import whole_logits
 
     exported = folder / "exported"
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
     tokens = np.array([tokenizer.encode(prompts(folder)[0])], np.int32)
-    config = hf.model_config(exported)
-    ours = np.asarray(whole_logits(transformer.structure(config)[0], hf.load(exported, config), tokens))
+    config = folders.model_config(exported)
+    ours = np.asarray(
+        whole_logits(transformer.structure(config)[0], folders.load(exported, config), tokens)
+    )
     model = transformers.AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).eval()
     with torch.no_grad():
         theirs = model(torch.tensor(tokens.astype(np.int64))).logits.numpy()
-    base = hf.load(folder / "model", hf.model_config(folder / "model"))
-    trained = hf.load(exported, config)
+    base = folders.load(folder / "model", folders.model_config(folder / "model"))
+    trained = folders.load(exported, config)
     moved = max(float(np.abs(trained[n] - base[n]).max()) for n in base)
     return {
         "tokens": tokens.size,

@@ -26,8 +26,10 @@ sys.path.insert(0, str(ROOT))
 
 import studies  # noqa: E402
 
-from urlvr_jax import lab  # noqa: E402
-from urlvr_jax.lab import countdown_world  # noqa: E402
+from urlvr_jax.lab import (
+    countdown_world,  # noqa: E402
+    shipped,  # noqa: E402
+)
 
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
@@ -63,7 +65,7 @@ def held_out(name: str, folder: pathlib.Path) -> dict:
         m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
         for m in MEASURES
     }
-    if getattr(lab.WORLDS[name].RECIPES[name], "judging", 0):
+    if getattr(shipped.WORLDS[name].RECIPES[name], "judging", 0):
         rates = json.loads(on_one_core("benchmarks/countdown.py", "rates", str(folder)))
         out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}
     return out

@@ -110,7 +110,7 @@ def measure(name: str, work: dict, systems: list[str], cores: list[int], micro: 
 
 def machine() -> dict:
     """Processor, Python and the state of this repository; the load says whether other work ran beside."""
-    from urlvr_jax.workdir import git_state
+    from urlvr_jax.runtime.workdir import git_state
 
     info = pathlib.Path("/proc/cpuinfo")
     names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
@@ -157,7 +157,7 @@ def compare_probes(probe: dict[str, dict], tolerance: float) -> dict:
 
 def compare_updates(children: dict[str, Child], scratch: pathlib.Path, folder, rate: float) -> dict:
     """One AdamW update on the same rollouts and advantages: the largest difference of any parameter."""
-    from urlvr_jax.models import hf, transformer
+    from urlvr_jax.models import folders, transformer
 
     recorded = scratch / "recorded.npz"
     children["ours"].ask("record", str(recorded))
@@ -171,9 +171,9 @@ def compare_updates(children: dict[str, Child], scratch: pathlib.Path, folder, r
     if set(after["ours"]) != set(after["transformers"]):
         raise DisagreementError(f"different parameters: {set(after['ours']) ^ set(after['transformers'])}")
     base = {}
-    config = hf.model_config(folder)
-    names = hf.their_names(transformer.structure(config)[1], config)
-    for name, value in hf.load(folder, config).items():
+    config = folders.model_config(folder)
+    names = folders.their_names(transformer.structure(config)[1], config)
+    for name, value in folders.load(folder, config).items():
         theirs, transpose = names[name]
         base[theirs] = value.T if transpose else value
     largest, apart, moved = 0.0, 0.0, 0.0

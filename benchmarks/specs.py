@@ -130,10 +130,10 @@ def is_random(work: dict) -> bool:
 
 def model_folder(work: dict) -> pathlib.Path:
     """The spec's model as a Hugging Face folder; a random one is made once and kept under HOME."""
-    from urlvr_jax.questions import resolve
+    from urlvr_jax.lab import shipped
 
     if not is_random(work):
-        folder = resolve(work["model"], "bases")
+        folder = shipped.base(work["model"])
         if not (folder / "config.json").is_file():
             raise SpecError(f"model = {work['model']!r} is neither of {sorted(SIZES)} nor a model folder")
         return folder
@@ -157,8 +157,8 @@ def make_model(size: dict, folder: pathlib.Path) -> None:
     Channel 0 of the residual stream is a constant that no layer writes, and the output rows of the special
     tokens are strongly negative there: they are never sampled. The other logits are shifted alike.
     """
-    from urlvr_jax.models import hf, transformer
-    from urlvr_jax.tokenizer import Tokenizer
+    from urlvr_jax.data.tokenizer import Tokenizer
+    from urlvr_jax.models import folders, transformer
 
     config = transformer.ModelConfig(**size, rope_theta=1e6, norm_eps=1e-6)
     params = {n: np.array(x) for n, x in transformer.initialise(config, 0).items()}
@@ -175,7 +175,7 @@ def make_model(size: dict, folder: pathlib.Path) -> None:
     generation = {"do_sample": True, "pad_token_id": 0, "eos_token_id": 1}
     (source / "generation_config.json").write_text(json.dumps(generation))
     save_tokenizer(config.vocab_size, source)
-    hf.save(folder, params, config, source, Tokenizer(source))
+    folders.save(folder, params, config, source, Tokenizer(source))
     shutil.rmtree(source)
 
 
@@ -222,7 +222,7 @@ def save_tokenizer(vocab_size: int, folder: pathlib.Path) -> None:
 
 def write_job(work: dict, folder: pathlib.Path, threads: int, job: pathlib.Path) -> None:
     """The job folder that every system reads: job.json and arrays.npz, without any library of ours."""
-    from urlvr_jax.tokenizer import Tokenizer
+    from urlvr_jax.data.tokenizer import Tokenizer
 
     tokenizer = Tokenizer(folder)
     vocab = json.loads((folder / "config.json").read_text())["vocab_size"]
@@ -257,12 +257,12 @@ def write_job(work: dict, folder: pathlib.Path, threads: int, job: pathlib.Path)
 
 def make_prompts(work: dict, tokenizer, ordinary):
     """(tokens `[P, L]` right-padded, lengths `[P]`, texts), from the question file or at random."""
-    from urlvr_jax import data
-    from urlvr_jax.prompts import PromptFormat
+    from urlvr_jax.data import stream
+    from urlvr_jax.data.formats import PromptFormat
 
     if work["questions"]:
-        questions, _ = data.load(work["questions"], PromptFormat(tokenizer), (work["prompt_len"],))
-        prompts = data.prompts_at(questions, 1, work["prompts"], work["seed"], False)
+        questions, _ = stream.load(work["questions"], PromptFormat(tokenizer), (work["prompt_len"],))
+        prompts = stream.prompts_at(questions, 1, work["prompts"], work["seed"], False)
         return prompts.tokens, prompts.lengths, list(prompts.texts)
     rng = np.random.default_rng(work["seed"])
     tokens = rng.choice(ordinary, (work["prompts"], work["prompt_len"])).astype(np.int32)

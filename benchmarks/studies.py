@@ -23,13 +23,15 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from urlvr_jax import analysis, workdir  # noqa: E402
-from urlvr_jax import config as config_lib  # noqa: E402
-from urlvr_jax.questions import resolve  # noqa: E402
+from urlvr_jax import config as config_lib
+from urlvr_jax.lab import shipped  # noqa: E402
+from urlvr_jax.measure import collapse
+from urlvr_jax.measure import record as record_lib
+from urlvr_jax.runtime import lines as lines_lib  # noqa: E402
 
 CURVES = {
     "own_reward": "reward/mean",
-    "truth": analysis.TRUTH,
+    "truth": collapse.TRUTH,
     "reward_accuracy": "train/ensemble/reward_accuracy",
     "majority_ratio": "train/ensemble/majority_ratio",
     "length": "response_length/mean",
@@ -69,7 +71,7 @@ class Cell:
 
 
 def hash_of(c) -> str:
-    return workdir.config_hash(config_lib.flat(c))
+    return config_lib.config_hash(config_lib.flat(c))
 
 
 @functools.cache
@@ -87,12 +89,13 @@ def configuration(experiment: str):
 
 def base_sha256(path: str) -> str | None:
     """As its recipe says; None for a base without one."""
-    recipe = resolve(path, "bases") / "recipe.json"
+    folder = shipped.base(path) if path.startswith("lab:") else pathlib.Path(path)
+    recipe = folder / "recipe.json"
     return json.loads(recipe.read_text())["sha256"][:16] if recipe.is_file() else None
 
 
 def read(file: pathlib.Path) -> list[dict]:
-    return workdir.read_lines(file) if file.is_file() else []
+    return lines_lib.read_lines(file) if file.is_file() else []
 
 
 def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8, only=lambda cell: True):
@@ -151,8 +154,8 @@ def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
 
 def condense(folder: pathlib.Path, cell: Cell, thin: int) -> dict:
     """A run's folder -> one line of findings."""
-    lines = workdir.read_lines(folder / "metrics.jsonl")
-    evals = analysis.first_set(folder)
+    lines = lines_lib.read_lines(folder / "metrics.jsonl")
+    evals = record_lib.first_set(folder)
     record = json.loads((folder / "record.json").read_text())
     trained = [line for line in lines if "reward/mean" in line]
     line = {
@@ -163,9 +166,9 @@ def condense(folder: pathlib.Path, cell: Cell, thin: int) -> dict:
         "commit": record["attempts"][-1]["git"].get("commit"),
         "modified": record["attempts"][-1]["git"].get("modified"),
         "steps": lines[-1]["step"],
-        "held_out": dataclasses.asdict(analysis.rise_and_fall_of(evals)),
-        "mcs": analysis.mcs(lines),
-        "collapse_step": analysis.collapse_step(lines),
+        "held_out": dataclasses.asdict(collapse.rise_and_fall_of(evals)),
+        "mcs": collapse.mcs(lines),
+        "collapse_step": collapse.collapse_step(lines),
         "eval_steps": [e["step"] for e in evals],
         "eval_avg": [round(sum(e["correct"]) / len(e["correct"]) / e["k"], 4) for e in evals],
         "seconds_per_step": round(sorted(x["timing_s/step"] for x in trained)[len(trained) // 2], 3),
@@ -197,6 +200,6 @@ def commits(lines: list[dict]) -> str:
 
 def reward_of(c) -> object:
     """The card of a configuration's reward: its `About`."""
-    from urlvr_jax import rewards
+    from urlvr_jax.rewards import expression
 
-    return rewards.REWARDS[c.reward.name].about
+    return expression.REWARDS[c.reward.name].about

@@ -17,9 +17,9 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from urlvr_jax import sharding
 from urlvr_jax.models import attention, flash
 from urlvr_jax.models.attention import KV, SameId
+from urlvr_jax.runtime import sharding
 
 HEADS, KV_HEADS, PROMPT, WIDTH = 16, 8, 1024, 7168  # of Qwen3-1.7B
 

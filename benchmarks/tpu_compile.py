@@ -94,8 +94,8 @@ def main() -> None:
     from jax.experimental import topologies
 
     from urlvr_jax import config as config_lib
-    from urlvr_jax import footprint
-    from urlvr_jax.engine import Engine
+    from urlvr_jax.planning import memory
+    from urlvr_jax.runtime.engine import Engine
 
     c = load_config(options.config)
     for text in options.set:
@@ -103,14 +103,14 @@ def main() -> None:
         c.update_from_flattened_dict({key: json.loads(value)})
     devices = topologies.get_topology_desc(options.topology, "tpu").devices
     config_lib.validate(c, len(devices))
-    model_config = footprint.open_model(c).config
+    model_config = memory.open_model(c).config
     if options.layers:
         model_config = dataclasses.replace(model_config, n_layers=options.layers)
     if options.windows:
-        from urlvr_jax import sample
+        from urlvr_jax.rollout import slots
 
-        every = sample.window_sizes
-        sample.window_sizes = lambda blocks: every(blocks)[: options.windows - 1] + [blocks]
+        every = slots.window_sizes
+        slots.window_sizes = lambda blocks: every(blocks)[: options.windows - 1] + [blocks]
     engine = Engine(c, model_config, [0], devices)
     result = {"device": devices[0].device_kind, "devices": len(devices), "layers": model_config.n_layers}
     for phase in options.phases.split(","):

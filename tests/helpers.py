@@ -6,6 +6,7 @@ too simple to be wrong in the same way as the package.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -14,10 +15,12 @@ import ml_collections
 import numpy as np
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import rewards, score
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
-from urlvr_jax.pack import PackShape, pack
+from urlvr_jax.rewards import interface
+from urlvr_jax.rewards.derived import DERIVED
+from urlvr_jax.scoring import packing, score
+from urlvr_jax.scoring.packing import PackShape, pack
 from urlvr_jax.types import Batch, Declared, RewardInputs
 
 
@@ -96,7 +99,7 @@ def random_batch(seed=0, prompts=4, group=4, prompt_width=5, width=7, vocab=13) 
 def plain_layouts(batch: Batch):
     """(layouts, count) of a batch without packing: one micro-batch, a row a response."""
     prompts, (rows, width) = len(batch.prompt_tokens), batch.tokens.shape
-    plain = score.plain_layout(prompts, rows // prompts, width)
+    plain = packing.plain_layout(prompts, rows // prompts, width)
     return jax.tree.map(lambda x: np.asarray(x)[None], plain), np.int32(1)
 
 
@@ -130,26 +133,25 @@ def experiment(**changes) -> ml_collections.ConfigDict:
 def reward_inputs(
     fn=None, options=None, *, stats=None, answers=None, span=None, lengths, group, key=0, **changes
 ) -> RewardInputs:
-    """What `fn` would be given: what it declared, and nothing else of it."""
-    declared = rewards.needs_of(fn, options) if fn else ()
+    """What `fn` would be given: what it declared, and nothing else of it. changes: fields, or derived inputs."""
     rows, width = len(lengths), np.shape(next(iter(stats.values())))[1] if stats else 1
-    derived = {"answers": answers, "answer_span": span, "answer_text": (None,) * rows}
+    blank = interface.example_inputs(prompts=rows // group, group=group, width=width)
+    derived = {} if answers is None else {"answers": answers, "verification": answers}
     if answers is not None:  # any integers will do
-        derived |= {"verification": answers, "rephrased": np.max(answers, axis=1)}
+        derived["rephrased"] = np.max(answers, axis=1)
+    derived |= {} if span is None else {"answer_span": span}
+    derived |= {n: changes.pop(n) for n in tuple(changes) if n in DERIVED}
+    placed = lambda x: x if isinstance(x, tuple) else jnp.asarray(x)
     values = dict(
-        stats=Declared({n: jnp.asarray(x) for n, x in (stats or {}).items() if n in declared}),
-        derived=Declared(
-            {n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in derived.items() if n in declared}
-        ),
-        tokens=jnp.zeros((rows, width), jnp.int32),
+        stats=Declared({n: jnp.asarray(x) for n, x in (stats or {}).items()}, interface.NEEDS),
+        derived=Declared({n: placed(x) for n, x in {**blank.derived, **derived}.items()}, interface.NEEDS),
         lengths=jnp.asarray(lengths),
         ended=jnp.ones(rows, bool),
-        texts=("",) * rows,
-        prompts=("",) * (rows // group),
         max_new_tokens=10,
         key=jax.random.key(key),
     )
-    return RewardInputs(**(values | changes))
+    given = dataclasses.replace(blank, **(values | changes))
+    return given.only(interface.needs_of(fn, options) if fn else ())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5, 6))

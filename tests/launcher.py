@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib
 import json
 import os
 import pathlib
@@ -156,7 +157,15 @@ def serve() -> None:
     import pyarrow.parquet  # noqa: F401
     from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
-    from urlvr_jax import loading, main, verbs, workdir  # noqa: F401
+    for name in (
+        "main",
+        "runtime.opening",
+        "runtime.progress",
+        "runtime.workdir",
+        "rewards.compute",
+        "verbs.score",
+    ):
+        importlib.import_module(f"urlvr_jax.{name}")
 
     figure, _ = matplotlib.pyplot.subplots()  # fonts and the like are read once
     figure.savefig(os.devnull, format="png")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import advantages
+from urlvr_jax.learning import advantages
 from urlvr_jax.types import Rollouts
 
 P, G, T = 5, 4, 6

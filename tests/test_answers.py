@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from urlvr_jax import answers
+from urlvr_jax.answers import canonical, classes, extract
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ from urlvr_jax import answers
     ],
 )
 def test_an_answer_is_extracted(style, text, want):
-    assert answers.answer_key(text, style) == want
+    assert classes.answer_key(text, style) == want
 
 
 @pytest.mark.parametrize(
@@ -61,24 +61,24 @@ def test_an_answer_is_extracted(style, text, want):
     ],
 )
 def test_equal_answers_have_one_key(same):
-    assert len({answers.key(a) for a in same}) == 1
-    assert answers.key(answers.key(same[0])) == answers.key(same[0])  # a key is its own key
+    assert len({canonical.key(a) for a in same}) == 1
+    assert canonical.key(canonical.key(same[0])) == canonical.key(same[0])  # a key is its own key
 
 
 def test_different_answers_have_different_keys():
     different = ["1", "-1", "10", "0.1", "0.10000000000000000001", "1,23", "12,34", "1234", "x", "X", "1 2",
                  "1/2", "123456789012345678901", "123456789012345678902", ".", "1e3"]  # fmt: skip
-    assert len({answers.key(a) for a in different}) == len(different)
+    assert len({canonical.key(a) for a in different}) == len(different)
 
 
 def test_the_key_of_a_number_is_exact():
-    assert answers.key("0.1") == "1/10" and answers.key("2.50") == "5/2"
+    assert canonical.key("0.1") == "1/10" and canonical.key("2.50") == "5/2"
     digits = "9" * 60
-    assert answers.key(digits) == digits
-    assert answers.key(digits + ".5") != answers.key(digits + ".25")
+    assert canonical.key(digits) == digits
+    assert canonical.key(digits + ".5") != canonical.key(digits + ".25")
 
 
-@pytest.mark.parametrize("style", sorted(answers.EXTRACTORS))
+@pytest.mark.parametrize("style", sorted(extract.EXTRACTORS))
 def test_hostile_text_is_done_with_quickly(style):
     n = 1_000_000
     hostile = [
@@ -106,16 +106,16 @@ def test_hostile_text_is_done_with_quickly(style):
     keys = []
     for text in hostile:
         start = time.process_time()
-        keys.append(answers.answer_key(text, style))
+        keys.append(classes.answer_key(text, style))
         assert time.process_time() - start < 3, text[:20]
-    ids, _ = answers.classes(keys, len(keys))
+    ids, _ = classes.group_classes(keys, len(keys))
     assert ids.shape == (1, len(hostile)) and ids.max() < len(hostile)
     assert time.process_time() - began < 15
 
 
 def test_classes_say_which_answers_of_a_group_are_equal():
     keys = ["5", "7", "5", None, None, None, None, None, "1", "2", "3", "4"]
-    ids, names = answers.classes(keys, 4)
+    ids, names = classes.group_classes(keys, 4)
     assert ids.dtype == np.int32 and ids.shape == (3, 4)
     assert ids[0, 0] == ids[0, 2] != ids[0, 1] and ids[0, 3] == -1
     assert (ids[1] == -1).all() and names[1] == {}
@@ -134,23 +134,23 @@ def test_the_order_of_ties_depends_on_the_answers_alone():
         wins = set()
         for others in ([], ["x"], ["y", "z"]):  # whoever else is in the group
             keys = [*rng.permutation([a, b]), *others, *([None] * (2 - len(others)))]
-            _, (names,) = answers.classes([k if k is None else str(k) for k in keys], len(keys))
+            _, (names,) = classes.group_classes([k if k is None else str(k) for k in keys], len(keys))
             wins.add(names[a] < names[b])
-        assert wins == {answers.tie_order(a) < answers.tie_order(b)}
-    first = sum(answers.tie_order("0") < answers.tie_order(k) for k in pool[1:])
+        assert wins == {classes.tie_order(a) < classes.tie_order(b)}
+    first = sum(classes.tie_order("0") < classes.tie_order(k) for k in pool[1:])
     assert 0 < first < 39
-    size = [answers.tie_order(str(i)) < answers.tie_order(str(i + 1)) for i in range(400)]
+    size = [classes.tie_order(str(i)) < classes.tie_order(str(i + 1)) for i in range(400)]
     assert 140 < sum(size) < 260  # neither the smaller nor the larger number is favoured
 
 
 def test_gold_classes_point_at_the_gold_answer_or_nowhere():
-    _, names = answers.classes(["5", "7", "5", "8", None, None, None, None], 4)
-    gold = answers.gold_classes(["5", "5"], names)
+    _, names = classes.group_classes(["5", "7", "5", "8", None, None, None, None], 4)
+    gold = classes.gold_classes(["5", "5"], names)
     assert gold.dtype == np.int32 and gold.tolist() == [names[0]["5"], -2]
     with pytest.raises(ValueError):
-        answers.gold_classes(["5"], names)
+        classes.gold_classes(["5"], names)
 
 
 def test_an_empty_box_of_dollars_is_no_answer():
-    assert answers.answer_key(r"\boxed{$$}", "boxed") is None
-    assert answers.answer_key("#### $", "hashes") is None
+    assert classes.answer_key(r"\boxed{$$}", "boxed") is None
+    assert classes.answer_key("#### $", "hashes") is None

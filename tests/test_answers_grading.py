@@ -9,8 +9,9 @@ import time
 import pytest
 from ml_collections import ConfigDict
 
-from urlvr_jax import grading, reading
-from urlvr_jax.data import DataError
+from urlvr_jax.answers import saved
+from urlvr_jax.checks import workers
+from urlvr_jax.errors import DataError
 
 GRADER = """
 import os, time
@@ -39,7 +40,7 @@ def grader(tmp_path, monkeypatch):
 
 
 def test_verdicts_come_in_order_and_submitting_does_not_wait(grader):
-    with grading.Pool(grader, workers=2, deadline_s=20) as pool:
+    with workers.Pool(grader, workers=2, deadline_s=20) as pool:
         began = time.perf_counter()
         futures = pool.submit([("x", "slow")] + [(str(i), str(i % 3)) for i in range(9)])
         assert time.perf_counter() - began < 0.25
@@ -49,7 +50,7 @@ def test_verdicts_come_in_order_and_submitting_does_not_wait(grader):
 
 
 def test_hanging_and_dying_graders_cost_their_own_verdict_only(grader):
-    with grading.Pool(grader, workers=1, deadline_s=0.5) as pool:
+    with workers.Pool(grader, workers=1, deadline_s=0.5) as pool:
         pairs = [
             ("1", "1"),
             ("1", "hang"),
@@ -65,7 +66,7 @@ def test_hanging_and_dying_graders_cost_their_own_verdict_only(grader):
 
 def test_killing_a_worker_loses_nothing(grader, tmp_path):
     note = tmp_path / "pids"
-    with grading.Pool(grader, workers=1, deadline_s=20) as pool:
+    with workers.Pool(grader, workers=1, deadline_s=20) as pool:
         futures = pool.submit([(str(note), "pid"), ("2", "2"), ("3", "4")])
         while not (note.exists() and note.read_text().endswith("\n")):
             time.sleep(0.02)
@@ -75,7 +76,7 @@ def test_killing_a_worker_loses_nothing(grader, tmp_path):
 
 
 def test_closing_ends_a_hanging_worker_and_cancels_what_waits(grader):
-    pool = grading.Pool(grader, workers=1, deadline_s=60)
+    pool = workers.Pool(grader, workers=1, deadline_s=60)
     first, second = pool.submit([("1", "hang"), ("1", "1")])
     while not first.running():
         time.sleep(0.01)
@@ -87,12 +88,12 @@ def test_closing_ends_a_hanging_worker_and_cancels_what_waits(grader):
 
 def test_a_grader_that_is_not_there_is_an_error():
     with (
-        grading.Pool("no_such_module:grade", workers=1) as pool,
-        pytest.raises(grading.GraderError, match="no_such_module"),
+        workers.Pool("no_such_module:grade", workers=1) as pool,
+        pytest.raises(workers.GraderError, match="no_such_module"),
     ):
         pool.grade([("1", "1")])
     with pytest.raises(ValueError, match="workers"):
-        grading.Pool(workers=0)
+        workers.Pool(workers=0)
 
 
 def settings(**changes):
@@ -113,7 +114,7 @@ def test_the_verb_prints_a_line_a_row_and_counts_broken_ones(tmp_path, capsys):
     file = tmp_path / "responses.jsonl"
     broken = [b"not json", b'{"response": 5}', b"[1]", b'"\xff"', b'{"response": "", "answer": [1]}']
     file.write_bytes(b"\n".join([json.dumps(r).encode() for r in ROWS] + broken + [b"", b""]))
-    assert reading.read_file(settings(), str(file)) == 0
+    assert saved.read_file(settings(), str(file)) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [row["key"] for row in lines] == ["1/2", "50", None, "x+1"]
@@ -125,14 +126,14 @@ def test_the_verb_prints_a_line_a_row_and_counts_broken_ones(tmp_path, capsys):
         "9 rows, 5 broken, 3 with an answer; 1 right of 3 with a gold answer"
     )
     with pytest.raises(DataError, match="does not exist"):
-        reading.read_file(settings(), str(tmp_path / "absent"))
+        saved.read_file(settings(), str(tmp_path / "absent"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("math_verify") is None, reason="math-verify is not installed")
 def test_the_compat_grader_is_math_verify(tmp_path, capsys):
     file = tmp_path / "responses.jsonl"
     file.write_text("\n".join(map(json.dumps, ROWS)))
-    reading.read_file(settings(compat=True), str(file))
+    saved.read_file(settings(compat=True), str(file))
     out, err = capsys.readouterr()
     assert [json.loads(line).get("math_verify") for line in out.splitlines()] == [True, True, None, None]
     assert "math-verify says otherwise in 1, no verdict in 0 (deadline) + 0 (lost)" in err

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import sample, score, sharding
-from urlvr_jax.models import hf, transformer
+from urlvr_jax.models import folders, transformer
+from urlvr_jax.rollout import sample
+from urlvr_jax.runtime import sharding
+from urlvr_jax.scoring import score, token_statistics
 
 torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
@@ -98,17 +100,19 @@ def our_logits(graph, params, padding: int):
     a segment of its own, it and the response padded on the right by so many columns."""
     model = transformer.bind(graph, params)
     prompts = jnp.pad(TOKENS[:, :SPLIT], ((0, 0), (0, padding)), constant_values=5)
-    prompt = score.prompt_segment(score.prefill(model, prompts), jnp.full(2, SPLIT))
+    prompt = transformer.prompt_segment(transformer.prefill(model, prompts), jnp.full(2, SPLIT))
     inputs = jnp.pad(TOKENS[:, SPLIT - 1 : -1], ((0, 0), (0, padding)), constant_values=5)
     positions = jnp.broadcast_to(SPLIT - 1 + jnp.arange(inputs.shape[1]), inputs.shape)
     hidden, _ = model(inputs, positions, context=(prompt,))
-    logits = score.logits_at(hidden.reshape(-1, hidden.shape[-1]), transformer.head_table(params), 1.0)
+    logits = token_statistics.logits_at(
+        hidden.reshape(-1, hidden.shape[-1]), transformer.head_table(params), 1.0
+    )
     return logits.reshape(*inputs.shape, -1)[:, : LENGTH - SPLIT]
 
 
 def ours(path, **dtypes):
-    config = hf.model_config(path, **dtypes)
-    return transformer.structure(config)[0], hf.load(path, config), config
+    config = folders.model_config(path, **dtypes)
+    return transformer.structure(config)[0], folders.load(path, config), config
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -142,13 +146,13 @@ def test_every_setting_of_these_configurations_matters(folder):
 @pytest.mark.parametrize("case", ["llama, biases, linear", "olmo2"])
 def test_split_over_devices_a_model_says_the_same(folder, case):
     """Biases and norms over the whole projection are split with, or beside, what they belong to."""
-    config = hf.model_config(folder(case))
+    config = folders.model_config(folder(case))
     graph, shapes = transformer.structure(config)
     mesh = sharding.make_mesh(2, 2, 2)
-    params = hf.load(folder(case), config, sharding.training_layout(mesh, shapes))
+    params = folders.load(folder(case), config, sharding.training_layout(mesh, shapes))
     assert not params["layers.1.attention.q.kernel"].is_fully_replicated
     tokens = sharding.put(np.repeat(TOKENS, 2, axis=0)[:, :64], sharding.rows(mesh))
-    whole = score.whole_logits(graph, hf.load(folder(case), config), TOKENS[:, :64])
+    whole = score.whole_logits(graph, folders.load(folder(case), config), TOKENS[:, :64])
     got = np.asarray(score.whole_logits(graph, params, tokens))
     np.testing.assert_allclose(got[::2], whole, atol=2e-5)
 
@@ -196,4 +200,4 @@ def test_the_spelling_of_transformers_4_means_the_same(folder, tmp_path, case):
     written["torch_dtype"] = written.pop("dtype")
     written.pop("layer_types", None)
     (tmp_path / "config.json").write_text(json.dumps(written))
-    assert hf.model_config(tmp_path) == hf.model_config(folder(case))
+    assert folders.model_config(tmp_path) == folders.model_config(folder(case))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from urlvr_jax import score, sharding
 from urlvr_jax.models import attention, flash
 from urlvr_jax.models.attention import KV, SameId
+from urlvr_jax.runtime import sharding
+from urlvr_jax.scoring import score
 
 U, J, K, R, H = 2, 2, 2, 2, 8  # units, rows a unit, key heads, query heads of each, width
 

@@ -20,8 +20,8 @@ import protocol  # noqa: E402
 import report  # noqa: E402
 import specs  # noqa: E402
 
-from urlvr_jax.models import hf, transformer  # noqa: E402
-from urlvr_jax.score import score  # noqa: E402
+from urlvr_jax.models import folders, transformer  # noqa: E402
+from urlvr_jax.scoring.score import score  # noqa: E402
 
 SIZE = {
     "d_model": 16, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "d_ff": 24, "vocab_size": 13,
@@ -53,8 +53,8 @@ def test_named_specs_are_complete_and_wrong_ones_are_refused():
 def test_a_random_model_gives_special_tokens_no_probability(job):
     _, folder, given = job
     assert given.prompt_tokens.min() >= len(specs.SPECIALS)
-    config = hf.model_config(folder)
-    params = {n: jnp.asarray(x) for n, x in hf.load(folder, config).items()}
+    config = folders.model_config(folder)
+    params = {n: jnp.asarray(x) for n, x in folders.load(folder, config).items()}
     for token in range(len(specs.SPECIALS)):
         stats = score(
             transformer.structure(config)[0], params, jnp.asarray(given.prompt_tokens),

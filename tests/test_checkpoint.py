@@ -15,10 +15,12 @@ import numpy as np
 import optax
 import pytest
 
-from urlvr_jax import config, sharding
-from urlvr_jax.checkpoint import CheckpointError, Checkpoints
-from urlvr_jax.train_step import TrainState
-from urlvr_jax.workdir import Workdir, WorkdirError, read_lines
+from urlvr_jax import config
+from urlvr_jax.learning.step import TrainState
+from urlvr_jax.runtime import sharding
+from urlvr_jax.runtime.checkpoint import CheckpointError, Checkpoints
+from urlvr_jax.runtime.lines import read_lines
+from urlvr_jax.runtime.workdir import Workdir, WorkdirError
 
 MESH = sharding.make_mesh(2, 2, 2)
 OPTIMIZER = optax.adamw(1e-3)

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from urlvr_jax import countdown
-from urlvr_jax.countdown import Task
+from urlvr_jax.checks import countdown
+from urlvr_jax.checks.countdown import Task
 from urlvr_jax.lab import countdown_world
 
 TASK = Task((3, 7, 5), 26)
@@ -148,7 +148,7 @@ def test_tasks_are_distinct_solvable_and_a_function_of_the_seed():
 
 
 def test_the_command_writes_a_question_file_that_can_be_read_back(tmp_path):
-    from urlvr_jax.questions import read_rows
+    from urlvr_jax.data.files import read_rows
 
     file = tmp_path / "countdown.jsonl"
     words = [sys.executable, "-m", "urlvr_jax.countdown", str(file), "--count", "20", "--sizes", "3"]

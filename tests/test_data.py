@@ -10,11 +10,13 @@ import re
 import numpy as np
 import pytest
 
-from urlvr_jax import data
+from urlvr_jax import errors
+from urlvr_jax.data import corpus, stream
+from urlvr_jax.data.files import read_rows
+from urlvr_jax.lab import shipped as shipped_lib
+from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build, countdown_world, world
-from urlvr_jax.prompts import PromptFormat
-from urlvr_jax.questions import read_rows, resolve
-from urlvr_jax.tokenizer import Tokenizer
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
 TOKENIZER = Tokenizer(UNTRAINED)
@@ -27,18 +29,20 @@ def write(folder, *lines, name="questions.jsonl"):
 
 
 def load(file, buckets=(16,), template="{prompt}", subset=0):
-    return data.load(str(file), PromptFormat(TOKENIZER, "text", template), buckets, subset=subset)
+    return stream.load(str(file), PromptFormat(TOKENIZER, "text", template), buckets, subset=subset)
 
 
 def some_questions(count):
     tokens = tuple(np.full(1 + i % 5, i % 30 + 3, np.int32) for i in range(count))
     names = tuple(f"q{i}" for i in range(count))
-    return data.Questions(names, names, tokens, (4, 8), 0, "")
+    return stream.Questions(names, names, tokens, (4, 8), 0, "")
 
 
 def epochs_of(questions, count, steps, seed, shuffle):
     """Ids in the order they are drawn, cut into epochs."""
-    ids = [i for s in range(1, steps + 1) for i in data.prompts_at(questions, s, count, seed, shuffle).ids]
+    ids = [
+        i for s in range(1, steps + 1) for i in stream.prompts_at(questions, s, count, seed, shuffle).ids
+    ]
     return [ids[i : i + len(questions)] for i in range(0, len(ids), len(questions))]
 
 
@@ -59,8 +63,8 @@ def test_prompts_cover_every_epoch_without_a_gap(count, size, shuffle):
 
 def test_prompts_are_a_function_of_seed_and_step():
     questions = some_questions(50)
-    forward = [data.prompts_at(questions, s, 8, 1, True).ids for s in range(1, 20)]
-    backward = [data.prompts_at(questions, s, 8, 1, True).ids for s in range(19, 0, -1)]
+    forward = [stream.prompts_at(questions, s, 8, 1, True).ids for s in range(1, 20)]
+    backward = [stream.prompts_at(questions, s, 8, 1, True).ids for s in range(19, 0, -1)]
     assert forward == backward[::-1]
 
 
@@ -75,7 +79,7 @@ def test_the_shuffle_changes_with_the_epoch_and_the_seed():
 
 def test_prompts_are_padded_to_the_narrowest_bucket_that_holds_them():
     questions = some_questions(10)  # lengths 1 to 5
-    short, long = data.take(questions, [0, 3]), data.take(questions, [0, 4])
+    short, long = stream.take(questions, [0, 3]), stream.take(questions, [0, 4])
     assert short.tokens.shape == (2, 4) and long.tokens.shape == (2, 8)
     assert long.lengths.tolist() == [1, 5]
     assert long.tokens[1].tolist() == [7] * 5 + [0] * 3
@@ -107,9 +111,9 @@ def test_the_fingerprint_is_of_the_questions_and_not_of_the_answers(tmp_path):
 def test_labels_of_prompts_without_answers_are_none(tmp_path):
     file = write(tmp_path, {"prompt": "Q1+2?", "answer": "3"}, {"prompt": "Q2+2?"})
     questions, labels = load(file)
-    assert labels.of(data.take(questions, [0])) == ["3"]
-    assert labels.of(data.take(questions, [1])) is None
-    assert labels.of(data.take(questions, [0, 1])) is None
+    assert labels.of(stream.take(questions, [0])) == ["3"]
+    assert labels.of(stream.take(questions, [1])) is None
+    assert labels.of(stream.take(questions, [0, 1])) is None
 
 
 def test_the_template_is_rendered_and_subset_takes_the_first(tmp_path):
@@ -125,7 +129,7 @@ def test_a_prompt_with_braces_is_not_rendered_twice(tmp_path):
 
 def test_blank_lines_are_skipped_and_line_numbers_still_right(tmp_path):
     file = write(tmp_path, {"prompt": "Q1+2?"}, b"", b"  ", b"{broken")
-    with pytest.raises(data.DataError, match="line 4"):
+    with pytest.raises(errors.DataError, match="line 4"):
         load(file)
 
 
@@ -155,7 +159,7 @@ GOOD = {"prompt": "Q1+2?", "answer": "3"}
 )
 def test_a_broken_line_is_an_error_naming_file_and_line(tmp_path, bad, words):
     file = write(tmp_path, GOOD, bad)
-    with pytest.raises(data.DataError) as error:
+    with pytest.raises(errors.DataError) as error:
         load(file)
     assert f"{file}, line 2" in str(error.value)
     assert words in str(error.value)
@@ -163,27 +167,27 @@ def test_a_broken_line_is_an_error_naming_file_and_line(tmp_path, bad, words):
 
 def test_a_duplicate_id_names_both_lines(tmp_path):
     file = write(tmp_path, *({"prompt": f"Q{i}+1?", "id": i % 3} for i in range(4)))
-    with pytest.raises(data.DataError, match="line 4: id '0' occurs before, in line 1"):
+    with pytest.raises(errors.DataError, match="line 4: id '0' occurs before, in line 1"):
         load(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
 def test_an_empty_file_is_an_error(tmp_path, content):
-    with pytest.raises(data.DataError, match="no questions"):
+    with pytest.raises(errors.DataError, match="no questions"):
         load(write(tmp_path, content))
 
 
 def test_a_missing_file_is_an_error_naming_it(tmp_path):
-    with pytest.raises(data.DataError, match="nowhere.jsonl"):
+    with pytest.raises(errors.DataError, match="nowhere.jsonl"):
         load(tmp_path / "nowhere.jsonl")
-    with pytest.raises(data.DataError, match=re.escape(repr(str(tmp_path)))):
+    with pytest.raises(errors.DataError, match=re.escape(repr(str(tmp_path)))):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("kind, known", [("questions", "lab:heldout"), ("bases", "lab:untrained")])
+@pytest.mark.parametrize("kind, known", [("questions", "lab:heldout"), ("base", "lab:untrained")])
 def test_an_unknown_lab_name_lists_what_there_is(kind, known):
-    with pytest.raises(data.DataError) as error:
-        resolve("lab:nope", kind)
+    with pytest.raises(errors.DataError) as error:
+        getattr(shipped_lib, kind)("lab:nope")
     assert "lab:nope" in str(error.value) and known in str(error.value)
 
 
@@ -198,7 +202,7 @@ def test_overlong_prompts_are_left_out_and_counted(tmp_path):
 
 def test_only_overlong_prompts_are_an_error_naming_the_key(tmp_path):
     file = write(tmp_path, {"prompt": "Q" + "1" * 40})
-    with pytest.raises(data.DataError, match="data.prompt_buckets"):
+    with pytest.raises(errors.DataError, match="data.prompt_buckets"):
         load(file)
 
 
@@ -213,7 +217,7 @@ def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
     build.write_questions(tmp_path, world, "")
     build.write_questions(tmp_path, countdown_world, "countdown_")
     for which in ("train", "heldout", "countdown_train", "countdown_heldout"):
-        new, old = tmp_path / f"{which}.jsonl", resolve(f"lab:{which}", "questions")
+        new, old = tmp_path / f"{which}.jsonl", shipped_lib.questions(f"lab:{which}")
         assert new.read_bytes() == old.read_bytes()
 
 
@@ -221,7 +225,7 @@ def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path)
     read = lambda path: json.loads((path / "tokenizer.json").read_text())
     for of, name in ((world, "lab:untrained"), (countdown_world, "lab:untrained_countdown")):
         build.write_folder(tmp_path / name, of)
-        assert read(tmp_path / name) == read(resolve(name, "bases"))
+        assert read(tmp_path / name) == read(shipped_lib.base(name))
 
 
 def test_gold_answers_are_right():
@@ -259,7 +263,7 @@ def test_no_heldout_question_occurs_within_a_pretraining_response(recipe):
 
 
 def test_documents_are_a_function_of_seed_and_step():
-    at = lambda step, seed: data.documents_at("lab:plain", TOKENIZER, step, 16, seed, (16,), 44)
+    at = lambda step, seed: corpus.documents_at("lab:plain", TOKENIZER, step, 16, seed, (16,), 44)
     one, two, other_step, other_seed = at(5, 0), at(5, 0), at(6, 0), at(5, 1)
     for (prompts, rollouts), same in (((one), True), ((other_step), False), ((other_seed), False)):
         assert (prompts.texts == two[0].texts) is same
@@ -267,7 +271,7 @@ def test_documents_are_a_function_of_seed_and_step():
 
 
 def test_documents_read_back_as_the_world_wrote_them():
-    prompts, rollouts = data.documents_at("lab:plain", TOKENIZER, 7, 200, 0, (16,), 44)
+    prompts, rollouts = corpus.documents_at("lab:plain", TOKENIZER, 7, 200, 0, (16,), 44)
     written = world.documents("plain", 0, 7, 200, 43)
     cut = [row[:n] for row, n in zip(rollouts.tokens, rollouts.lengths, strict=True)]
     for i, (question, response, ends) in enumerate(written):

@@ -3,13 +3,15 @@
 import pathlib
 import re
 
-import jax
+import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import columns, config, prompts, rewards
-from urlvr_jax.types import STATISTICS, Declared, RewardInputs
+from urlvr_jax import config
+from urlvr_jax.data import formats, shapes
+from urlvr_jax.rewards import expression
+from urlvr_jax.types import STATISTICS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = (
@@ -30,21 +32,12 @@ def test_the_printed_reward_loads_and_runs(document, tmp_path):
     code = re.search(r"```python\n(# my_reward.py\n.*?)```", (ROOT / document).read_text(), re.S).group(1)
     file = tmp_path / "my_reward.py"
     file.write_text(code)
-    fn = rewards.load("", f"{file}:my_reward")
+    fn = expression.load("", f"{file}:my_reward")
     rng = np.random.default_rng(0)
     stats = {n: jnp.asarray(rng.random((6, 5)), jnp.float32) for n in STATISTICS}
-    inputs = RewardInputs(
-        stats=Declared({n: stats[n] for n in STATISTICS if n in fn.needs}),
-        derived=Declared(answers=jnp.array([[0, 1, -1], [0, 0, 0]])),
-        tokens=jnp.zeros((6, 5), jnp.int32),
-        lengths=jnp.array([5, 1, 2, 3, 4, 5]),
-        ended=jnp.ones(6, bool),
-        texts=("",) * 6,
-        prompts=("", ""),
-        max_new_tokens=5,
-        key=jax.random.key(0),
-    )
-    out = np.asarray(rewards.compute(fn, inputs, None))
+    answers, lengths = np.array([[0, 1, -1], [0, 0, 0]]), np.array([5, 1, 2, 3, 4, 5])
+    inputs = helpers.reward_inputs(fn, stats=stats, answers=answers, lengths=lengths, group=3)
+    out = np.asarray(expression.compute(fn, inputs, None))
     gap = np.asarray(stats["top2_gap"])
     assert set(fn.needs) == {"top2_gap", "answers"} and out[0, 2] == 0
     np.testing.assert_allclose(out[1, 0], gap[3, :3].mean(), rtol=1e-6)
@@ -64,7 +57,7 @@ def test_files_and_keys_named_in_the_documents_exist(document):
 
 def test_every_shape_and_published_prompt_stands_in_the_document_of_the_data():
     text = (ROOT / "docs" / "data.md").read_text()
-    for name in {shape.shape for shape in columns.SHAPES}:
+    for name in {shape.shape for shape in shapes.SHAPES}:
         assert f"\n| {name} |" in text, name
-    for name in prompts.PRESETS:
+    for name in formats.PRESETS:
         assert f"\n| `{name}` |" in text, name

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import doctor
+from urlvr_jax.planning import doctor
 
 
 def by_name(findings):

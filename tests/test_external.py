@@ -2,35 +2,32 @@
 
 import json
 
-import jax
-import jax.numpy as jnp
+import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import answers, config, data, judge, loading, rewards
-from urlvr_jax.lab import world
-from urlvr_jax.prompts import PromptFormat
-from urlvr_jax.questions import resolve
-from urlvr_jax.tokenizer import Tokenizer
-from urlvr_jax.types import Declared, RewardInputs
+from urlvr_jax import config, errors
+from urlvr_jax.answers import classes as classes_lib
+from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.data import stream
+from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.lab import shipped, world
+from urlvr_jax.rewards import RewardError, expression
+from urlvr_jax.runtime import opening
 
-TOKENIZER = Tokenizer(resolve("lab:plain", "bases"))
+TOKENIZER = Tokenizer(shipped.base("lab:plain"))
 PLAIN = PromptFormat(TOKENIZER)
 
 
-def inputs(prompts, texts, **derived) -> RewardInputs:
-    rows = len(texts)
-    return RewardInputs(
-        stats=Declared(),
-        derived=Declared({n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in derived.items()}),
-        tokens=jnp.zeros((rows, 3), jnp.int32),
-        lengths=jnp.ones(rows, jnp.int32),
-        ended=jnp.ones(rows, bool),
-        texts=tuple(texts),
-        prompts=tuple(prompts),
-        max_new_tokens=3,
-        key=jax.random.key(0),
-    )
+def rewarded(name, questions, texts, **derived):
+    """The reward of responses to these questions, with the derived inputs that it asks for."""
+    group, fn = len(texts) // len(questions), expression.load(name)
+    given = helpers.reward_inputs(
+        fn, lengths=np.ones(len(texts), np.int32), group=group, questions=tuple(questions),
+        texts=tuple(texts), **derived,
+    )  # fmt: skip
+    return np.asarray(expression.compute(fn, given))
 
 
 # ---- self-verification ----------------------------------------------------------------------
@@ -38,7 +35,7 @@ def inputs(prompts, texts, **derived) -> RewardInputs:
 
 def test_only_a_clear_yes_earns():
     verdicts = np.array([[1, 0, -1, 1], [-1, -1, 0, 0]])
-    out = rewards.compute(rewards.load("self_verify"), inputs(("a", "b"), ("",) * 8, verification=verdicts))
+    out = rewarded("self_verify", ("a", "b"), ("",) * 8, verification=verdicts)
     np.testing.assert_array_equal(out, verdicts == 1)
 
 
@@ -47,15 +44,12 @@ def test_only_a_clear_yes_earns():
 
 def test_partners_exchange_their_majority_answers():
     keys = ["5", "5", "7", None, "7", "7", "5", "9", None, None, None, None, "1", "1", "1", "2"]
-    classes, names = answers.classes(keys, 4)
-    label = np.asarray(rewards.majority_answer(classes))
-    partner = judge.partner_labels(label, names)
+    classes, names = classes_lib.group_classes(keys, 4)
+    partner = classes_lib.partner_classes(classes_lib.majority_class(classes), names)
     assert partner[0] == names[0]["7"] and partner[1] == names[1]["5"]
     assert partner[2] == -2  # nobody here gave "1"
     assert partner[3] == -1  # the partner has no answer at all
-    out = rewards.compute(
-        rewards.load("co_reward"), inputs("abcd", ("",) * 16, answers=classes, rephrased=partner)
-    )
+    out = rewarded("co_reward", "abcd", ("",) * 16, answers=classes, rephrased=partner)
     np.testing.assert_array_equal(out, [[0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
@@ -78,10 +72,10 @@ def question_file(tmp_path, rows):
 def test_two_wordings_stay_together_through_files_shuffles_and_steps(tmp_path):
     rows = [{"prompt": f"Q{n}+1?", "rephrased": f"Q1+{n}?", "answer": n + 1} for n in range(1, 8)]
     rows[3]["rephrased"] = "Q" + "1+" * 9 + "1?"  # too long: both wordings go
-    questions, labels = data.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase="column")
+    questions, labels = stream.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase="column")
     assert len(questions) == 12 and questions.overlong == 2 and questions.paired
     for step in (1, 2, 3, 4):
-        prompts = data.prompts_at(questions, step, 4, seed=0, shuffle=True)
+        prompts = stream.prompts_at(questions, step, 4, seed=0, shuffle=True)
         for first, second in ((0, 1), (2, 3)):
             assert prompts.ids[second] == prompts.ids[first] + "~"
             assert labels.gold[prompts.ids[first]] == labels.gold[prompts.ids[second]]
@@ -91,7 +85,7 @@ def test_a_function_of_a_file_rephrases(tmp_path):
     file = tmp_path / "other.py"
     file.write_text("def other(question):\n    return question[:-1] + '+0?'\n")
     rows = [{"prompt": "Q1+2?"}]
-    questions, _ = data.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase=f"{file}:other")
+    questions, _ = stream.load(question_file(tmp_path, rows), PLAIN, (16,), rephrase=f"{file}:other")
     assert questions.texts == ("Q1+2?", "Q1+2+0?")
 
 
@@ -101,8 +95,8 @@ def test_a_function_of_a_file_rephrases(tmp_path):
 )
 def test_a_missing_other_wording_is_an_error(tmp_path, how, message):
     file = question_file(tmp_path, [{"prompt": "Q1+2?", "id": "a"}])
-    with pytest.raises(data.DataError, match=message):
-        data.load(file, PLAIN, (16,), rephrase=how)
+    with pytest.raises(errors.DataError, match=message):
+        stream.load(file, PLAIN, (16,), rephrase=how)
 
 
 def test_a_broken_file_that_rephrases_is_named_with_its_line(tmp_path):
@@ -113,17 +107,17 @@ def test_a_broken_file_that_rephrases_is_named_with_its_line(tmp_path):
         ("def another(q):\n    return q", r"has no function 'other'; it has \['another'\]"),
     ):
         file.write_text(text)
-        with pytest.raises(data.DataError, match=f"data.rephrase = .*{file}.*{message}"):
-            data.load(rows, PLAIN, (16,), rephrase=f"{file}:other")
+        with pytest.raises(errors.DataError, match=f"data.rephrase = .*{file}.*{message}"):
+            stream.load(rows, PLAIN, (16,), rephrase=f"{file}:other")
 
 
 def test_a_reward_of_two_wordings_asks_for_them_at_start_up():
     c = config.default()
     c.reward.name, c.mesh.data = "co_reward", 8
     with pytest.raises(config.ConfigError, match=r"set data\.rephrase"):
-        loading.require_inputs([rewards.load(c.reward.name)], loading.open_run(c))
+        opening.require_inputs(expression.load_configured(c), opening.open_run(c))
     c.data.rephrase = "lab"
-    loading.require_inputs([rewards.load(c.reward.name)], loading.open_run(c))
+    opening.require_inputs(expression.load_configured(c), opening.open_run(c))
     c.data.prompts_per_step = 33
     with pytest.raises(config.ConfigError, match="make both even"):
         config.validate(c, 8)
@@ -132,30 +126,35 @@ def test_a_reward_of_two_wordings_asks_for_them_at_start_up():
 # ---- Countdown -------------------------------------------------------------------------------
 
 
-def test_the_countdown_reward_reads_the_task_from_the_prompt():
+def test_the_countdown_reward_reads_the_task_from_the_question():
     texts = ("A3*7+5", "A3*7", "A5+7*3", "")
     given = ("3*7+5", "3*7", "5+7*3", None)
-    fn = rewards.load("countdown")
-    out = rewards.compute(fn, inputs(("C3,7,5=26?",), texts, answer_text=given))
+    out = rewarded("countdown", ("C3,7,5=26?",), texts, answer_text=given)
     np.testing.assert_array_equal(out, [[1, 0, 1, 0]])
-    with pytest.raises(rewards.RewardError, match="no numbers and target"):
-        rewards.compute(fn, inputs(("What is 2+2?",), texts, answer_text=given))
-    with pytest.raises(rewards.RewardError, match="choose one of"):
-        rewards.load("countdown(mode='loose')")
+    with pytest.raises(errors.DataError, match="no numbers and target"):
+        rewarded("countdown", ("What is 2+2?",), texts, answer_text=given)
+    with pytest.raises(RewardError, match="choose one of"):
+        expression.load("countdown(mode='loose')")
 
 
 def test_who_is_right_is_decided_by_the_configured_check():
-    c = config.default()
-    c.answers.style, c.answers.check = "lab_expression", "countdown"
+    check = CHECKS["countdown"]
     texts = ["1+1=2;A3*7+5", "A3*7", "A5+7*3", "nothing"]
-    keys, classes, names = judge.read_answers(c, texts, 4)
-    assert keys == ["3*7+5", "3*7", "5+7*3", None]  # expressions stand for themselves
-    out = judge.right(c, ("C3,7,5=26?",), texts, classes, names, gold=None)
+    answers = classes_lib.read_answers(texts, 4, "lab_expression", check.key_of)
+    assert answers.keys == ["3*7+5", "3*7", "5+7*3", None]  # expressions stand for themselves
+    out = check.right(answers, Asked(("C3,7,5=26?",), ("a template without a task",), None))
     np.testing.assert_array_equal(out, [[True, False, True, False]])
-    c.answers.check = "countdown_tinyzero"
-    prompt = "Using the numbers [3, 7, 5], create an equation that equals 26. Assistant: <think>"
+    check = CHECKS["countdown_tinyzero"]
+    question = "Using the numbers [3, 7, 5], create an equation that equals 26."
     said = [f"<answer>{t}</answer>" for t in ("3*7+5", "3*7", "26")] + ["none"]
-    out = judge.right(c, (prompt,), said, classes, names, gold=None)
+    answers = classes_lib.read_answers(said, 4, "tag", check.key_of)
+    out = check.right(answers, Asked((question,), (question + " Assistant: <think>",), None))
     np.testing.assert_array_equal(out, [[True, False, False, False]])
-    c.answers.check = "gold"
-    assert judge.right(c, ("",), texts, classes, names, gold=None) is None
+    assert CHECKS["gold"].right(answers, Asked(("",), ("",), None)) is None
+
+
+def test_right_by_the_gold_answer_is_having_its_key():
+    check = CHECKS["gold"]
+    answers = classes_lib.read_answers(["A5", "A7", "none", "A05"], 2, "lab", check.key_of)
+    out = check.right(answers, Asked(("a", "b"), ("a", "b"), ["5.0", "5"]))
+    np.testing.assert_array_equal(out, [[True, False], [False, True]])

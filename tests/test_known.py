@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from urlvr_jax.models import hf, transformer
+from urlvr_jax.models import folders, transformer
 
 PARAMETERS = {
     "Qwen2.5-1.5B": 1_543_714_304,
@@ -20,16 +20,16 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_published_model_has_its_number_of_parameters(name):
-    config = hf.model_config(hf.known(name))
+    config = folders.model_config(folders.known(name))
     shapes = transformer.structure(config)[1]
     assert sum(int(np.prod(s.shape)) for s in shapes.values()) == PARAMETERS[name]
-    assert len(hf.their_names(shapes, config)) == len(shapes)
+    assert len(folders.their_names(shapes, config)) == len(shapes)
 
 
 def test_every_configuration_that_ships_is_in_the_table_and_an_unknown_name_lists_them():
-    with pytest.raises(hf.FolderError) as error:
-        hf.resolve("known:Qwen9")
+    with pytest.raises(folders.FolderError) as error:
+        folders.resolve("known:Qwen9")
     for name in PARAMETERS:
         assert name in str(error.value)
-        assert hf.resolve(f"known:{name}") == hf.known(name)
-    assert len(list(hf.known("Qwen2.5-7B").parent.iterdir())) == len(PARAMETERS)
+        assert folders.resolve(f"known:{name}") == folders.known(name)
+    assert len(list(folders.known("Qwen2.5-7B").parent.iterdir())) == len(PARAMETERS)

@@ -11,10 +11,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from urlvr_jax import config, optim, score, train_step
+from urlvr_jax import config
+from urlvr_jax.learning import optimizer as optimizer_lib
+from urlvr_jax.learning import step
 from urlvr_jax.models import transformer
-from urlvr_jax.pack import PackShape
-from urlvr_jax.score import Layout
+from urlvr_jax.runtime.sharding import ByPlatform
+from urlvr_jax.scoring import head, score
+from urlvr_jax.scoring.packing import Layout, PackShape
 from urlvr_jax.types import Batch
 
 GROUP, WIDTH, D = 4, 64, 8
@@ -24,7 +27,7 @@ SMALL, LARGE = 8192, 151936
 # input's, of which both exist before they are added: two for `gradients`, whose sum over micro-batches is a
 # result. For `update` that sum is temporary: one more. Scoring has no gradient.
 TABLES = {"score_all": 0, "gradients": 2, "update": 3}
-CONFIG = train_step.UpdateConfig(
+CONFIG = step.UpdateConfig(
     temperature=1.0, clip_low=0.2, clip_high=0.2, dual_clip=3.0, aggregation="token-mean",
     norm_length=WIDTH, kl_in_loss=None, on_policy=True, clip_norm=1.0,
 )  # fmt: skip
@@ -33,7 +36,7 @@ CONFIG = train_step.UpdateConfig(
 @pytest.fixture(autouse=True)
 def no_logits_are_kept(monkeypatch):
     """Few are kept where few there are; what is measured here is what happens to many."""
-    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
+    monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(0, 0))
 
 
 @functools.cache
@@ -56,12 +59,12 @@ def temporary(what, vocab=SMALL, micro_batches=2, rows=ROWS, micro_prompts=0) ->
         run = jax.jit(functools.partial(score.score_all, graph, temperature=1.0))
         lowered = run.lower(shapes, *inputs, layouts, ints())
     elif what == "gradients":
-        fn = lambda *args: train_step.gradients(graph, *args, CONFIG)
+        fn = lambda *args: step.gradients(graph, *args, CONFIG)
         lowered = jax.jit(fn).lower(shapes, batch, layouts, ints())
     else:
-        optimizer = optim.optimizer(config.default().optim, 10)
-        fresh = lambda p: train_step.TrainState(p, optimizer.init(p), jnp.int32(0))
-        run = jax.jit(functools.partial(train_step.update, graph, optimizer, CONFIG), donate_argnums=0)
+        optimizer = optimizer_lib.optimizer(config.default().optim, 10)
+        fresh = lambda p: step.TrainState(p, optimizer.init(p), jnp.int32(0))
+        run = jax.jit(functools.partial(step.update, graph, optimizer, CONFIG), donate_argnums=0)
         lowered = run.lower(jax.eval_shape(fresh, shapes), batch, layouts, ints())
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
@@ -81,7 +84,7 @@ def test_memory_grows_with_the_rows_of_a_micro_batch_no_more_than_linearly(
 ):
     # Few logits at once: here the activations are to be seen. Rows enough that each array is above a MiB:
     # smaller ones the compiler fuses otherwise.
-    monkeypatch.setattr(score, "CHUNK_ELEMENTS", {"cpu": 2**14})
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", ByPlatform(2**14, 2**14))
     measure = lambda rows: temporary.__wrapped__(what, vocab=64, rows=rows, micro_prompts=micro_prompts)
     one, two, four = (measure(n * ROWS) for n in (2, 4, 8))
     assert two <= 2 * one and four <= 2 * two and four - two <= 1.02 * 2 * (two - one), (one, two, four)
@@ -98,7 +101,7 @@ def test_more_micro_batches_cost_a_few_bytes_a_token(what):
 def test_logits_wait_for_the_backward_pass_only_where_they_are_few(vocab, kept, monkeypatch):
     none = temporary("gradients", vocab)
     monkeypatch.undo()
-    assert (ROWS * WIDTH * vocab <= score.KEPT_ELEMENTS["cpu"]) is kept
+    assert (ROWS * WIDTH * vocab <= head.KEPT_ELEMENTS.cpu) is kept
     more = temporary.__wrapped__("gradients", vocab) - none
     logits = 4 * ROWS * WIDTH * vocab
     assert (0.5 * logits < more < 2.1 * logits) if kept else more == 0, more / logits

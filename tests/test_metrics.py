@@ -1,11 +1,15 @@
 """Metrics and findings against numbers worked out by hand or by enumeration."""
 
+import dataclasses
 import itertools
 
+import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import analysis, evaluate, judge, metrics, rewards
+from urlvr_jax.answers import classes
+from urlvr_jax.measure import collapse, evaluate, intervals, metrics
+from urlvr_jax.rewards.compute import Rewards
 from urlvr_jax.types import Rollouts
 
 ENSEMBLE = "train/ensemble/"
@@ -62,7 +66,10 @@ def test_vote_metrics_by_hand():
         np.int32,
     )
     correct = answers == np.array([[0], [1], [-2], [-2]])
-    line = metrics.of_votes(answers, rewards.majority_answer(answers), correct)
+    majority = classes.majority_class(answers)
+    line = metrics.of_votes(answers, majority)
+    assert set(line) == {ENSEMBLE + n for n in ("majority_ratio", "majority_voting_reward", "no_answer")}
+    line |= metrics.of_votes_against_labels(answers, majority, correct)
     want = {
         "majority_ratio": (3 + 2 + 0 + 1) / 16,
         "majority_voting_reward": (3 + 2 + 0 + 1) / 16,
@@ -78,14 +85,34 @@ def test_vote_metrics_by_hand():
 
 
 def test_a_policy_that_never_answers_has_no_reward_accuracy():
-    line = metrics.of_votes(np.full((3, 5), -1, np.int32), np.full(3, -1), np.zeros((3, 5), bool))
+    nobody = np.full((3, 5), -1, np.int32), np.full(3, -1)
+    line = metrics.of_votes(*nobody) | metrics.of_votes_against_labels(*nobody, np.zeros((3, 5), bool))
     for name in ("reward_accuracy", "label_accuracy", "ground_truth_reward", "majority_ratio"):
         assert line[ENSEMBLE + name] == 0, name
 
 
-def test_without_labels_no_metric_about_labels_is_there():
-    line = metrics.of_votes(np.array([[0, 0, 1]], np.int32), np.array([0]), None)
-    assert set(line) == {ENSEMBLE + n for n in ("majority_ratio", "majority_voting_reward", "no_answer")}
+def test_a_line_tells_what_needs_labels_from_what_does_not():
+    c = helpers.experiment(rollout__group=2)
+    step = rollouts([[1, 2, 0], [1, 0, 0]], [2, 1], [True, True])
+    answers = classes.read_answers(["A5", "A7"], 2, "lab")
+    values, verdicts = np.array([[0.0, 1.0]], np.float32), np.array([[1, 0]])
+    rewards = Rewards(values, {"a": values}, {"b": values}, verdicts, labelled=False)
+    line = metrics.of_step(c, 3, step, answers, rewards, None, None)
+    assert line.labelled == {} and line.whole() == {"step": 3, **line.free}
+    known = metrics.of_step(c, 3, step, answers, rewards, np.array([[True, False]]), None)
+    assert known.free == line.free
+    assert set(known.labelled) == {
+        *(ENSEMBLE + n for n in ("label_accuracy", "reward_accuracy", "ground_truth_reward", "pass@2")),
+        *(
+            f"train/self_verify/{n}"
+            for n in ("reward_accuracy", "true_positive_rate", "false_positive_rate")
+        ),
+        "shadow/b/rank_correlation",
+    }
+    control = dataclasses.replace(rewards, labelled=True)  # a reward made from labels is one itself
+    line = metrics.of_step(c, 3, step, answers, control, None, None)
+    assert {"reward/mean", "reward/std", "frac_reward_zero_std", "reward/a/mean"} <= set(line.labelled)
+    assert not {n for n in line.free if n.startswith("reward/")}
 
 
 def test_update_metrics_are_means_but_for_the_sampler_and_the_skipped():
@@ -125,33 +152,33 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(4)
     trials, covered, widths = 300, 0, []
     for _ in range(trials):
-        low, high = evaluate.bootstrap_interval((rng.random(60) < 0.3).astype(float))
+        low, high = intervals.bootstrap_interval((rng.random(60) < 0.3).astype(float))
         covered += low <= 0.3 <= high
         widths.append(high - low)
     assert 0.88 <= covered / trials <= 0.985
     np.testing.assert_allclose(np.mean(widths), 2 * 1.96 * np.sqrt(0.3 * 0.7 / 60), rtol=0.1)
-    assert evaluate.bootstrap_interval(np.ones(9)) == (1.0, 1.0)
-    assert evaluate.bootstrap_interval([0, 1, 1]) == evaluate.bootstrap_interval([0, 1, 1])
+    assert intervals.bootstrap_interval(np.ones(9)) == (1.0, 1.0)
+    assert intervals.bootstrap_interval([0, 1, 1]) == intervals.bootstrap_interval([0, 1, 1])
 
 
 def test_the_collapse_step_is_the_first_below_one_per_cent():
     name = ENSEMBLE + "reward_accuracy"
     lines = [{"step": s, name: v} for s, v in ((1, 0.8), (2, 0.01), (3, 0.0099), (4, 0.5), (5, 0.0))]
-    assert analysis.mcs(lines) == 3
-    assert analysis.mcs(lines[:2]) is None
-    assert analysis.mcs([{"step": 0}, *lines]) == 3  # a line without the metric is passed over
-    assert analysis.mcs([]) is None
+    assert collapse.mcs(lines) == 3
+    assert collapse.mcs(lines[:2]) is None
+    assert collapse.mcs([{"step": 0}, *lines]) == 3  # a line without the metric is passed over
+    assert collapse.mcs([]) is None
 
 
 def test_a_collapse_lasts_five_steps_below_half_the_base():
     def lines(values):
-        return [{"step": 10 + i, analysis.TRUTH: v} for i, v in enumerate(values)]
+        return [{"step": 10 + i, collapse.TRUTH: v} for i, v in enumerate(values)]
 
-    assert analysis.collapse_step(lines([0.8] + [0.39] * 5)) == 11
-    assert analysis.collapse_step(lines([0.8] + [0.39] * 4)) is None
-    assert analysis.collapse_step(lines([0.8] + [0.4] * 9)) is None  # half is not below half
-    assert analysis.collapse_step(lines([0.8, 0.1, 0.1, 0.1, 0.1, 0.8] + [0.3] * 5)) == 16
-    assert analysis.collapse_step([]) is None
+    assert collapse.collapse_step(lines([0.8] + [0.39] * 5)) == 11
+    assert collapse.collapse_step(lines([0.8] + [0.39] * 4)) is None
+    assert collapse.collapse_step(lines([0.8] + [0.4] * 9)) is None  # half is not below half
+    assert collapse.collapse_step(lines([0.8, 0.1, 0.1, 0.1, 0.1, 0.8] + [0.3] * 5)) == 16
+    assert collapse.collapse_step([]) is None
 
 
 def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
@@ -166,7 +193,7 @@ def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
         line(30, [3, 3, 3], [4, 4, 4]),  # ties with step 20: the earlier counts
         line(40, [0, 0, 0], [0, 0, 2]),
     ]
-    r = analysis.rise_and_fall_of(evals)
+    r = collapse.rise_and_fall_of(evals)
     assert (r.peak_step, r.final_step) == (20, 40)
     np.testing.assert_allclose((r.base, r.peak, r.final), (0.25, 3 / 12, 2 / 12))
     np.testing.assert_allclose(r.rise.mean, 0)
@@ -175,7 +202,7 @@ def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
     assert (r.rise.low, r.rise.high) == (-0.25, 0.25)  # differences by question: +1/4, 0, -1/4
     for bad in ([], evals[:1], [evals[0], evals[2]]):
         with pytest.raises(ValueError, match="step 0"):
-            analysis.rise_and_fall_of(bad)
+            collapse.rise_and_fall_of(bad)
 
 
 def test_the_completions_table_lines_up_rows_and_groups():
@@ -198,8 +225,9 @@ def test_the_completions_table_lines_up_rows_and_groups():
         texts = ("p", "q", "r")
 
     reward = np.arange(6.0).reshape(3, 2)
-    judged = judge.Judged(list("abcdef"), list("123456"), None, None, list("xyz"), None, reward)
-    table = metrics.table(Settings, prompts, judged, r)
+    answers = classes.Answers(list("abcdef"), [], list("123456"), None, [], None)
+    rewards = Rewards(reward, {}, {}, None, labelled=False)
+    table = metrics.completions_table(Settings, prompts, r, answers, rewards, list("xyz"))
     assert {len(column) for column in table.values()} == {5}
     assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")
     assert table["reward"] == [0, 1, 2, 3, 4] and table["completion"] == list("abcde")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import objective
+from urlvr_jax.learning import objective
 
 RNG = np.random.default_rng(0)
 SHAPE = (6, 9)

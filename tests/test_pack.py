@@ -7,9 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from urlvr_jax import pack as pack_lib
-from urlvr_jax import score
-from urlvr_jax.pack import PackShape, pack
+from urlvr_jax.scoring import packing, score
+from urlvr_jax.scoring.packing import PackShape, pack
 from urlvr_jax.types import STATISTICS
 
 # (prompts, group, shape): rows fewer than, as many as, and more than a group; one and several units.
@@ -109,7 +108,7 @@ def test_a_row_a_response_always_fits_the_static_bound():
     """The way out where best fit needs more, forced here: no lengths at random were found that need it."""
     for lengths, shape, _, _ in each_case(times=1):
         prompts, group = lengths.shape
-        units = pack_lib._fill(lengths, 12, shape, limit=-1)
+        units = packing._fill(lengths, 12, shape, limit=-1)
         assert len(units) <= shape.most(prompts, group) * shape.units
         rows = [b for _, places in units for b, _, _ in places]
         assert sorted(rows) == list(range(prompts * group))

@@ -11,7 +11,9 @@ import jax
 import pytest
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import engine, footprint, plan, verbs
+from urlvr_jax.planning import memory, plan
+from urlvr_jax.runtime import engine
+from urlvr_jax.verbs import plan as plan_verb
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAPER = sorted((ROOT / "experiments" / "paper").glob("*.py"))
@@ -28,7 +30,7 @@ def load(file):
 def model_of(path):
     c = paper()
     c.model.path = path
-    return footprint.open_model(c)
+    return memory.open_model(c)
 
 
 def paper(argument="majority_voting"):
@@ -52,7 +54,7 @@ def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(file, argum
     model = model_of(c.model.path)
     assert not plan.why_not(c, model, machine.devices)
     assert c.data.prompt_buckets[-1] + c.rollout.max_new_tokens <= model.config.max_positions
-    for phase, parts in footprint.memory(c, model, machine.chip.platform).items():
+    for phase, parts in memory.memory(c, model, machine.chip.platform).items():
         assert sum(parts.values()) <= plan.USABLE * machine.chip.memory, phase
     for phase in ("rollout", "update"):
         assert 0 < plan.seconds(c, model, machine.chip, 1000)[phase] < 3600
@@ -69,24 +71,24 @@ def test_parameters_are_counted_exactly_without_weights():
 def test_weights_a_device_are_those_that_the_engine_places():
     c = config_lib.default()
     c.update_from_flattened_dict({"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2, "optim.micro_rows": 32})
-    model = footprint.open_model(c)
+    model = memory.open_model(c)
     e = engine.Engine(c, model.config, [0], jax.devices()[:8])
-    for training, layout in ((True, e.training), (False, e.rollout)):
+    for training, layout in ((True, e.training_layout), (False, e.rollout_layout)):
         here = sum(
             int(jax.numpy.prod(jax.numpy.array(layout[n].shard_shape(s.shape))))
             for n, s in e.shapes.items()
         )
-        assert footprint.weight_elements(model, dict(c.mesh), training) == here
+        assert memory.weight_elements(model, dict(c.mesh), training) == here
 
 
 def test_the_plan_and_the_compiler_agree_on_a_small_program():
     c = config_lib.default()
     c.update_from_flattened_dict({"mesh.fsdp": 4, "rollout.slots": 32, "optim.micro_rows": 32})
-    model = footprint.open_model(c)
+    model = memory.open_model(c)
     e = engine.Engine(c, model.config, [0], jax.devices()[:4])
     m = e.updater(16, 44).memory_analysis()
     compiled = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
-    planned = footprint.update_memory(c, model, "cpu")
+    planned = memory.update_memory(c, model, "cpu")
     at_rest = planned["weights"] + planned["optimizer"] + planned["batch"]
     assert 0.85 < at_rest / compiled < 1.15, (at_rest, compiled)
 
@@ -94,7 +96,7 @@ def test_the_plan_and_the_compiler_agree_on_a_small_program():
 def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
     c = paper("majority_voting@v5e-16")
     model = model_of(c.model.path)
-    total = lambda phase: sum(footprint.memory(c, model)[phase].values())
+    total = lambda phase: sum(memory.memory(c, model)[phase].values())
     rollout, update = total("rollout"), total("update")
     c.rollout.slots *= 2
     assert total("rollout") > 1.3 * rollout and total("update") == update
@@ -107,8 +109,8 @@ def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
 def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
     c = paper("majority_voting@v5e-16")
     model = model_of(c.model.path)
-    plain = footprint.Model(dataclasses.replace(model.config, attention="xla"))
-    update = lambda model, platform: sum(footprint.memory(c, model, platform)["update"].values())
+    plain = memory.Model(dataclasses.replace(model.config, attention="xla"))
+    update = lambda model, platform: sum(memory.memory(c, model, platform)["update"].values())
     assert update(model, "tpu") < update(plain, "tpu") == update(model, "gpu")
 
 
@@ -116,13 +118,13 @@ def test_weights_are_gathered_along_fsdp_alone_and_every_layers_at_once_on_a_cpu
     c = paper("majority_voting@v5e-16")
     model = model_of(c.model.path)
     m, part = model.config, "gathered table and kernels"
-    table, kernels = m.vocab_size * m.d_model * 2, 2 * (model.parameters - footprint.table_elements(model))
-    gathered = lambda platform: footprint.score_memory(c, model, platform)[part]
+    table, kernels = m.vocab_size * m.d_model * 2, 2 * (model.parameters - memory.table_elements(model))
+    gathered = lambda platform: memory.score_memory(c, model, platform)[part]
     assert gathered("cpu") == table  # a layer's kernels come and go with the loop over layers
     assert gathered("tpu") == pytest.approx(table + kernels * 2 / m.n_layers)
     c.model.scan = False
     assert gathered("cpu") == pytest.approx(table + kernels)
-    assert footprint.update_memory(c, model, "cpu")[part] == pytest.approx(table + 3 * kernels)
+    assert memory.update_memory(c, model, "cpu")[part] == pytest.approx(table + 3 * kernels)
     c.mesh.data, c.mesh.fsdp = 16, 1
     assert gathered("cpu") == gathered("tpu") == table  # in the compute type, which is not the parameters'
 
@@ -130,7 +132,7 @@ def test_weights_are_gathered_along_fsdp_alone_and_every_layers_at_once_on_a_cpu
 def test_a_head_split_over_tensor_is_gathered_for_its_gradient():
     c = paper("majority_voting@v5e-16")
     model = model_of(c.model.path)
-    work = lambda: footprint.update_memory(c, model)["larger of head and layer"]
+    work = lambda: memory.update_memory(c, model)["larger of head and layer"]
     c.mesh.fsdp, c.mesh.tensor = 8, 2
     whole = model.config.vocab_size * model.config.d_model
     assert work() > whole * (2 + 4 / 8)
@@ -139,10 +141,10 @@ def test_a_head_split_over_tensor_is_gathered_for_its_gradient():
 def test_one_cpu_device_with_few_slots_holds_its_kernels_twice_while_decoding():
     c = paper("majority_voting@v5e-16")
     model = model_of(c.model.path)
-    again = lambda: footprint.rollout_memory(c, model, "cpu")["kernels in another order"]
+    again = lambda: memory.rollout_memory(c, model, "cpu")["kernels in another order"]
     c.mesh.data = c.mesh.fsdp = c.mesh.tensor = 1
     c.rollout.slots = 128
-    kernels = model.parameters - footprint.table_elements(model)
+    kernels = model.parameters - memory.table_elements(model)
     assert again() == pytest.approx(2 * kernels, rel=1e-3)  # all but the norms, in bfloat16
     c.rollout.slots = 129
     assert again() == 0
@@ -185,7 +187,7 @@ def test_sizes_of_v4_and_v5p_count_cores():
 
 def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
     flag = types.SimpleNamespace(config=paper(), hardware="v5e-16", json=True)
-    assert verbs.plan(flag) == 0
+    assert plan_verb.run(flag) == 0
     found = json.loads(capsys.readouterr().out)
     best = found["meshes"][0]
     assert best["mesh"].keys() == {"data", "fsdp", "tensor"} and best["slots"] > 0

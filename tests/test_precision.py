@@ -3,7 +3,7 @@
 from launcher import tiny
 from safetensors import safe_open
 
-from urlvr_jax.models import hf
+from urlvr_jax.models import folders
 
 
 def test_the_laboratory_trains_in_bfloat16_and_exports_what_it_trained(launcher, tmp_path):
@@ -17,4 +17,4 @@ def test_the_laboratory_trains_in_bfloat16_and_exports_what_it_trained(launcher,
     with safe_open(out / "model.safetensors", framework="numpy") as tensors:
         assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"BF16"}  # noqa: SIM118
     assert '"bfloat16"' in (out / "config.json").read_text()
-    assert hf.load(out, hf.model_config(out))
+    assert folders.load(out, folders.model_config(out))

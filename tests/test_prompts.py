@@ -12,10 +12,12 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config
 
-from urlvr_jax import config, data, verbs, verification
-from urlvr_jax.prompts import DATE, PRESETS, PromptFormat, preset
-from urlvr_jax.tokenizer import Tokenizer
+from urlvr_jax import config, errors
+from urlvr_jax.data.formats import DATE, PRESETS, PromptFormat, preset
+from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.rewards import self_verification
 from urlvr_jax.types import Prompts, Rollouts
+from urlvr_jax.verbs import dry_run
 
 LINES = [
     "What is the sum of 3 and 4? Please reason step by step, and put your final answer within \\boxed{}.",
@@ -118,10 +120,10 @@ def test_messages_of_a_row_are_kept_and_its_system_message_meets_no_other(root):
         "<|im_start|>user\nc Think.<|im_end|>\n<|im_start|>assistant\n"
     )
     other = PromptFormat(form.tokenizer, "chat", system="Another.")
-    with pytest.raises(data.DataError, match="FILE, row 3.*system message of its own, 'Own.'"):
+    with pytest.raises(errors.DataError, match="FILE, row 3.*system message of its own, 'Own.'"):
         other.render("c", before, "FILE, row 3")
     plain = PromptFormat(form.tokenizer)
-    with pytest.raises(data.DataError, match="FILE, row 3.*data.prompt_format = 'chat'"):
+    with pytest.raises(errors.DataError, match="FILE, row 3.*data.prompt_format = 'chat'"):
         plain.render("c", before, "FILE, row 3")
 
 
@@ -264,7 +266,7 @@ def test_every_preset_holds_the_question_once():
 )
 def test_a_chat_template_that_cannot_do_it_is_an_error_at_start(root, template, message):
     tokenizer = Tokenizer(folder(root, "chatml", template), chat=True)
-    with pytest.raises(data.DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         PromptFormat(tokenizer, "chat", "{prompt}", "Be brief.")
 
 
@@ -300,7 +302,7 @@ def test_a_dry_run_shows_a_chat_prompt_its_ids_the_stop_tokens_and_what_was_read
     )
     c.data.prompt_format, c.data.template, c.data.prompt_buckets = "chat", "qwen_math", (256,)
     c.eval.sets = (c.data.train,)
-    assert verbs.dry_run(c) == 0
+    assert dry_run.run(c) == 0
     shown = capsys.readouterr()
     assert "stop ids: [1, 4] ['<|end_of_text|>', '<|eot_id|>']" in shown.out
     (text,) = re.findall("first prompt: (.*)\n", shown.out)
@@ -334,7 +336,7 @@ def test_the_policy_is_asked_for_its_verdict_in_the_same_format(root):
     c.verify.template, c.verify.prompt_buckets = "{prompt} Is {response} right?", (256,)
     engine = types.SimpleNamespace(sample=sample, to_rollout=lambda params: params)
     prompts = Prompts(("0",), ("as rendered",), np.zeros((1, 4), int), np.array([4]), ("1+1?",))
-    verdicts = verification.ask(c, engine, None, tokenizer, prompts, ["2", "<|eot_id|>"], None)
-    assert verdicts.tolist() == [verification.YES] * 2
+    verdicts = self_verification.ask(c, engine, None, tokenizer, prompts, ["2", "<|eot_id|>"], None)
+    assert verdicts.tolist() == [self_verification.YES] * 2
     form = PromptFormat(tokenizer, "chat")
     assert asked == [form.render("1+1? Is 2 right?"), form.render("1+1? Is <|eot_id|> right?")]

@@ -11,10 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from urlvr_jax import analysis, config, data, loading, questions
+from urlvr_jax import config, errors
+from urlvr_jax.data import files, stream
+from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build
-from urlvr_jax.prompts import PromptFormat
-from urlvr_jax.tokenizer import Tokenizer
+from urlvr_jax.measure import figure
+from urlvr_jax.measure import summary as summary_lib
+from urlvr_jax.runtime import opening
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
 PLAIN = PromptFormat(Tokenizer(UNTRAINED))
@@ -60,7 +64,7 @@ def write(folder, form, rows, name="questions"):
 def test_every_shape_in_every_format_gives_the_same_questions(tmp_path, shape, form):
     rows = [SHAPES[shape](q, a, i) for i, (q, a) in enumerate([*ASKED, ASKED[0]])]
     path = write(tmp_path, form, rows)
-    found, labels = data.load(str(path), PLAIN, (16,), named=NAMED if shape == "data.columns" else {})
+    found, labels = stream.load(str(path), PLAIN, (16,), named=NAMED if shape == "data.columns" else {})
     assert found.questions == found.texts == tuple(q for q, _ in ASKED)
     assert found.origin.shape == shape
     assert (found.origin.rows, found.origin.duplicates, found.origin.conflicts) == (4, 1, 0)
@@ -78,7 +82,7 @@ def test_countdown_files_become_questions_as_tinyzero_asks_them(tmp_path, form):
     path = write(
         tmp_path, form, [{"target": 98, "nums": [44, 19, 35]}, {"target": 64, "nums": [63, 95, 96, 2]}]
     )
-    found = questions.read(str(path), {})
+    found = files.read(str(path), {})
     assert list(found.shapes) == ["countdown"] and "answer" not in found.rows[0]
     assert found.rows[0]["prompt"] == (
         "Using the numbers [44, 19, 35], create an equation that equals 98. You can use basic arithmetic operations "
@@ -96,7 +100,7 @@ def test_messages_are_kept_and_told_apart_by_all_of_them(tmp_path, form):
         {"prompt": user("a")},
         {"prompt": system + user("b")},
     ]
-    found = questions.read(str(write(tmp_path, form, rows)), {})
+    found = files.read(str(write(tmp_path, form, rows)), {})
     assert [(len(r["before"]), r["prompt"]) for r in found.rows] == [(0, "a"), (1, "a"), (1, "b")]
     assert found.rows[1]["before"] == tuple(system) and found.duplicates == 1
 
@@ -108,10 +112,10 @@ def test_messages_are_kept_and_told_apart_by_all_of_them(tmp_path, form):
 def test_the_first_of_duplicates_is_kept_and_other_answers_are_counted(tmp_path, form):
     asked = [("Q1+2?", "3"), ("Q2+2?", "4"), ("Q1+2?", "9"), ("Q1+2?", "3"), ("Q1+2?", "8"), ("Q2+2?", "4")]
     path = write(tmp_path, form, [{"prompt": q, "answer": a} for q, a in asked])
-    found, labels = data.load(str(path), PLAIN, (16,))
+    found, labels = stream.load(str(path), PLAIN, (16,))
     assert found.texts == ("Q1+2?", "Q2+2?") and labels.gold == {"0": "3", "1": "4"}
     assert (found.origin.duplicates, found.origin.conflicts) == (4, 1)
-    every, labels = data.load(str(path), PLAIN, (16,), deduplicate=False)
+    every, labels = stream.load(str(path), PLAIN, (16,), deduplicate=False)
     assert every.texts == tuple(q for q, _ in asked) and every.origin.duplicates == 0
     assert [labels.gold[i] for i in every.ids] == [a for _, a in asked]
 
@@ -121,7 +125,7 @@ def test_duplicates_are_found_across_batches_and_files(tmp_path, monkeypatch):
     for part in range(2):
         rows = [SHAPES["verl"](q, a, i) for i, (q, a) in enumerate(ASKED * 3)]
         write(tmp_path, "parquet", rows, f"train-{part}")
-    found = questions.read(str(tmp_path), {})
+    found = files.read(str(tmp_path), {})
     assert [r["prompt"] for r in found.rows] == [q for q, _ in ASKED]
     assert found.count == 18 and found.duplicates == 15
     assert [r["where"].rpartition("/")[2] for r in found.rows] == [
@@ -132,18 +136,18 @@ def test_duplicates_are_found_across_batches_and_files(tmp_path, monkeypatch):
 def test_an_index_that_comes_again_in_another_source_is_no_id(tmp_path):
     rows = [SHAPES["verl"](q, a, i % 2) for i, (q, a) in enumerate(ASKED)]
     for form in ("jsonl", "parquet"):
-        found = questions.read(str(write(tmp_path, form, rows)), {})
+        found = files.read(str(write(tmp_path, form, rows)), {})
         assert [r["id"] for r in found.rows] == ["0", "1", "2"]
 
 
 def test_a_subset_is_the_first_or_drawn_by_its_seed_in_the_order_of_the_file(tmp_path):
     path = str(write(tmp_path, "jsonl", [{"prompt": f"Q{i}+1?"} for i in range(50)]))
-    drawn = lambda seed: data.load(path, PLAIN, (16,), subset=8, subset_seed=seed)[0].ids
+    drawn = lambda seed: stream.load(path, PLAIN, (16,), subset=8, subset_seed=seed)[0].ids
     assert drawn(-1) == tuple(map(str, range(8)))
     assert drawn(0) == drawn(0) != drawn(1) != drawn(-1)
     for seed in (0, 1):
         assert len(set(drawn(seed))) == 8 and list(drawn(seed)) == sorted(drawn(seed), key=int)
-    assert len(data.load(path, PLAIN, (16,), subset=100, subset_seed=0)[0]) == 50
+    assert len(stream.load(path, PLAIN, (16,), subset=100, subset_seed=0)[0]) == 50
 
 
 # ---- what is broken ---------------------------------------------------------------------------
@@ -185,8 +189,8 @@ def not_utf8(good, bad):
 def test_a_broken_row_of_a_table_is_an_error_naming_file_and_row(tmp_path, content, words):
     path = tmp_path / "questions.parquet"
     pq.write_table(content, path)
-    with pytest.raises(data.DataError, match=f"{re.escape(str(path))}.*{words}"):
-        data.load(str(path), PLAIN, (16,))
+    with pytest.raises(errors.DataError, match=f"{re.escape(str(path))}.*{words}"):
+        stream.load(str(path), PLAIN, (16,))
 
 
 @pytest.mark.parametrize(
@@ -201,8 +205,8 @@ def test_a_broken_row_of_a_table_is_an_error_naming_file_and_row(tmp_path, conte
     ids=str,
 )
 def test_a_broken_line_is_named_too_where_shapes_are_richer(tmp_path, bad, words):
-    with pytest.raises(data.DataError, match=words):
-        questions.read(str(write(tmp_path, "jsonl", [GOOD, bad])), {})
+    with pytest.raises(errors.DataError, match=words):
+        files.read(str(write(tmp_path, "jsonl", [GOOD, bad])), {})
 
 
 def test_a_file_that_is_no_parquet_or_is_cut_is_an_error_at_start(tmp_path):
@@ -210,8 +214,8 @@ def test_a_file_that_is_no_parquet_or_is_cut_is_an_error_at_start(tmp_path):
     whole = path.read_bytes()
     for broken in (b"", b"PAR1", whole[: len(whole) // 2], whole[:20] + b"\xff" * 100 + whole[120:]):
         path.write_bytes(broken)
-        with pytest.raises(data.DataError, match=f"{path}: not a readable parquet file"):
-            questions.read(str(path), {})
+        with pytest.raises(errors.DataError, match=f"{path}: not a readable parquet file"):
+            files.read(str(path), {})
 
 
 def test_a_missing_answer_is_named_where_one_is_needed(tmp_path):
@@ -220,18 +224,18 @@ def test_a_missing_answer_is_named_where_one_is_needed(tmp_path):
             [GOOD, {"prompt": "Q2+2?"}] if form == "jsonl" else [GOOD, {"prompt": "Q2+2?", "answer": None}]
         )
         path = write(tmp_path, form, rows)
-        assert len(data.load(str(path), PLAIN, (16,))[1].gold) == 1
-        with pytest.raises(data.DataError, match=f"{path}, {place}: an evaluation needs `answer`"):
-            data.load(str(path), PLAIN, (16,), labelled=True)
+        assert len(stream.load(str(path), PLAIN, (16,))[1].gold) == 1
+        with pytest.raises(errors.DataError, match=f"{path}, {place}: an evaluation needs `answer`"):
+            stream.load(str(path), PLAIN, (16,), labelled=True)
 
 
 def test_columns_that_are_not_there_are_an_error_for_training_and_by_shape_for_evaluation(tmp_path):
     path = str(write(tmp_path, "jsonl", [GOOD]))
     with pytest.raises(
-        data.DataError, match=r"no column 'text.asked', which data.columns names.*\['answer', 'prompt'\]"
+        errors.DataError, match=r"no column 'text.asked', which data.columns names.*\['answer', 'prompt'\]"
     ):
-        questions.read(path, {"prompt": "text.asked"})
-    assert questions.read(path, {"prompt": "text.asked"}, strict=False).rows[0]["prompt"] == "Q1+2?"
+        files.read(path, {"prompt": "text.asked"})
+    assert files.read(path, {"prompt": "text.asked"}, strict=False).rows[0]["prompt"] == "Q1+2?"
 
 
 # ---- folders, patterns, the Hub ---------------------------------------------------------------
@@ -240,44 +244,44 @@ def test_columns_that_are_not_there_are_an_error_for_training_and_by_shape_for_e
 def test_folders_and_patterns_are_read_in_order_and_never_mix_splits(tmp_path):
     for i, (q, a) in enumerate(ASKED):
         write(tmp_path, "jsonl", [{"prompt": q, "answer": a}], f"part-{i}")
-    found = questions.read(str(tmp_path), {})
+    found = files.read(str(tmp_path), {})
     assert [(r["id"], r["prompt"]) for r in found.rows] == [(str(i), q) for i, (q, _) in enumerate(ASKED)]
-    assert len(questions.read(str(tmp_path / "part-[12]*"), {}).rows) == 2
-    with pytest.raises(data.DataError, match="no question files"):
-        questions.read(str(tmp_path / "nothing*"), {})
+    assert len(files.read(str(tmp_path / "part-[12]*"), {}).rows) == 2
+    with pytest.raises(errors.DataError, match="no question files"):
+        files.read(str(tmp_path / "nothing*"), {})
     write(tmp_path, "parquet", [GOOD], "train-0")
-    with pytest.raises(data.DataError, match="parquet and JSON files together"):
-        questions.read(str(tmp_path), {})
+    with pytest.raises(errors.DataError, match="parquet and JSON files together"):
+        files.read(str(tmp_path), {})
     for file in tmp_path.glob("part-*"):
         file.unlink()
     write(tmp_path, "parquet", [GOOD], "test-0")
-    with pytest.raises(data.DataError, match=r"several splits, \['test', 'train'\].*test\*.parquet"):
-        questions.read(str(tmp_path), {})
-    assert len(questions.read(str(tmp_path / "train*.parquet"), {}).rows) == 1
+    with pytest.raises(errors.DataError, match=r"several splits, \['test', 'train'\].*test\*.parquet"):
+        files.read(str(tmp_path), {})
+    assert len(files.read(str(tmp_path / "train*.parquet"), {}).rows) == 1
 
 
 def test_a_saved_dataset_with_splits_asks_for_one(tmp_path):
     part = datasets.Dataset.from_list([GOOD])
     datasets.DatasetDict(train=part, test=part).save_to_disk(tmp_path / "saved")
-    with pytest.raises(data.DataError, match=r"2 splits: give one, '.*saved/train'"):
-        questions.read(str(tmp_path / "saved"), {})
-    assert len(questions.read(str(tmp_path / "saved" / "test"), {}).rows) == 1
+    with pytest.raises(errors.DataError, match=r"2 splits: give one, '.*saved/train'"):
+        files.read(str(tmp_path / "saved"), {})
+    assert len(files.read(str(tmp_path / "saved" / "test"), {}).rows) == 1
     (tmp_path / "saved" / "test" / "state.json").write_text("{}")
-    with pytest.raises(data.DataError, match="not a dataset that was saved whole"):
-        questions.read(str(tmp_path / "saved" / "test"), {})
+    with pytest.raises(errors.DataError, match="not a dataset that was saved whole"):
+        files.read(str(tmp_path / "saved" / "test"), {})
 
 
 def test_a_dataset_of_the_hub_says_what_to_do_without_a_network():
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(
-        data.DataError, match="hf:openai/gsm8k:main:train: cannot be loaded.*give a file or folder"
+        errors.DataError, match="hf:openai/gsm8k:main:train: cannot be loaded.*give a file or folder"
     ):
-        questions.read("hf:openai/gsm8k:main:train", {})
+        files.read("hf:openai/gsm8k:main:train", {})
     for name in ("hf:", "hf:a/b:c:d:e", "hf:a/b::d"):
-        with pytest.raises(data.DataError, match="write hf:NAME"):
-            questions.read(name, {})
-    with pytest.raises(data.DataError, match="'openai/gsm8k' does not exist.*'hf:openai/gsm8k:train'"):
-        questions.read("openai/gsm8k", {})
+        with pytest.raises(errors.DataError, match="write hf:NAME"):
+            files.read(name, {})
+    with pytest.raises(errors.DataError, match="'openai/gsm8k' does not exist.*'hf:openai/gsm8k:train'"):
+        files.read("openai/gsm8k", {})
 
 
 def test_a_dataset_of_the_hub_is_read_as_a_table(monkeypatch):
@@ -290,10 +294,10 @@ def test_a_dataset_of_the_hub_is_read_as_a_table(monkeypatch):
         return made if split else datasets.DatasetDict(train=made, test=made)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    found, labels = data.load("hf:openai/gsm8k:main:train", PLAIN, (16,))
+    found, labels = stream.load("hf:openai/gsm8k:main:train", PLAIN, (16,))
     assert found.texts == ("Q2+2?", "Q1+2?", "Q9-4?") and list(labels.gold.values()) == ["4", "3", "5"]
-    with pytest.raises(data.DataError, match=r"several splits.*'hf:a/b:SPLIT', of \['test', 'train'\]"):
-        questions.read("hf:a/b", {})
+    with pytest.raises(errors.DataError, match=r"several splits.*'hf:a/b:SPLIT', of \['test', 'train'\]"):
+        files.read("hf:a/b", {})
     assert asked == [("openai/gsm8k", "main", "train"), ("a/b", None, None)]
 
 
@@ -320,14 +324,14 @@ def test_evaluation_files_of_several_shapes_are_open_at_once_and_test_time_train
     c.model.path, c.data.train, c.eval.sets = "lab:untrained", str(train), tuple(map(str, paths))
     c.model.init = "random"
     c.mesh.data = jax.device_count()
-    run = loading.open_run(c)
+    run = opening.open_run(c)
     assert [name for name, _, _ in run.eval_sets] == ["amc_test", "aime_test", "other"]
     assert [held.origin.shape for _, held, _ in run.eval_sets] == ["verl", "gsm8k", "trl"]
     assert run.facts["test_time_training"] == {"amc_test": [3, 3], "aime_test": [1, 2]}
     assert run.facts["questions_shape"] == "prompts alone" and run.facts["questions_duplicates"] == 0
     c.eval.sets = (str(paths[0]), str(paths[0]))
-    with pytest.raises(data.DataError, match="two files have the same name"):
-        loading.open_run(c)
+    with pytest.raises(errors.DataError, match="two files have the same name"):
+        opening.open_run(c)
 
 
 @pytest.mark.parametrize(
@@ -346,12 +350,12 @@ def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path, trained,
     record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
     (tmp_path / "record.json").write_text(json.dumps(record))
     axis = pyplot.figure().subplots()
-    analysis._draw_accuracy(axis, lines, tmp_path, 1.0)
+    figure._draw_accuracy(axis, lines, tmp_path, 1.0)
     assert {kind, f"base, {kind}"} < {h.get_label() for h in axis.lines}
     pyplot.close("all")
-    summary = analysis.summary(tmp_path)
+    summary = summary_lib.summary(tmp_path)
     assert ("held-out accuracy   base" in summary) != bool(trained)
     if trained:
         assert f"test-time training: {trained['amc'][0]} of 4 questions of amc are trained on" in summary
         assert f"accuracy, {kind}   base" in summary
-    assert analysis.eval_text(lines[0], trained) == f"step 0: {kind}  amc/avg@2 0.500"
+    assert summary_lib.eval_text(lines[0], trained) == f"step 0: {kind}  amc/avg@2 0.500"

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import answers, rewards
-from urlvr_jax.types import NEEDS, STATISTICS, Declared, Reference, RewardInputs, UndeclaredError
+from urlvr_jax.answers import classes
+from urlvr_jax.rewards import expression, interface
+from urlvr_jax.rewards.interface import NEEDS
+from urlvr_jax.types import STATISTICS, Declared, Reference, RewardInputs, UndeclaredError
 
 P, G, T = 4, 4, 6
 RNG = np.random.default_rng(1)
@@ -23,7 +25,7 @@ STATS = {n: RNG.uniform(0.1, 2, (P * G, T)).astype(np.float32) for n in STATISTI
 STATS["logp"] = -STATS["logp"]
 # A clear majority; a tie; nobody answers; ties among answers with abstentions.
 ANSWERS = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [-1, -1, -1, -1], [-1, 2, 0, 1]], np.int32)
-LABEL_FREE = sorted(name for name, fn in rewards.REWARDS.items() if not rewards.is_verifier(fn))
+LABEL_FREE = sorted(name for name, fn in expression.REWARDS.items() if not expression.needs_labels(fn))
 SPAN = (np.arange(T) < LENGTHS[:, None]) & (np.arange(T) > 0) & (ANSWERS.reshape(-1, 1) >= 0)
 
 
@@ -36,8 +38,8 @@ def inputs(fn=None, **changes) -> RewardInputs:
 
 
 def computed(name, reference=None, **changes) -> np.ndarray:
-    fn = rewards.REWARDS[name]
-    return np.asarray(rewards.compute(fn, inputs(fn, **changes), reference))
+    fn = expression.REWARDS[name]
+    return np.asarray(expression.compute(fn, inputs(fn, **changes), reference))
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
@@ -61,9 +63,9 @@ def test_the_coin_is_fair_and_follows_its_key():
 
 
 def test_the_majority_is_minus_one_where_nobody_answered():
-    assert rewards.majority_answer(jnp.asarray(ANSWERS)).tolist() == [1, 0, -1, 0]
+    assert classes.majority_class(jnp.asarray(ANSWERS)).tolist() == [1, 0, -1, 0]
     # Abstentions are not a class, however many there are.
-    assert rewards.majority_answer(jnp.array([[-1, -1, -1, 3]])).tolist() == [3]
+    assert classes.majority_class(jnp.array([[-1, -1, -1, 3]])).tolist() == [3]
 
 
 def test_the_majority_does_not_depend_on_the_order_of_rollouts():
@@ -77,8 +79,8 @@ def test_the_majority_does_not_depend_on_the_order_of_rollouts():
         winners = set()
         for _ in range(4):
             shuffled = [keys[i] for i in rng.permutation(8)]
-            ids, (names,) = answers.classes(shuffled, 8)
-            winner = int(rewards.majority_answer(jnp.asarray(ids))[0])
+            ids, (names,) = classes.group_classes(shuffled, 8)
+            winner = int(classes.majority_class(jnp.asarray(ids))[0])
             winners.add({i: k for k, i in names.items()}.get(winner))
         assert len(winners) == 1
         assert keys.count(winners.pop()) == (counts[0] if counts else keys.count(None))
@@ -97,12 +99,12 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
         return jnp.zeros(given.shape)
 
     reference = Reference(jnp.zeros((P, G), bool))
-    assert not rewards.is_verifier(without) and rewards.is_verifier(verifier)
-    rewards.compute(without, inputs(), reference)
-    rewards.compute(verifier, inputs(), reference)
+    assert not expression.needs_labels(without) and expression.needs_labels(verifier)
+    expression.compute(without, inputs(), reference)
+    expression.compute(verifier, inputs(), reference)
     assert isinstance(seen[0], RewardInputs) and seen[1] is reference
-    verifiers = {name for name, fn in rewards.REWARDS.items() if rewards.is_verifier(fn)}
-    assert verifiers == {"ground_truth"} and set(LABEL_FREE) | verifiers == set(rewards.REWARDS)
+    verifiers = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
+    assert verifiers == {"ground_truth"} and set(LABEL_FREE) | verifiers == set(expression.REWARDS)
 
 
 def test_reward_inputs_have_no_field_that_could_hold_a_label():
@@ -116,20 +118,20 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
 
 
 def test_what_was_not_declared_is_an_error_that_names_it_and_the_remedy():
-    @rewards.needs("logp")
+    @interface.needs("logp")
     def one(given):
         return given.per_group(given.stats["entropy"][:, 0])
 
     def two(given):
         return jnp.where(given.answers >= 0, 1.0, 0.0)
 
-    @rewards.needs("answers")
+    @interface.needs("answers")
     def three(given):
         return given.per_group(jnp.any(given.answer_span, axis=1))
 
     for fn, name in ((one, "entropy"), (two, "answers"), (three, "answer_span")):
         with pytest.raises(UndeclaredError, match=rf"'{name}' without declaring it.*@needs\('{name}'\)"):
-            rewards.compute(fn, inputs(fn))
+            expression.compute(fn, inputs(fn))
 
 
 def test_a_reward_is_handed_nothing_that_it_did_not_declare():
@@ -140,22 +142,22 @@ def test_a_reward_is_handed_nothing_that_it_did_not_declare():
     )
     seen = []
 
-    @rewards.needs("entropy", "answers")
+    @interface.needs("entropy", "answers")
     def reads(given):
         seen.append((set(given.stats), set(given.derived)))
         return jnp.zeros(given.shape)
 
-    rewards.compute(reads, everything)
+    expression.compute(reads, everything)
     assert seen == [({"entropy"}, {"answers"})]
 
 
 def test_a_need_that_is_unknown_is_refused_where_it_is_declared():
-    with pytest.raises(rewards.RewardError, match="unknown.*perplexity.*available.*logp.*answer_span"):
-        rewards.needs("logp", "perplexity")
+    with pytest.raises(interface.RewardError, match="unknown.*perplexity.*available.*logp.*answer_span"):
+        interface.needs("logp", "perplexity")
 
 
 def test_every_reward_declares_what_it_needs_and_describes_itself():
-    assert {n: rewards.needs_of(f) for n, f in rewards.REWARDS.items()} == {
+    assert {n: interface.needs_of(f) for n, f in expression.REWARDS.items()} == {
         "self_certainty": ("self_certainty",),
         "token_level_entropy": ("entropy",),
         "token_level_entropy_sum": ("entropy",),
@@ -178,10 +180,10 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "format": ("answers",),
         "length": (),
     }
-    unified = rewards.REWARDS["unified"]
-    assert rewards.needs_of(unified, {"q": "sampled", "over": "answer"}) == ("logp", "answer_span")
-    assert rewards.needs_of(unified, {"q": "majority", "over": "vote"}) == ("answers",)
-    for fn in rewards.REWARDS.values():
+    unified = expression.REWARDS["unified"]
+    assert interface.needs_of(unified, {"q": "sampled", "over": "answer"}) == ("logp", "answer_span")
+    assert interface.needs_of(unified, {"q": "majority", "over": "vote"}) == ("answers",)
+    for fn in expression.REWARDS.values():
         described = dataclasses.asdict(fn.about)
         assert all(text for name, text in described.items() if name != "differs"), fn.__name__
 
@@ -195,7 +197,7 @@ def test_a_wrong_shape_is_an_error_that_names_the_reward_and_both_shapes():
 
     for fn, shape in ((by_row, r"\(16,\)"), (transposed, r"\(4, 3\)")):
         with pytest.raises(ValueError, match=rf"{fn.__name__}.*{shape}.*\(4, 4\)"):
-            rewards.compute(fn, inputs(), None)
+            expression.compute(fn, inputs(), None)
 
 
 def test_a_reader_that_has_seen_enough_ends_a_verb_quietly():

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import config, judge, metrics, rewards
-from urlvr_jax.data import Labels
-from urlvr_jax.rewards import table
+from urlvr_jax import config
+from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.measure import intervals, metrics
+from urlvr_jax.rewards import expression, interface, table
+from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.types import STATISTICS, Prompts, Reference, RewardInputs, Rollouts, UndeclaredError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -36,8 +39,8 @@ def greedy(inputs):
 
 
 @needs("answers")
-def verifier(inputs, reference):
-    return (inputs.answers == reference.answers[:, None]) * 1.0
+def control(inputs, reference):
+    return reference.correct * 1.0
 
 
 def three(inputs, a, b):
@@ -58,8 +61,8 @@ def given(fn):
 
 
 def computed(text, reference=None):
-    fn = rewards.load(text)
-    return np.asarray(rewards.compute(fn, given(fn), reference), np.float64)
+    fn = expression.load(text)
+    return np.asarray(expression.compute(fn, given(fn), reference), np.float64)
 
 
 @pytest.fixture
@@ -83,35 +86,32 @@ def test_a_sum_is_the_weighted_sum_of_its_normalised_terms():
 
 
 def test_the_terms_of_a_sum_are_told_apart_before_normaliser_and_weight():
-    fn = rewards.load("0.5*group_z(self_certainty) + empo(low=0.1)")
-    _, terms = rewards.compute_terms(fn, given(fn), None)
+    fn = expression.load("0.5*group_z(self_certainty) + empo(low=0.1)")
+    _, terms = expression.compute_terms(fn, given(fn), None)
     assert list(terms) == ["self_certainty", "empo(low=0.1)"]
     np.testing.assert_array_equal(terms["self_certainty"], np.float32(computed("self_certainty")))
     line = metrics.of_terms({n: np.asarray(x) for n, x in terms.items()})
     assert set(line) == {f"reward/{n}/{m}" for n in terms for m in ("mean", "std")}
     # With nothing around it a reward is itself, and has no terms to tell apart.
-    assert rewards.load("self_certainty") is rewards.REWARDS["self_certainty"]
+    assert expression.load("self_certainty") is expression.REWARDS["self_certainty"]
     for text in ("self_certainty", "empo(low=0.1)"):
-        fn = rewards.load(text)
-        assert rewards.compute_terms(fn, given(fn), None)[1] == {}
+        fn = expression.load(text)
+        assert expression.compute_terms(fn, given(fn), None)[1] == {}
 
 
 def test_a_sum_declares_the_needs_of_its_terms_and_each_sees_only_its_own(mine):
-    fn = rewards.load("self_certainty + 2*majority_voting")
-    assert rewards.needs_of(fn) == ("self_certainty", "answers")
-    stealing = rewards.load(f"'{mine}:gap' + '{mine}:greedy'")
+    fn = expression.load("self_certainty + 2*majority_voting")
+    assert interface.needs_of(fn) == ("self_certainty", "answers")
+    stealing = expression.load(f"'{mine}:gap' + '{mine}:greedy'")
     with pytest.raises(UndeclaredError, match="'top2_gap' without declaring it"):
-        rewards.compute(stealing, given(stealing))
+        expression.compute(stealing, given(stealing))
 
 
-def test_a_verifier_in_a_sum_makes_the_sum_a_verifier_and_alone_receives_the_reference(mine):
-    for text in (
-        "0.1*self_certainty + ground_truth",
-        f"self_certainty + '{mine}:verifier'",
-        "-ground_truth",
-    ):
-        assert rewards.is_verifier(rewards.load(text))
-    assert not rewards.is_verifier(rewards.load("self_certainty + format"))
+def test_a_sum_asks_for_labels_if_a_term_does_and_only_that_term_receives_them(mine):
+    for text in ("0.1*self_certainty + ground_truth", "-ground_truth"):
+        assert expression.needs_labels(expression.load(text))
+    helpers.assert_close(computed(f"format + '{mine}:control'", REFERENCE), (ANSWERS >= 0) * 1.0 + RIGHT)
+    assert not expression.needs_labels(expression.load("self_certainty + format"))
     got = computed("0.1*self_certainty + ground_truth", REFERENCE)
     helpers.assert_close(got, 0.1 * computed("self_certainty") + RIGHT)
 
@@ -151,10 +151,10 @@ def test_a_verifier_in_a_sum_makes_the_sum_a_verifier_and_alone_receives_the_ref
 ])  # fmt: skip
 def test_what_is_no_reward_is_refused_at_start_up(text, message):
     """By `check`, which opens nothing, so by the configuration; shadows are written alike."""
-    with pytest.raises(rewards.RewardError, match=message):
-        rewards.check(text)
-    with pytest.raises(rewards.RewardError, match=message):
-        rewards.load(text)
+    with pytest.raises(interface.RewardError, match=message):
+        expression.check(text)
+    with pytest.raises(interface.RewardError, match=message):
+        expression.load(text)
     for key, value in (("reward.name", text), ("reward.shadow", (text,))):
         c = config.default()
         c.update_from_flattened_dict({key: value})
@@ -167,12 +167,12 @@ def test_what_is_no_reward_is_refused_at_start_up(text, message):
 
 def test_a_reward_of_ones_own_is_loaded_from_its_file(mine, tmp_path):
     first = STATS["top2_gap"][:, 0].reshape(P, G)
-    fn = rewards.load("majority_voting", f"{mine}:gap")
-    np.testing.assert_array_equal(rewards.compute(fn, given(fn)), first)
+    fn = expression.load("majority_voting", f"{mine}:gap")
+    np.testing.assert_array_equal(expression.compute(fn, given(fn)), first)
     helpers.assert_close(
         computed(f"'{mine}:gap'(scale=2.0) + 0.5*format"), 2 * first + 0.5 * (ANSWERS >= 0)
     )
-    rewards.check("'not/read/yet.py:gap'(scale=2.0) + format")
+    expression.check("'not/read/yet.py:gap'(scale=2.0) + format")
     for where, message in (
         (f"{tmp_path}/other.py:gap", "give an existing file"),
         ("gap", "give an existing file"),
@@ -181,12 +181,12 @@ def test_a_reward_of_ones_own_is_loaded_from_its_file(mine, tmp_path):
         (f"{mine}:three", r"'three' has the parameters \(inputs, a, b\).*keyword-only"),
         (f"{mine}:required", "'required' has the parameters.*with defaults"),
     ):
-        with pytest.raises(rewards.RewardError, match=f"reward.fn = .*{message}"):
-            rewards.load("", where)
-        with pytest.raises(rewards.RewardError, match=message):
-            rewards.load(f"format + '{where}'")
-    with pytest.raises(rewards.RewardError, match="no option 'size'"):
-        rewards.load(f"'{mine}:gap'(size=2)")
+        with pytest.raises(interface.RewardError, match=f"reward.fn = .*{message}"):
+            expression.load("", where)
+        with pytest.raises(interface.RewardError, match=message):
+            expression.load(f"format + '{where}'")
+    with pytest.raises(interface.RewardError, match="no option 'size'"):
+        expression.load(f"'{mine}:gap'(size=2)")
 
 
 @pytest.mark.parametrize("text, message", [
@@ -198,26 +198,26 @@ def test_a_reward_of_ones_own_is_loaded_from_its_file(mine, tmp_path):
 def test_an_error_in_a_file_of_ones_own_names_the_file_and_the_line(text, message, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(text)
-    with pytest.raises(rewards.RewardError, match=f"broken.py.*{message}"):
-        rewards.load("", f"{file}:f")
+    with pytest.raises(interface.RewardError, match=f"broken.py.*{message}"):
+        expression.load("", f"{file}:f")
 
 
 # ---- shadows ----------------------------------------------------------------------------------
 
 
-def test_shadows_are_no_verifiers_and_named_once(mine):
-    assert [fn.__name__ for fn in rewards.load_shadows(("empo(low=0.1)", "format"))] == [
+def test_shadows_ask_for_no_labels_and_are_named_once(mine):
+    assert [fn.__name__ for fn in expression.load_shadows(("empo(low=0.1)", "format"))] == [
         "empo(low=0.1)",
         "format",
     ]
     for names, message in (
-        (("ground_truth",), "is a verifier; shadows receive no label"),
-        (("format + ground_truth",), "is a verifier"),
-        ((f"'{mine}:verifier'",), "is a verifier"),
+        (("ground_truth",), "asks for labels; shadows receive none"),
+        (("format + ground_truth",), "asks for labels"),
+        ((f"'{mine}:control'",), "asks for labels"),
         (("format", "format"), "more than once"),
     ):
-        with pytest.raises(rewards.RewardError, match=message):
-            rewards.load_shadows(names)
+        with pytest.raises(interface.RewardError, match=message):
+            expression.load_shadows(names)
 
 
 def naive_ranks(values):
@@ -229,28 +229,26 @@ def test_the_rank_correlation_equals_spearmans_with_average_ranks():
     for n in (2, 3, 10, 40):
         for levels in (2, 3, 1000):
             a, b = rng.integers(0, levels, n) / 7, rng.integers(0, 2, n) == 1
-            got = metrics.rank_correlation(a.astype(np.float32), b)
+            got = intervals.rank_correlation(a.astype(np.float32), b)
             if a.min() == a.max() or b.min() == b.max():
                 assert got is None
             else:
                 np.testing.assert_allclose(
                     got, np.corrcoef(naive_ranks(a), naive_ranks(b))[0, 1], atol=1e-12
                 )
-    assert metrics.rank_correlation(np.array([0.1, 5, 7]), np.array([1, 2, 30])) == 1
-    assert metrics.rank_correlation(np.array([0.1, 5, 7]), np.array([3, 2, 1])) == -1
+    assert intervals.rank_correlation(np.array([0.1, 5, 7]), np.array([1, 2, 30])) == 1
+    assert intervals.rank_correlation(np.array([0.1, 5, 7]), np.array([3, 2, 1])) == -1
 
 
 def test_the_correlation_of_a_shadow_is_absent_where_it_is_undefined():
     shadows = {"format": (ANSWERS >= 0).astype(np.float32), "flat": np.ones((P, G), np.float32)}
-    line = metrics.of_shadows(shadows, RIGHT)
+    assert set(metrics.of_shadows(shadows)) == {"shadow/format/mean", "shadow/flat/mean"}
+    np.testing.assert_allclose(metrics.of_shadows(shadows)["shadow/format/mean"], 7 / 12, rtol=1e-6)
+    line = metrics.of_shadows_against_labels(shadows, RIGHT)
     want = np.corrcoef(naive_ranks(shadows["format"].reshape(-1)), naive_ranks(RIGHT.reshape(-1)))[0, 1]
-    assert set(line) == {"shadow/format/mean", "shadow/flat/mean", "shadow/format/rank_correlation"}
+    assert set(line) == {"shadow/format/rank_correlation"}
     np.testing.assert_allclose(line["shadow/format/rank_correlation"], want)
-    np.testing.assert_allclose(line["shadow/format/mean"], 7 / 12, rtol=1e-6)
-    without = metrics.of_shadows(shadows, None)
-    assert set(without) == {"shadow/format/mean", "shadow/flat/mean"}
-    nobody_right = metrics.of_shadows(shadows, np.zeros((P, G), bool))
-    assert set(nobody_right) == set(without)
+    assert metrics.of_shadows_against_labels(shadows, np.zeros((P, G), bool)) == {}
 
 
 def test_a_shadow_in_the_configuration_is_a_tuple_and_not_for_supervised_mode():
@@ -274,8 +272,8 @@ class Words:
         return ["".join(chr(64 + int(t)) if t < 40 else chr(int(t)) for t in row) for row in rows]
 
 
-def judged(fn, shadows=(), gold=None):
-    """A step of two groups of two by `fn`: answers 5, 7 and 5, none; `Reference` as by gold answers."""
+def stepped(fn, shadows=(), correct=None):
+    """Rewards of a step of two groups of two by `fn`: answers 5, 7 and 5, none."""
     texts = ["A5", "BA7", "CCA5", "B"]
     tokens = np.zeros((4, 6), np.int32)
     for row, text in zip(tokens, texts, strict=True):
@@ -284,32 +282,35 @@ def judged(fn, shadows=(), gold=None):
     prompts = Prompts(("a", "b"), ("Qa", "Qb"), np.ones((2, 2), np.int32), np.full(2, 2, np.int32))
     rollouts = Rollouts(tokens, lengths, np.ones(4, bool), {})
     stats = {n: np.arange(24, dtype=np.float32).reshape(4, 6) / 24 for n in STATISTICS}
-    labels = Labels({} if gold is None else dict(zip("ab", gold, strict=True)))
-    c = helpers.experiment(rollout__group=2)
-    return judge.judge(c, fn, Words(), labels, prompts, rollouts, stats, 3, shadows, verify=None)
+    c, reward = helpers.experiment(rollout__group=2), expression.Configured(fn, tuple(shadows))
+    facts = Facts(read_answers(Words().decode(rollouts.rows()), 2, "lab"), rollouts, Words(), verify=None)
+    inputs = reward_inputs(c, reward.needs, facts, prompts, stats, 3)
+    return step_rewards(reward, inputs, correct, 3)
 
 
 def test_a_step_hands_over_answers_spans_and_shadows_of_its_own_rollouts():
-    shadows = rewards.load_shadows(("probability_disparity", "majority_voting"))
-    step = judged(rewards.load("length + 0.5*format"), shadows)
+    shadows = expression.load_shadows(("probability_disparity", "majority_voting"))
+    step = stepped(expression.load("length + 0.5*format"), shadows)
     np.testing.assert_allclose(step.terms["length"], [[2 / 6, 3 / 6], [4 / 6, 1 / 6]], rtol=1e-6)
     assert step.terms["format"].tolist() == [[1, 1], [1, 0]]
-    helpers.assert_close(step.reward, step.terms["length"] + 0.5 * step.terms["format"])
+    helpers.assert_close(step.values, step.terms["length"] + 0.5 * step.terms["format"])
     # The digit's column: 1, 2 and 3 of rows 0, 1 and 2.
     helpers.assert_close(step.shadows["probability_disparity"], np.array([[1, 6 + 2], [12 + 3, 0]]) / 24)
-    assert step.shadows["majority_voting"].sum() == 2 and step.correct is None
+    assert step.shadows["majority_voting"].sum() == 2
 
 
-def test_labels_reach_the_verifier_and_neither_other_terms_nor_shadows():
+def test_labels_reach_the_control_that_asks_and_neither_other_terms_nor_shadows():
     seen = []
 
-    @rewards.needs("answers")
+    @interface.needs("answers")
     def spying(inputs):
         seen.append({f.name for f in dataclasses.fields(inputs)} | set(inputs.derived) | set(inputs.stats))
         return jnp.zeros(inputs.shape)
 
-    step = judged(rewards.load("ground_truth"), [spying], gold=("7", "5"))
-    assert step.reward.tolist() == [[0, 1], [1, 0]]
+    step = stepped(
+        expression.load("ground_truth"), [spying], correct=np.array([[False, True], [True, False]])
+    )
+    assert step.values.tolist() == [[0, 1], [1, 0]]
     fields = {f.name for f in dataclasses.fields(RewardInputs)}
     assert seen == [fields | {"answers"}]
 
@@ -319,12 +320,12 @@ def test_a_value_that_is_not_finite_stops_the_step_and_is_named(value):
     def broken(inputs):
         return jnp.zeros(inputs.shape).at[1, 0].set(value)
 
-    fn = rewards.load("format")
+    fn = expression.load("format")
     for arguments in ((broken,), (fn, [broken])):
         with pytest.raises(
-            rewards.RewardError, match=r"step 3: reward 'broken' is not finite in \[\[1, 0\]\]"
+            interface.RewardError, match=r"step 3: reward 'broken' is not finite in \[\[1, 0\]\]"
         ):
-            judged(*arguments)
+            stepped(*arguments)
 
 
 # ---- the table --------------------------------------------------------------------------------
@@ -339,9 +340,9 @@ def test_the_table_in_the_documents_is_what_the_code_says():
 
 def test_the_text_and_the_table_have_every_reward_and_all_it_says_of_itself():
     text, markdown = table.text(), table.markdown()
-    for name, fn in rewards.REWARDS.items():
+    for name, fn in expression.REWARDS.items():
         assert f"\n{name}" in "\n" + text and f"| `{name}" in markdown
         for said in (fn.about.formula, fn.about.norm, fn.about.range, fn.about.papers, fn.about.failure):
             assert said in text and said.replace("|", "\\|") in markdown
-    with pytest.raises(rewards.RewardError, match="lacks the lines"):
+    with pytest.raises(interface.RewardError, match="lacks the lines"):
         table.replaced("# A document without a table\n")

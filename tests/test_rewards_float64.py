@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import rewards, score
-from urlvr_jax.rewards import unified
+from urlvr_jax.rewards import expression, unified
+from urlvr_jax.scoring import token_statistics
 from urlvr_jax.types import STATISTICS, Reference
 
 V, PADDED, T, LIMIT = 29, 3, 7, 10  # PADDED rows of the head that no token of the tokenizer has
@@ -46,17 +46,17 @@ class Case:
                 start = rng.integers(0, n)
                 self.span[b, start : rng.integers(start, n) + 1] = True
         z32 = jnp.asarray(self.logits).reshape(-1, V + PADDED) / temperature
-        stats = jax.jit(score.statistics_of)(z32, self.tokens.reshape(-1))
+        stats = jax.jit(token_statistics.statistics_of)(z32, self.tokens.reshape(-1))
         mask = np.arange(T) < self.lengths[:, None]
         self.stats = {n: np.where(mask, np.asarray(stats[n]).reshape(rows, T), 0) for n in STATISTICS}
 
     def computed(self, name, options=None, reference=None):
-        fn = rewards.load(f"{name}({options})" if options else name)
+        fn = expression.load(f"{name}({options})" if options else name)
         given = helpers.reward_inputs(
             fn, stats=self.stats, answers=self.answers, span=self.span, lengths=self.lengths,
             group=self.answers.shape[1], ended=jnp.asarray(self.ended), max_new_tokens=LIMIT,
         )  # fmt: skip
-        out = np.asarray(rewards.compute(fn, given, reference))
+        out = np.asarray(expression.compute(fn, given, reference))
         assert out.dtype == np.float32
         return out
 
@@ -122,9 +122,9 @@ def test_the_relative_probability_has_a_signal_where_the_product_is_zero():
     logp = np.full((4, 300), -0.5, np.float32)
     logp[1, 0], logp[2, 0] = -1.0, -0.75
     compute = lambda name: np.asarray(
-        rewards.compute(
-            rewards.REWARDS[name],
-            helpers.reward_inputs(rewards.REWARDS[name], stats={"logp": logp}, lengths=lengths, group=4),
+        expression.compute(
+            expression.REWARDS[name],
+            helpers.reward_inputs(expression.REWARDS[name], stats={"logp": logp}, lengths=lengths, group=4),
         )
     )
     assert (compute("probability") == 0).all()
@@ -203,10 +203,10 @@ def test_one_model_alone_makes_the_vote_of_rlccf_a_majority_vote():
     """Equal weights, which is what one model's self-consistency is to all its votes on a question."""
     case = CASES[0]
     equal = {"logp": np.full(case.stats["logp"].shape, -0.3, np.float32)}
-    fn = rewards.REWARDS["weighted_voting"]
+    fn = expression.REWARDS["weighted_voting"]
     lengths = np.full(case.lengths.shape, 2, np.int32)
     given = helpers.reward_inputs(fn, stats=equal, answers=case.answers, lengths=lengths, group=4)
-    np.testing.assert_array_equal(rewards.compute(fn, given), case.computed("majority_voting"))
+    np.testing.assert_array_equal(expression.compute(fn, given), case.computed("majority_voting"))
 
 
 def test_the_released_vote_differs_where_it_is_said_to():
@@ -240,7 +240,7 @@ def test_no_reward_goes_without_a_reference_here():
         "random",
     }
     elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py
-    assert compared | elsewhere | {"unified"} == set(rewards.REWARDS)
+    assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 
 # ---- the unified form -------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_normalised_terms_equal_float64(group):
     lengths[:group] = 3  # a group of equal scores
     x = lengths.reshape(-1, group) / 10
     compute = lambda text: np.asarray(
-        rewards.compute(rewards.load(text), helpers.reward_inputs(lengths=lengths, group=group))
+        expression.compute(expression.load(text), helpers.reward_inputs(lengths=lengths, group=group))
     )
     std = x.std(axis=1, ddof=1, keepdims=True) if group > 1 else np.ones((6, 1))
     within = (x - x.mean(axis=1, keepdims=True)) / (std + 1e-6)

@@ -6,10 +6,11 @@ import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import completions, data
-from urlvr_jax.engine import Engine
-from urlvr_jax.loading import open_model
-from urlvr_jax.models import hf
+from urlvr_jax import errors
+from urlvr_jax.models import folders
+from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.verbs import score as score_verb
 
 QUESTIONS = {"Q1+2?": "3", "Q16-13+2?": "5", "Q2+2?": "4"}
 RESPONSES = ["A3", "1+2=3;A3", "A4", ""]
@@ -34,7 +35,7 @@ def opened():
     c = helpers.experiment(model__path="lab:plain", rollout__temperature=0.8, mesh__data=8)
     path, model_config, tokenizer = open_model(c)
     engine = Engine(c, model_config, tokenizer.stop_ids)
-    return engine, engine.place(hf.load(path, model_config)), tokenizer
+    return engine, engine.place(folders.load(path, model_config)), tokenizer
 
 
 @pytest.fixture
@@ -42,11 +43,13 @@ def scored(opened, tmp_path, monkeypatch):
     engine, params, tokenizer = opened
 
     def score(lines, at_once=8, **reward):
-        monkeypatch.setattr(completions, "ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(score_verb, "ROWS_AT_ONCE", at_once)
         c = engine.c.copy_and_resolve_references()
         c.update_from_flattened_dict({f"reward.{k}": v for k, v in reward.items()})
         one = Engine(c, engine.model_config, engine.stop_ids)
-        return completions.score(one, params, tokenizer, completions.read(str(written(tmp_path, lines))), 0)
+        return score_verb.rewards_of(
+            one, params, tokenizer, score_verb.read(str(written(tmp_path, lines))), 0
+        )
 
     return score
 
@@ -98,7 +101,7 @@ def test_sums_show_their_terms_and_verifiers_need_answers(scored):
     for row in lines:
         if row["prompt"] == "Q2+2?":
             del row["answer"]
-    with pytest.raises(data.DataError, match="line 3: reward 'ground_truth' needs an `answer`"):
+    with pytest.raises(errors.DataError, match="line 3: reward 'ground_truth' needs an `answer`"):
         scored(lines, name="ground_truth")
 
 
@@ -115,7 +118,7 @@ def test_sums_show_their_terms_and_verifiers_need_answers(scored):
     ([*rows()[:-1], rows()[-1] | {"answer": "7"}], "line 12: `answer` '7', but '4' in line 3"),
 ])  # fmt: skip
 def test_a_broken_row_is_named_by_file_and_line(scored, lines, message):
-    with pytest.raises(data.DataError, match=f"saved.jsonl.*{message}"):
+    with pytest.raises(errors.DataError, match=f"saved.jsonl.*{message}"):
         scored(lines, name="format")
 
 

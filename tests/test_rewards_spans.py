@@ -6,10 +6,10 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from urlvr_jax import answers, judge
-from urlvr_jax.questions import resolve
-from urlvr_jax.spans import answer_mask
-from urlvr_jax.tokenizer import Tokenizer
+from urlvr_jax.answers import classes, extract
+from urlvr_jax.answers.tokens import answer_mask
+from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.lab import shipped
 
 CORPUS = [
     "the answer is \\boxed{12345}",
@@ -36,7 +36,7 @@ def byte_level(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab():
-    return Tokenizer(resolve("lab:untrained", "bases"))
+    return Tokenizer(shipped.base("lab:untrained"))
 
 
 def naive(tokenizer, row, text, start, end):
@@ -64,7 +64,7 @@ def masked(tokenizer, text, style, ended=True, width=None):
     row = tokenizer.encode(text) + [tokenizer.stop_ids[0]] * ended
     decoded = tokenizer.decode([row])
     assert decoded == [text]
-    spans = [f and f[1:] for f in judge.located(decoded, [answers.answer_key(text, style)], style)]
+    spans = [f and f[1:] for f in classes.read_answers(decoded, 1, style).found]
     return answer_mask(tokenizer, [np.array(row)], decoded, spans, width or len(row))[0], row
 
 
@@ -85,7 +85,7 @@ def test_the_laboratorys_answer_is_its_digits(lab, text, want, ended):
     else:
         assert lab.decode([[row[i] for i in chosen]]) == [want]
         assert (np.diff(chosen) == 1).all()
-        assert chosen[0] == answers.extract(text, "lab")[1]  # a token a character
+        assert chosen[0] == extract.extract(text, "lab")[1]  # a token a character
 
 
 TEXTS = [
@@ -106,10 +106,10 @@ TEXTS = [
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_byte_level_answer_is_every_token_with_a_byte_of_it(byte_level, text, style, ended):
     mask, row = masked(byte_level, text, style, ended)
-    if answers.answer_key(text, style) is None:
+    if classes.answer_key(text, style) is None:
         assert not mask.any()
     else:
-        _, start, end = answers.extract(text, style)
+        _, start, end = extract.extract(text, style)
         assert mask.tolist() == naive(byte_level, row, text, start, end)
         assert mask.any()
 
@@ -132,8 +132,8 @@ def test_rows_do_not_mix_and_a_cut_character_is_no_answer(byte_level):
     whole, cut = "\\boxed{7}", byte_level.encode("\\boxed{🙂}")[:-2]
     rows = [np.array(byte_level.encode(whole)), np.array(cut), np.array([], np.int32)]
     texts = byte_level.decode(rows)
-    keys = [answers.answer_key(t, "boxed") for t in texts]
-    assert keys == ["7", None, None]
-    spans = [f and f[1:] for f in judge.located(texts, keys, "boxed")]
+    answers = classes.read_answers(texts, 1, "boxed")
+    assert answers.keys == ["7", None, None]
+    spans = [f and f[1:] for f in answers.found]
     mask = answer_mask(byte_level, rows, texts, spans, 12)
     assert mask.shape == (3, 12) and mask[0].sum() == 1 and not mask[1:].any()

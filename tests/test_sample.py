@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import engine, sample, score
 from urlvr_jax.models import transformer
+from urlvr_jax.rollout import draw as draw_lib
+from urlvr_jax.rollout import sample
+from urlvr_jax.rollout import slots as slots_lib
+from urlvr_jax.runtime import random_keys
+from urlvr_jax.scoring import score
 from urlvr_jax.types import STATISTICS
 
 CONFIG = helpers.model_config(tied=True, n_layers=1)
@@ -36,7 +40,7 @@ def compiled(slots, temperature, top_p, graph=GRAPH):
 
 
 def rollouts(seed=0, step=1, slots=16, temperature=1.0, top_p=1.0, tokens=TOKENS, lengths=LENGTHS):
-    key = engine.random_key(seed, "rollout", step)
+    key = random_keys.random_key(seed, "rollout", step)
     run = compiled(slots, temperature, top_p)
     return jax.tree.map(np.asarray, run(PARAMS, tokens, lengths, key, np.array(STOP, np.int32)))
 
@@ -58,7 +62,7 @@ def test_rows_past_the_tokenizers_ids_are_neither_drawn_nor_counted_nor_trained(
     graph, params = helpers.model(config, seed=3)
     params["embed"] = params["embed"].at[13:].multiply(20)  # the likeliest of all, if they existed
     run = compiled(16, 1.0, 1.0, graph)
-    key = engine.random_key(0, "rollout", 1)
+    key = random_keys.random_key(0, "rollout", 1)
     out = jax.tree.map(np.asarray, run(params, TOKENS, LENGTHS, key, np.array(STOP, np.int32)))
     assert out["tokens"].max() < 13
     cut = {**params, "head": params["embed"][:13]}
@@ -104,7 +108,7 @@ def test_kernels_kept_with_outputs_first_draw_the_same_tokens(monkeypatch):
             sample.sample, graph, group=GROUP, slots=5, max_new_tokens=WIDTH, temperature=1.0, top_p=1.0,
             block=3,
         )  # fmt: skip
-        args = (params, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32))
+        args = (params, TOKENS, LENGTHS, random_keys.random_key(0, "rollout", 1), np.array(STOP, np.int32))
         lowered = jax.jit(lambda *args: fn(*args)).lower(*args)
         out = lowered.compile()(*args)
         return jax.tree.map(np.asarray, out), lowered.as_text().count("optimization_barrier")
@@ -125,7 +129,7 @@ def test_a_bfloat16_policy_samples_scores_and_learns():
     graph = helpers.transformer.structure(config)[0]
     run = compiled(5, 1.0, 1.0, graph)
     half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
-    out = run(half, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32))
+    out = run(half, TOKENS, LENGTHS, random_keys.random_key(0, "rollout", 1), np.array(STOP, np.int32))
     assert all(out[name].dtype == jnp.float32 for name in STATISTICS)
     args = (TOKENS, LENGTHS, np.asarray(out["tokens"]), 1.0)
     helpers.assert_statistics_close(
@@ -149,7 +153,12 @@ def test_imposed_limits_cut_rows_and_leave_rows_out():
     whole = rollouts()
     run = compiled(5, 1.0, 1.0)
     out = run(
-        PARAMS, TOKENS, LENGTHS, engine.random_key(0, "rollout", 1), np.array(STOP, np.int32), limits=limits
+        PARAMS,
+        TOKENS,
+        LENGTHS,
+        random_keys.random_key(0, "rollout", 1),
+        np.array(STOP, np.int32),
+        limits=limits,
     )
     np.testing.assert_array_equal(out["length"], np.minimum(whole["length"], limits))
     np.testing.assert_array_equal(out["ended"], whole["ended"] & (whole["length"] <= limits))
@@ -159,9 +168,9 @@ def test_imposed_limits_cut_rows_and_leave_rows_out():
 
 def test_the_window_of_past_blocks_is_never_too_short():
     for blocks in (0, 1, 2, 5, 7, 64, 100):
-        sizes = sample.window_sizes(blocks)
+        sizes = slots_lib.window_sizes(blocks)
         assert sizes[0] == 0 and sizes[-1] == blocks and sizes == sorted(set(sizes))
-    assert len(sample.window_sizes(256)) < 20
+    assert len(slots_lib.window_sizes(256)) < 20
 
 
 def test_other_prompts_in_the_batch_do_not_change_a_rows_tokens():
@@ -185,7 +194,7 @@ def test_steps_and_seeds_and_rows_draw_differently():
 
 def test_streams_are_independent():
     keys = {
-        (stream, seed, step): jax.random.key_data(engine.random_key(seed, stream, step)).tobytes()
+        (stream, seed, step): jax.random.key_data(random_keys.random_key(seed, stream, step)).tobytes()
         for stream in ("rollout", "reward", "evaluate", "generate")
         for seed in range(3)
         for step in range(5)
@@ -226,7 +235,7 @@ def test_draws_have_the_frequencies_of_their_probabilities():
     p = (p / p.sum()).astype(np.float32)
     uniform = ((np.arange(draws) + 0.5) / draws).astype(np.float32)
     rng.shuffle(uniform)
-    run = jax.jit(lambda u: sample.draw(jnp.broadcast_to(p, (len(u), vocab)), u))
+    run = jax.jit(lambda u: draw_lib.draw(jnp.broadcast_to(p, (len(u), vocab)), u))
     random = jax.random.uniform(jax.random.key(3), (draws,))
     for u, sigmas in ((uniform, 0.0), (np.asarray(random), 5.0)):
         got = np.concatenate([np.asarray(run(part)) for part in u.reshape(-1, 2**13)])
@@ -242,7 +251,7 @@ def test_draw_at_both_ends_takes_a_token_with_mass():
     p[0, [7, 300]] = 0.25, 0.75
     p[1, 599] = 1
     p[2, 0] = 1
-    draw = jax.jit(sample.draw)
+    draw = jax.jit(draw_lib.draw)
     assert draw(p, np.zeros(3, np.float32)).tolist() == [7, 599, 0]
     assert draw(p, np.full(3, BELOW_ONE)).tolist() == [300, 599, 0]
 
@@ -258,7 +267,7 @@ def test_a_token_of_probability_zero_is_never_drawn(vocab):
     p[: rows // 2, vocab // 2 + rng.integers(vocab // 4) :] = 0  # no mass in the tail
     p[np.arange(rows), rng.integers(0, vocab // 2, rows)] += 0.1
     p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
-    draw = jax.jit(sample.draw)
+    draw = jax.jit(draw_lib.draw)
     boundaries = np.cumsum(p.astype(np.float64), axis=1)
     picks = [np.zeros(rows), np.full(rows, BELOW_ONE), np.full(rows, 1 - 2**-23)]
     for _ in range(8):
@@ -277,7 +286,7 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
     p = rng.gamma(0.5, size=(200, 50))
     p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
     for top_p in (0.1, 0.5, 0.95):
-        kept = np.asarray(sample.keep_nucleus(p, top_p))
+        kept = np.asarray(draw_lib.keep_nucleus(p, top_p))
         for row, got in zip(p, kept, strict=True):
             order = np.argsort(-row)
             mass = np.cumsum(row[order].astype(np.float64))
@@ -288,4 +297,4 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
             want[order[:count]] = row[order[:count]]
             np.testing.assert_array_equal(got, want)
     point = np.eye(5, dtype=np.float32)[2:3]
-    np.testing.assert_array_equal(sample.keep_nucleus(point, 1e-6), point)
+    np.testing.assert_array_equal(draw_lib.keep_nucleus(point, 1e-6), point)

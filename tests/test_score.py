@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import score
+from urlvr_jax.models import products, transformer
+from urlvr_jax.runtime.sharding import ByPlatform
+from urlvr_jax.scoring import head, score, token_statistics
+from urlvr_jax.scoring import head as head_lib
 from urlvr_jax.types import STATISTICS
 
 ROWS, WIDTH, D, VOCAB = 3, 5, 8, 37
@@ -22,7 +25,7 @@ def inputs(seed=0, vocab=VOCAB):
 
 
 def set_chunk(monkeypatch, elements):
-    monkeypatch.setattr(score, "CHUNK_ELEMENTS", {"cpu": elements})
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", ByPlatform(elements, elements))
 
 
 def reference(hidden, head, targets, temperature):
@@ -37,7 +40,7 @@ def reference(hidden, head, targets, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_statistics_equal_float64(temperature):
     hidden, head, targets = inputs()
-    got = jax.jit(score.token_statistics, static_argnums=3)(hidden, head, targets, temperature)
+    got = jax.jit(head_lib.token_statistics, static_argnums=3)(hidden, head, targets, temperature)
     assert set(got) == set(STATISTICS)
     assert all(x.dtype == jnp.float32 and x.shape == targets.shape for x in got.values())
     want = reference(hidden, head, targets, temperature)
@@ -47,17 +50,17 @@ def test_statistics_equal_float64(temperature):
 def test_bfloat16_hidden_states_have_float32_statistics():
     hidden, head, targets = inputs(1)
     rounded = jnp.asarray(hidden, jnp.bfloat16), jnp.asarray(head, jnp.bfloat16)
-    got = jax.jit(score.token_statistics, static_argnums=3)(rounded[0], head, targets, 1.0)
+    got = jax.jit(head_lib.token_statistics, static_argnums=3)(rounded[0], head, targets, 1.0)
     assert {x.dtype for x in got.values()} == {jnp.dtype("float32")}
     want = reference(*(np.asarray(x, np.float32) for x in rounded), targets, 1.0)
     helpers.assert_statistics_close(got, want, np.full(ROWS, WIDTH))
 
 
-@pytest.mark.parametrize("vocab", [score.LARGE_VOCABULARY, score.LARGE_VOCABULARY + 1, 50000])
+@pytest.mark.parametrize("vocab", [products.LARGE_VOCABULARY, products.LARGE_VOCABULARY + 1, 50000])
 def test_logits_of_few_tokens_and_a_large_vocabulary_equal_the_product(vocab):
     hidden, head, _ = inputs(3, vocab)
     flat = hidden.reshape(-1, D)
-    got = jax.jit(score.logits_at, static_argnums=2)(flat, head, 0.7)
+    got = jax.jit(token_statistics.logits_at, static_argnums=2)(flat, head, 0.7)
     np.testing.assert_allclose(got, flat @ head.T / 0.7, atol=1e-5)
 
 
@@ -70,7 +73,7 @@ def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradien
     cotangent = np.random.default_rng(4).standard_normal((ROWS, WIDTH)).astype(np.float32)
 
     def loss(hidden, head):
-        stats = score.token_statistics(hidden, head, targets, 0.7)
+        stats = head_lib.token_statistics(hidden, head, targets, 0.7)
         return jnp.sum(cotangent * stats["logp"]), stats
 
     run = lambda: jax.jit(jax.value_and_grad(lambda *a: loss(*a), argnums=(0, 1), has_aux=True))
@@ -79,9 +82,9 @@ def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradien
     # of 2, 9, 12 and a rest, one block.
     for tokens in (1, 4, 5, 15):
         set_chunk(monkeypatch, tokens * VOCAB)
-        monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": kept})
+        monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(kept, kept))
         monkeypatch.setattr(score, "LARGE_VOCABULARY", 1 if first else 4096)
-        assert score.vocabulary_axis(tokens, VOCAB) == (0 if first else -1)
+        assert products.vocabulary_axis(tokens, VOCAB) == (0 if first else -1)
         compiled = run().lower(hidden, head)
         assert ("while" in compiled.as_text()) == (tokens < 15 and not kept)
         (got_value, got), got_grads = compiled.compile()(hidden, head)
@@ -93,7 +96,7 @@ def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradien
         )
     # Gradients of log pi against the formula: d logp / d z = onehot - p.
     monkeypatch.undo()
-    logp = lambda h: jnp.sum(cotangent * score.token_statistics(h, head, targets, 0.7)["logp"])
+    logp = lambda h: jnp.sum(cotangent * head_lib.token_statistics(h, head, targets, 0.7)["logp"])
     z = hidden.astype(np.float64) @ head.T / 0.7
     p = np.exp(z - z.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
@@ -105,7 +108,7 @@ def test_an_offset_common_to_all_logits_is_harmless():
     rng = np.random.default_rng(6)
     z = (rng.integers(-600, 600, (20, VOCAB)) / 128).astype(np.float32)  # exact after the shift, too
     y = rng.integers(0, VOCAB, 20)
-    run = jax.jit(score.statistics_of)
+    run = jax.jit(token_statistics.statistics_of)
     plain = run(z, y)
     for offset in (1000, -1000):
         shifted = z + np.float32(offset)
@@ -119,7 +122,7 @@ def test_sharp_logits_stay_finite_with_finite_gradients():
     z[0, 2], z[1, 2], z[2, :] = 1e4, -1e4, [80, 80, -90, -90, -90, -90]
     z[3] = np.linspace(-3e4, 3e4, 6)
     y = np.array([2, 2, 4, 0])
-    got = jax.jit(score.statistics_of)(z, y)
+    got = jax.jit(token_statistics.statistics_of)(z, y)
     for i in range(4):
         z64 = z[i].astype(np.float64)
         log_p = z64 - z64.max() - np.log(np.exp(z64 - z64.max()).sum())
@@ -134,7 +137,7 @@ def test_sharp_logits_stay_finite_with_finite_gradients():
             np.testing.assert_allclose(got[name][i], value, rtol=1e-6, atol=1e-6, err_msg=name)
     # The gradient of the log-probability, through a head of one column that makes these logits.
     for row, target in zip(z, y, strict=True):
-        logp = lambda h, head, target=target: score.token_statistics(h, head, np.array([target]), 1.0)[
+        logp = lambda h, head, target=target: head_lib.token_statistics(h, head, np.array([target]), 1.0)[
             "logp"
         ][0]
         for grad in jax.jit(jax.grad(logp, argnums=(0, 1)))(np.ones((1, 1), np.float32), row[:, None]):
@@ -143,9 +146,10 @@ def test_sharp_logits_stay_finite_with_finite_gradients():
 
 def test_a_tie_for_the_first_place_has_no_gap():
     z = np.array([[1.0, 3.0, 3.0, 2.0]], np.float32)
-    assert float(score.statistics_of(z, np.array([1]))["top2_gap"][0]) == 0
+    assert float(token_statistics.statistics_of(z, np.array([1]))["top2_gap"][0]) == 0
     uniform = {
-        n: float(x[0]) for n, x in score.statistics_of(np.zeros((1, 8), np.float32), np.array([3])).items()
+        n: float(x[0])
+        for n, x in token_statistics.statistics_of(np.zeros((1, 8), np.float32), np.array([3])).items()
     }
     np.testing.assert_allclose(uniform["entropy"], np.log(8), rtol=1e-6)
     np.testing.assert_allclose(uniform["self_certainty"], np.log(8), rtol=1e-6)
@@ -155,7 +159,7 @@ def test_a_tie_for_the_first_place_has_no_gap():
 def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, gradient):
     rows, width, vocab = 4, 64, 32768
     set_chunk(monkeypatch, 16 * vocab)
-    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
+    monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(0, 0))
     config = helpers.model_config(tied=False, n_layers=1, vocab_size=vocab)
     graph, shapes = helpers.transformer.structure(config)
     ints = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32)
@@ -170,7 +174,7 @@ def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, gradient):
 
 def test_the_first_input_of_a_response_is_the_last_prompt_token():
     tokens = np.array([[5, 6, 7], [8, 9, 0]], np.int32)
-    assert score.last_prompt_token(tokens, np.array([3, 1])).tolist() == [7, 8]
+    assert transformer.last_prompt_token(tokens, np.array([3, 1])).tolist() == [7, 8]
 
 
 def test_scores_at_a_temperature_equal_float64():

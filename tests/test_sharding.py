@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from urlvr_jax import engine, score, sharding
-from urlvr_jax.train_step import gradients
+from urlvr_jax.learning.step import gradients
+from urlvr_jax.runtime import engine, random_keys, sharding
+from urlvr_jax.runtime.sharding import ByPlatform
+from urlvr_jax.scoring import head
 from urlvr_jax.types import Prompts, Rollouts
 
 CONFIG = helpers.model_config(tied=False, n_layers=1, vocab_size=16)
@@ -36,7 +38,7 @@ def gradient_on(shape):
     e = engine_on(shape)
     run = jax.jit(
         functools.partial(gradients, e.graph, config=e.update_config()),
-        out_shardings=(e.training, e.replicated, e.replicated, e.replicated),
+        out_shardings=(e.training_layout, e.replicated, e.replicated, e.replicated),
     )
     prompts, rollouts = prompts_and_rollouts()
     (packed,) = e.minibatches(prompts, rollouts, BATCH.advantages, BATCH.old_logp, BATCH.ref_logp)
@@ -60,8 +62,8 @@ def test_gradients_do_not_depend_on_the_mesh(shape):
 
 def test_gradients_with_the_head_in_chunks_do_not_depend_on_the_mesh(monkeypatch):
     (theirs, one_loss) = gradient_on((1, 1, 1))
-    monkeypatch.setattr(score, "CHUNK_ELEMENTS", {"cpu": 5 * CONFIG.vocab_size})
-    monkeypatch.setattr(score, "KEPT_ELEMENTS", {"cpu": 0})
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", ByPlatform(5 * CONFIG.vocab_size, 5 * CONFIG.vocab_size))
+    monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(0, 0))
     for shape in ((2, 2, 1), (2, 2, 2)):
         ours, loss = gradient_on.__wrapped__(shape)
         helpers.assert_gradients_close(ours, theirs)
@@ -81,7 +83,7 @@ def test_an_update_of_the_engine_does_not_depend_on_the_mesh():
         assert int(state.updates) == 1 and float(metrics["actor/skipped_updates"]) == 0
         for leaf in (state.params, state.opt_state[0].mu, state.opt_state[0].nu):
             for name, x in leaf.items():  # moments lie where their parameter lies
-                assert x.sharding.is_equivalent_to(e.training[name], x.ndim), name
+                assert x.sharding.is_equivalent_to(e.training_layout[name], x.ndim), name
     (params, metrics), (one_params, one_metrics) = moved[2, 2, 2], moved[1, 1, 1]
     for name in ("actor/loss", "actor/grad_norm", "actor/entropy", "actor/nll"):
         np.testing.assert_allclose(metrics[name], one_metrics[name], rtol=1e-4, atol=1e-6)
@@ -123,7 +125,7 @@ def test_sampling_on_eight_devices_gives_the_tokens_of_one():
     for shape in ((1, 1, 1), (2, 2, 2)):
         e = engine_on(shape)
         params = e.to_rollout(e.place(HOST))
-        out[shape] = e.sample(params, prompts, engine.random_key(0, "rollout", 1), temperature=1.0)
+        out[shape] = e.sample(params, prompts, random_keys.random_key(0, "rollout", 1), temperature=1.0)
     one, eight = out[1, 1, 1], out[2, 2, 2]
     np.testing.assert_array_equal(eight.tokens, one.tokens)
     np.testing.assert_array_equal(eight.lengths, one.lengths)
@@ -170,7 +172,7 @@ def test_the_mesh_takes_all_devices_in_order():
 
 def test_rows_are_split_over_data_and_fsdp():
     e = engine_on((2, 2, 2))
-    tokens = sharding.put(BATCH.tokens, e.rows)
+    tokens = sharding.put(BATCH.tokens, e.rows_sharding)
     assert {s.data.shape for s in tokens.addressable_shards} == {(8, 6)}
     np.testing.assert_array_equal(sharding.to_host(tokens), BATCH.tokens)
 

@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from urlvr_jax import config, optim
-from urlvr_jax.train_step import TrainState, UpdateConfig, gradients, update
+from urlvr_jax import config
+from urlvr_jax.learning import optimizer as optimizer_lib
+from urlvr_jax.learning.step import TrainState, UpdateConfig, gradients, update
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 CONFIG = helpers.model_config(tied=True, n_layers=1)  # compiling is what costs
@@ -272,7 +273,7 @@ def test_bfloat16_weights_have_float32_gradients_and_moments():
     whole, pieces = (compiled_gradients(update_config(), rows)(half, batch)[0] for rows in (0, 2))
     assert {x.dtype for x in (*whole.values(), *pieces.values())} == {jnp.dtype("float32")}
     helpers.assert_gradients_close(pieces, whole, 0.02)
-    optimizer = optim.optimizer(settings, 10)
+    optimizer = optimizer_lib.optimizer(settings, 10)
     state = TrainState(half, optimizer.init(half), jnp.int32(0))
     run = jax.jit(functools.partial(update, GRAPH, optimizer, update_config()))
     moved, _ = run(state, batch, *layouts(batch, 2, 0))

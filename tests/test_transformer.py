@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import score
 from urlvr_jax.models import attention, transformer
 from urlvr_jax.models.transformer import Cache
+from urlvr_jax.scoring import score, token_statistics
 
 CONFIG = helpers.model_config(tied=False)
 GRAPH, PARAMS = helpers.model(CONFIG)
@@ -37,18 +37,18 @@ def test_decoding_step_by_step_equals_one_pass():
     @jax.jit
     def one_pass(params):
         model = transformer.bind(GRAPH, params)
-        prompt = score.prefill(model, RNG_PROMPTS)
-        first = jnp.repeat(score.last_prompt_token(RNG_PROMPTS, RNG_LENGTHS), group)
+        prompt = transformer.prefill(model, RNG_PROMPTS)
+        first = jnp.repeat(transformer.last_prompt_token(RNG_PROMPTS, RNG_LENGTHS), group)
         inputs = jnp.concatenate([first[:, None], TOKENS[:, :-1]], axis=1)
         start = jnp.repeat(RNG_LENGTHS - 1, group)
-        context = (score.prompt_segment(prompt, RNG_LENGTHS),)
+        context = (transformer.prompt_segment(prompt, RNG_LENGTHS),)
         hidden, _ = model(inputs, start[:, None] + jnp.arange(width), context=context)
         return hidden, inputs, start, prompt
 
     @jax.jit
     def step(params, token, position, prompt, cache):
         written = lambda _: (jnp.arange(width) <= cache.index)[None, None, None]
-        context = (score.prompt_segment(prompt, RNG_LENGTHS),)
+        context = (transformer.prompt_segment(prompt, RNG_LENGTHS),)
         model = transformer.bind(GRAPH, params)
         hidden, layers = model(token[:, None], position[:, None], written, context, cache)
         return hidden[:, 0], layers
@@ -62,8 +62,8 @@ def test_decoding_step_by_step_equals_one_pass():
         got, layers = step(PARAMS, inputs[:, t], start + t, prompt, Cache(layers, jnp.int32(t)))
         live = t < LENGTHS
         np.testing.assert_allclose(got[live], hidden[live, t], atol=1e-5)
-        z = score.logits_at(got, transformer.head_table(PARAMS), 1.0)
-        logp = score.statistics_of(z, TOKENS[:, t])["logp"]
+        z = token_statistics.logits_at(got, transformer.head_table(PARAMS), 1.0)
+        logp = token_statistics.statistics_of(z, TOKENS[:, t])["logp"]
         np.testing.assert_allclose(logp[live], statistics["logp"][live, t], atol=1e-5)
 
 

@@ -5,16 +5,23 @@ import functools
 import numpy as np
 import pytest
 
-from urlvr_jax import config, data, loading, rewards, verification
-from urlvr_jax.engine import random_key
-from urlvr_jax.judge import judge
+from urlvr_jax import config
+from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.checks.table import Asked
+from urlvr_jax.data import stream
 from urlvr_jax.lab.countdown_world import WORDINGS
-from urlvr_jax.verification import AMBIGUOUS, NO, YES
+from urlvr_jax.measure import metrics
+from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.rewards.self_verification import AMBIGUOUS, NO, YES
+from urlvr_jax.runtime import opening
+from urlvr_jax.runtime.random_keys import random_key
 
 
 def test_a_prompt_holds_question_and_response_as_they_are():
     template = "Task: {prompt}\nTry: {response}\nRight? {curly} \\1"
-    text = verification.render(template, "{response}{prompt}\\g<0>", "{prompt} {{x}}")
+    text = self_verification.render(template, "{response}{prompt}\\g<0>", "{prompt} {{x}}")
     assert text == "Task: {response}{prompt}\\g<0>\nTry: {prompt} {{x}}\nRight? {curly} \\1"
 
 
@@ -43,23 +50,22 @@ def test_a_prompt_holds_question_and_response_as_they_are():
     ],
 )
 def test_a_verdict_is_read_strictly(style, text, want):
-    assert verification.VERDICTS[style](text) == want
+    assert self_verification.VERDICTS[style](text) == want
 
 
 def test_rates_count_what_is_ambiguous_as_no_and_are_absent_where_undefined():
     verdicts = np.array([[YES, NO, AMBIGUOUS, YES]])
     correct = np.array([[True, True, False, False]])
-    out = verification.metrics(verdicts, correct)
-    assert out["train/self_verify/yes"] == 0.5 and out["train/self_verify/ambiguous"] == 0.25
+    assert metrics.of_verdicts(verdicts) == {
+        "train/self_verify/yes": 0.5,
+        "train/self_verify/ambiguous": 0.25,
+    }
+    out = metrics.of_verdicts_against_labels(verdicts, correct)
     assert out["train/self_verify/true_positive_rate"] == 0.5
     assert out["train/self_verify/false_positive_rate"] == 0.5
     assert out["train/self_verify/reward_accuracy"] == 0.5
-    all_right = verification.metrics(verdicts, np.ones((1, 4), bool))
+    all_right = metrics.of_verdicts_against_labels(verdicts, np.ones((1, 4), bool))
     assert "train/self_verify/false_positive_rate" not in all_right
-    assert set(verification.metrics(verdicts, None)) == {
-        "train/self_verify/yes",
-        "train/self_verify/ambiguous",
-    }
 
 
 def test_a_base_that_has_read_verdicts_tells_right_from_wrong_in_either_wording():
@@ -67,21 +73,24 @@ def test_a_base_that_has_read_verdicts_tells_right_from_wrong_in_either_wording(
     c.model.path, c.data.train = "lab:countdown_judge", "lab:countdown_train"
     c.answers.style, c.answers.check, c.mesh.data = "lab_expression", "countdown", 8
     c.rollout.max_new_tokens, c.verify.prompt_buckets, c.eval.every = 32, (48,), 0
-    run = loading.open_run(c)
+    run = opening.open_run(c)
     params = run.engine.place(run.base_params())
-    prompts = data.take(run.questions, range(24))
-    out = run.engine.sample(
-        run.engine.to_rollout(params), prompts, random_key(0, "rollout", 1), temperature=1.0
-    )
-    fn = rewards.load("self_verify")
+    prompts = stream.take(run.questions, range(24))
+    shape = run.engine.rollout_shape(prompts.tokens.shape[1])._replace(prompts=24, slots=192)
+    out = run.engine.sample(run.engine.to_rollout(params), prompts, random_key(0, "rollout", 1), shape)
+    texts = run.tokenizer.decode(out.rows())
+    answers = read_answers(texts, c.rollout.group, c.answers.style, run.check.key_of)
+    right = run.check.right(answers, Asked(prompts.questions, prompts.texts, None))
     for wording in WORDINGS.values():
         c.verify.template = wording
-        ask = functools.partial(
-            verification.ask, c, run.engine, params, run.tokenizer, prompts, key=random_key(0, "verify", 1)
-        )
-        judged = judge(c, fn, run.tokenizer, run.labels, prompts, out, out.stats, 1, (), ask)
-        measured = verification.metrics(judged.verdicts, judged.correct)
+        ask = functools.partial(self_verification.ask, run.engine, params, run.tokenizer, prompts, 1)
+        reward = expression.Configured(expression.load("self_verify"), ())
+        facts = Facts(answers, out, run.tokenizer, ask)
+        inputs = reward_inputs(c, reward.needs, facts, prompts, out.stats, 1)
+        rewards = step_rewards(reward, inputs, None, 1)
+        measured = metrics.of_verdicts(rewards.verdicts)
+        measured |= metrics.of_verdicts_against_labels(rewards.verdicts, right)
         true, false = (measured[f"train/self_verify/{k}_positive_rate"] for k in ("true", "false"))
-        assert 0.05 < judged.correct.mean() < 0.9 and true > false + 0.3
+        assert 0.05 < right.mean() < 0.9 and true > false + 0.3
         assert measured["train/self_verify/ambiguous"] < 0.05
-        np.testing.assert_array_equal(judged.reward, judged.verdicts == YES)
+        np.testing.assert_array_equal(rewards.values, rewards.verdicts == YES)

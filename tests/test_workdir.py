@@ -5,7 +5,8 @@ import json
 import pytest
 
 from urlvr_jax import config
-from urlvr_jax.workdir import Workdir, WorkdirError, config_hash
+from urlvr_jax.config import config_hash
+from urlvr_jax.runtime.workdir import Workdir, WorkdirError
 
 
 def hashed(**changes) -> str:
@@ -21,7 +22,7 @@ def test_the_hash_is_of_what_is_computed_not_of_how():
 
 def test_a_later_key_at_its_default_does_not_rename_a_configuration():
     flat = config.flat(config.default())
-    before = {k: v for k, v in flat.items() if not config.named(k, config.ADDED)}
+    before = {k: v for k, v in flat.items() if k not in config.marked("added")}
     assert len(before) < len(flat) and config_hash(before) == config_hash(flat)
     assert hashed(**{"verify.temperature": 0.7}) != hashed()
 

@@ -6,154 +6,227 @@ locked, so a misspelt key stops the run at the line that makes it, with the near
 
 from __future__ import annotations
 
-import jax
+import functools
+import hashlib
+import importlib.util
+import json
+import pathlib
+from typing import NamedTuple
+
 import ml_collections
 
-from urlvr_jax import advantages, answers, columns, objective, prompts, rewards, verification
+from urlvr_jax.answers import extract
+from urlvr_jax.checks.table import CHECKS
+from urlvr_jax.data import formats, shapes
+from urlvr_jax.errors import UserError
+from urlvr_jax.learning import advantages, objective
+from urlvr_jax.rewards import expression, interface, self_verification
 
 MODES = ("rl", "supervised")
 
 
-def default() -> ml_collections.ConfigDict:
+class _Mark(NamedTuple):
+    """A default that is special: see `_how` and `_added`."""
+
+    value: object
+    marks: frozenset[str]
+
+
+def _mark(value, mark: str) -> _Mark:
+    inner = value if isinstance(value, _Mark) else _Mark(value, frozenset())
+    return _Mark(inner.value, inner.marks | {mark})
+
+
+def _how(value) -> _Mark:
+    """Says how a run is computed and watched, not what it computes (but for rounding): not in its hash."""
+    return _mark(value, "how")
+
+
+def _added(value) -> _Mark:
+    """Came later. At its default it is left out of the hash, and taken for granted in a run's folder
+    without it: so what was recorded before keeps its name and can go on."""
+    return _mark(value, "added")
+
+
+def _marked() -> ml_collections.ConfigDict:
+    """Every key with its default, those that are special marked `_how` or `_added`."""
     c = ml_collections.ConfigDict()
     c.mode = "rl"  # "rl", or "supervised": the corpus writes the responses (how the lab's bases are made)
     c.steps = 100  # training steps; rollout batches in "rl"
     c.seed = 0
 
-    c.model = m = ml_collections.ConfigDict()
-    m.path = "lab:plain"  # a Hugging Face folder, or lab:NAME for a base that ships with the package
-    m.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
-    m.param_dtype = "float32"  # master weights
-    m.compute_dtype = "float32"  # activations and products; statistics are float32 always
-    m.vocab = "head"  # V is every row of the head; "tokenizer": rows past its ids do not exist
-    m.remat = False  # recompute each layer in the backward pass: less memory, a third more work
-    m.scan = False  # score and update loop over the layers: compiled once, not each; for deep models
-    m.attention = "auto"  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
+    c.model = ml_collections.ConfigDict()
+    c.model.path = "lab:plain"  # a Hugging Face folder, or lab:NAME for a base that ships with the package
+    c.model.init = "pretrained"  # "pretrained" loads the weights, "random" only config and tokenizer
+    c.model.param_dtype = "float32"  # master weights
+    c.model.compute_dtype = "float32"  # activations and products; statistics are float32 always
+    c.model.vocab = _added(
+        "head"
+    )  # V is every row of the head; "tokenizer": rows past its ids do not exist
+    c.model.remat = _how(False)  # recompute each layer in the backward pass: less memory, a third more work
+    c.model.scan = _how(
+        _added(False)
+    )  # score and update loop over the layers: compiled once, not each; for deep models
+    c.model.attention = _how(
+        _added("auto")
+    )  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
 
-    c.data = d = ml_collections.ConfigDict()
-    d.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
-    d.columns = ""  # where its fields stand, "prompt=question,answer=final"; "" = told by its shape
-    d.deduplicate = True  # a question that comes again is left out, and counted
-    d.prompt_format = "text"  # "text", or "chat": by the tokenizer's chat template
-    d.template = "{prompt}"  # the prompt, in a chat the user's message; or boxed, dapo, qwen_math, tinyzero
-    d.system = ""  # the system message of a chat; "" = the template's own, if it has one
-    d.prompts_per_step = 32
-    d.subset = 0  # train on N questions only; 0 = all
-    d.subset_seed = -1  # which N: -1 the first, else drawn by this seed
-    d.shuffle = False  # a new order each epoch, from the seed; the paper keeps the file's order
-    d.prompt_buckets = (16,)  # prompt widths compiled; a longer prompt is left out and counted
-    d.rephrase = (
-        ""  # a second wording beside every question: "lab", "column" (`rephrased`), "my.py:function"
+    c.data = ml_collections.ConfigDict()
+    c.data.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
+    c.data.columns = _added(
+        ""
+    )  # where its fields stand, "prompt=question,answer=final"; "" = told by its shape
+    c.data.deduplicate = _added(True)  # a question that comes again is left out, and counted
+    c.data.prompt_format = _added("text")  # "text", or "chat": by the tokenizer's chat template
+    c.data.template = (
+        "{prompt}"  # the prompt, in a chat the user's message; or boxed, dapo, qwen_math, tinyzero
     )
-    d.documents = ""  # "supervised" only: lab:WORLD, the corpus
+    c.data.system = _added("")  # the system message of a chat; "" = the template's own, if it has one
+    c.data.prompts_per_step = 32
+    c.data.subset = 0  # train on N questions only; 0 = all
+    c.data.subset_seed = _added(-1)  # which N: -1 the first, else drawn by this seed
+    c.data.shuffle = False  # a new order each epoch, from the seed; the paper keeps the file's order
+    c.data.prompt_buckets = _how((16,))  # prompt widths compiled; a longer prompt is left out and counted
+    c.data.rephrase = _added(
+        ""
+    )  # a second wording beside every question: "lab", "column" (`rephrased`), "my.py:function"
+    c.data.documents = ""  # "supervised" only: lab:WORLD, the corpus
 
     c.answers = ml_collections.ConfigDict()
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
-    c.answers.check = "gold"  # who is right, for metrics and verifiers: gold, countdown, countdown_tinyzero
-    c.answers.compat = False  # the verb `answers` asks math-verify too; training never does
-    c.answers.compat_workers = 2  # its processes
-    c.answers.compat_deadline_s = 5.0  # a pair; then its process is killed
+    c.answers.check = _added(
+        "gold"
+    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero
+    c.answers.compat = _how(_added(False))  # the verb `answers` asks math-verify too; training never does
+    c.answers.compat_workers = _how(_added(2))  # its processes
+    c.answers.compat_deadline_s = _how(_added(5.0))  # a pair; then its process is killed
 
-    c.rollout = r = ml_collections.ConfigDict()
-    r.group = 8  # rollouts (votes) a prompt
-    r.train_group = 0  # how many of them are trained; 0 = all
-    r.temperature = 1.0
-    r.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
-    r.top_k = 0  # likewise, anything but 0
-    r.max_new_tokens = 44
-    r.slots = 64  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
-    r.response_buckets = (44,)  # response widths the update is compiled for; the last = max_new_tokens
-    r.rescore = False  # take statistics from a pass of the training layout, not from the sampler
+    c.rollout = ml_collections.ConfigDict()
+    c.rollout.group = 8  # rollouts (votes) a prompt
+    c.rollout.train_group = 0  # how many of them are trained; 0 = all
+    c.rollout.temperature = 1.0
+    c.rollout.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
+    c.rollout.top_k = 0  # likewise, anything but 0
+    c.rollout.max_new_tokens = 44
+    c.rollout.slots = _how(
+        64
+    )  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
+    c.rollout.response_buckets = _how(
+        (44,)
+    )  # response widths the update is compiled for; the last = max_new_tokens
+    c.rollout.rescore = False  # take statistics from a pass of the training layout, not from the sampler
 
-    c.reward = w = ml_collections.ConfigDict()
-    w.name = "self_certainty"  # a reward, "empo(low=0.1)", or a sum: "group_z(self_certainty) + 0.1*format"
-    w.fn = ""  # "my_reward.py:my_reward" goes before `name`
-    w.shadow = ()  # rewards, written as `name` is, that are computed and logged beside it; no verifiers
+    c.reward = ml_collections.ConfigDict()
+    c.reward.name = (
+        "self_certainty"  # a reward, "empo(low=0.1)", or a sum: "group_z(self_certainty) + 0.1*format"
+    )
+    c.reward.fn = ""  # "my_reward.py:my_reward" goes before `name`
+    c.reward.shadow = _how(
+        _added(())
+    )  # rewards, written as `name` is, that are computed and logged beside it; none that asks for labels
 
-    c.verify = v = ml_collections.ConfigDict()  # the second generation of self-verification
-    v.template = "V{prompt}{response}?"  # the question as in its file, and the response as decoded
-    v.verdict = "lab"  # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
-    v.temperature = 0.5
-    v.max_new_tokens = 4
-    v.prompt_buckets = (64,)  # widths compiled; a longer verification prompt is not asked, and counted
+    c.verify = ml_collections.ConfigDict()  # the second generation of self-verification
+    c.verify.template = _added(
+        "V{prompt}{response}?"
+    )  # the question as in its file, and the response as decoded
+    c.verify.verdict = _added(
+        "lab"
+    )  # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
+    c.verify.temperature = _added(0.5)
+    c.verify.max_new_tokens = _added(4)
+    c.verify.prompt_buckets = _added(
+        (64,)
+    )  # widths compiled; a longer verification prompt is not asked, and counted
 
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
 
-    c.loss = o = ml_collections.ConfigDict()
-    o.aggregation = "token-mean"  # global, over the whole mini-batch
-    o.clip_low = 0.2
-    o.clip_high = 0.2
-    o.dual_clip = 3.0
+    c.loss = ml_collections.ConfigDict()
+    c.loss.aggregation = "token-mean"  # global, over the whole mini-batch
+    c.loss.clip_low = 0.2
+    c.loss.clip_high = 0.2
+    c.loss.dual_clip = 3.0
 
-    c.kl = k = ml_collections.ConfigDict()
-    k.coef = 0.0  # 0 = off, as in the paper
-    k.estimator = "k3"  # k1, k2, k3
-    k.place = "loss"  # "loss" or "reward"
-    k.reference = "fixed"  # "fixed": the base; "previous": the policy at the start of each step
+    c.kl = ml_collections.ConfigDict()
+    c.kl.coef = 0.0  # 0 = off, as in the paper
+    c.kl.estimator = "k3"  # k1, k2, k3
+    c.kl.place = "loss"  # "loss" or "reward"
+    c.kl.reference = "fixed"  # "fixed": the base; "previous": the policy at the start of each step
 
-    c.optim = p = ml_collections.ConfigDict()
-    p.lr = 1e-4
-    p.schedule = "constant"  # "constant" or "cosine"
-    p.warmup_updates = 0
-    p.weight_decay = 0.0
-    p.b1 = 0.9
-    p.b2 = 0.999
-    p.eps = 1e-8
-    p.clip_norm = 1.0
-    p.minibatch_prompts = 0  # prompts an optimizer update; 0 = all: one update a step
-    p.epochs = 1  # passes over each rollout batch
-    p.micro_rows = 8  # full-width rows whose activations exist at once; 0 = all
-    p.micro_prompts = 4  # prompts whose responses share them; 0 = as many as fill them at full length
+    c.optim = ml_collections.ConfigDict()
+    c.optim.lr = 1e-4
+    c.optim.schedule = "constant"  # "constant" or "cosine"
+    c.optim.warmup_updates = 0
+    c.optim.weight_decay = 0.0
+    c.optim.b1 = 0.9
+    c.optim.b2 = 0.999
+    c.optim.eps = 1e-8
+    c.optim.clip_norm = 1.0
+    c.optim.minibatch_prompts = 0  # prompts an optimizer update; 0 = all: one update a step
+    c.optim.epochs = 1  # passes over each rollout batch
+    c.optim.micro_rows = _how(8)  # full-width rows whose activations exist at once; 0 = all
+    c.optim.micro_prompts = _how(
+        4
+    )  # prompts whose responses share them; 0 = as many as fill them at full length
 
-    c.mesh = h = ml_collections.ConfigDict()
-    h.data = 1  # replicas
-    h.fsdp = 1  # shards of the weights and of the batch
-    h.tensor = 1  # shards of heads, feed-forward and vocabulary
+    c.mesh = ml_collections.ConfigDict()
+    c.mesh.data = _how(1)  # replicas
+    c.mesh.fsdp = _how(1)  # shards of the weights and of the batch
+    c.mesh.tensor = _how(1)  # shards of heads, feed-forward and vocabulary
 
-    c.eval = e = ml_collections.ConfigDict()
-    e.every = 10  # steps; 0 = never
-    e.sets = ("lab:heldout",)  # question files
-    e.k = 2  # samples a question
-    e.temperature = 0.6
-    e.top_p = 0.95
-    e.max_questions = 0  # the first N of each file; 0 = all
+    c.eval = ml_collections.ConfigDict()
+    c.eval.every = 10  # steps; 0 = never
+    c.eval.sets = ("lab:heldout",)  # question files
+    c.eval.k = 2  # samples a question
+    c.eval.temperature = 0.6
+    c.eval.top_p = 0.95
+    c.eval.max_questions = 0  # the first N of each file; 0 = all
 
-    c.checkpoint = x = ml_collections.ConfigDict()
-    x.every = 50  # steps; 0 = only at the end
-    x.keep = 2  # latest ones kept; the best saved one by held-out accuracy is kept too
+    c.checkpoint = ml_collections.ConfigDict()
+    c.checkpoint.every = _how(50)  # steps; 0 = only at the end
+    c.checkpoint.keep = _how(2)  # latest ones kept; the best saved one by held-out accuracy is kept too
 
-    c.log = l = ml_collections.ConfigDict()  # noqa: E741
-    l.completions_every = 10  # steps between tables of sampled completions; 0 = never
-    l.completions_rows = 64
-    l.repetition_ngram = 4
-    l.max_skipped_updates = 3  # so many non-finite updates in a row stop the run, batch saved
+    c.log = ml_collections.ConfigDict()
+    c.log.completions_every = _how(10)  # steps between tables of sampled completions; 0 = never
+    c.log.completions_rows = _how(64)
+    c.log.repetition_ngram = _how(4)
+    c.log.max_skipped_updates = _how(3)  # so many non-finite updates in a row stop the run, batch saved
 
-    return c.lock()
-
-
-# Keys that say how a run is computed and watched, not what it computes (but for rounding).
-HOW = (
-    "mesh", "log", "checkpoint", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
-    "reward.shadow", "rollout.slots", "rollout.response_buckets", "data.prompt_buckets",
-    "optim.micro_rows", "optim.micro_prompts", "model.remat", "model.scan", "model.attention",
-)  # fmt: skip
-
-# Keys that came later. At their default they are left out of the hash, and taken for granted in a run's
-# folder without them: so what was recorded before keeps its name and can go on.
-ADDED = (
-    "verify", "answers.check", "answers.compat", "answers.compat_workers", "answers.compat_deadline_s",
-    "data.rephrase", "reward.shadow", "data.columns", "data.deduplicate", "data.prompt_format",
-    "data.system", "data.subset_seed", "model.scan", "model.attention", "model.vocab",
-)  # fmt: skip
+    return c
 
 
-def named(key: str, names: tuple[str, ...]) -> bool:
-    """Whether a dotted key, or one of its parents, is among `names`."""
-    return any(key == name or key.startswith(f"{name}.") for name in names)
+def default() -> ml_collections.ConfigDict:
+    """Every key with its default, locked."""
+    plain = lambda v: v.value if isinstance(v, _Mark) else v
+    section = lambda v: (
+        {k: plain(x) for k, x in v.items()} if isinstance(v, ml_collections.ConfigDict) else v
+    )
+    return ml_collections.ConfigDict({k: section(v) for k, v in _marked().items()}).lock()
 
 
-class ConfigError(ValueError):
+@functools.cache
+def marked(mark: str) -> frozenset[str]:
+    """The dotted keys marked "how" or "added"."""
+    return frozenset(k for k, v in flat(_marked()).items() if isinstance(v, _Mark) and mark in v.marks)
+
+
+LOWEST = {  # the least value of a key
+    1: (
+        "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens", "verify.max_new_tokens",
+        "optim.epochs", "mesh.data", "mesh.fsdp", "mesh.tensor", "eval.k", "checkpoint.keep",
+        "log.repetition_ngram", "log.max_skipped_updates",
+    ),
+    0: (
+        "seed", "data.subset", "rollout.slots", "rollout.train_group", "kl.coef", "optim.lr",
+        "optim.warmup_updates", "optim.weight_decay", "optim.minibatch_prompts", "optim.micro_rows",
+        "optim.micro_prompts", "eval.every", "eval.temperature", "eval.max_questions", "checkpoint.every",
+        "log.completions_every", "log.completions_rows",
+    ),
+    1e-6: ("verify.temperature", "rollout.temperature", "optim.clip_norm", "eval.top_p"),
+}  # fmt: skip
+
+
+class ConfigError(UserError):
     """A value that cannot work; the message names key, value and remedy."""
 
 
@@ -220,45 +293,33 @@ def total_updates(c) -> int:
     return c.steps * updates_per_step(c)
 
 
-def validate(c, device_count: int) -> None:
-    """Every check that needs no file: raises ConfigError naming key, value and remedy."""
+def validate(c, device_count: int, platform: str | None = None) -> None:
+    """Every check that needs no file: raises ConfigError naming key, value and remedy.
+
+    platform: "cpu", "gpu" or "tpu", of the devices the run is meant for; None where that does not matter yet.
+    """
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
     _one_of(c, "model.attention", ("auto", "xla", "pallas"))
-    if c.model.attention == "pallas" and jax.default_backend() == "gpu":
+    if c.model.attention == "pallas" and platform == "gpu":
         raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)
-    _one_of(c, "verify.verdict", verification.VERDICTS)
+    _one_of(c, "verify.verdict", self_verification.VERDICTS)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
     _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
     _one_of(c, "kl.place", ("loss", "reward"))
     _one_of(c, "kl.reference", ("fixed", "previous"))
     _one_of(c, "optim.schedule", ("constant", "cosine"))
-    _at_least(c, 1, "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens")
-    _at_least(c, 1, "optim.epochs", "eval.k", "checkpoint.keep", "log.repetition_ngram")
-    _at_least(c, 1, "mesh.data", "mesh.fsdp", "mesh.tensor", "log.max_skipped_updates")
-    _at_least(c, 0, "seed", "data.subset", "rollout.slots", "rollout.train_group", "kl.coef")
-    _at_least(c, 0, "optim.lr", "optim.warmup_updates", "optim.weight_decay", "optim.micro_rows")
-    _at_least(
-        c,
-        0,
-        "optim.minibatch_prompts",
-        "optim.micro_prompts",
-        "eval.every",
-        "eval.temperature",
-        "eval.max_questions",
-    )
-    _at_least(c, 0, "checkpoint.every", "log.completions_every", "log.completions_rows")
-    _at_least(c, 1, "verify.max_new_tokens")
-    _at_least(c, 1e-6, "verify.temperature", "rollout.temperature", "optim.clip_norm", "eval.top_p")
+    for low, keys in LOWEST.items():
+        _at_least(c, low, *keys)
     _validate_rollout(c)
     _validate_batch(c)
     _validate_objective(c)
-    for placeholder in verification.PLACEHOLDERS:
+    for placeholder in self_verification.PLACEHOLDERS:
         if c.verify.template.count(placeholder) != 1:
             raise ConfigError(
                 f"verify.template = {c.verify.template!r} must contain {placeholder} exactly once"
@@ -290,8 +351,8 @@ def validate(c, device_count: int) -> None:
 
 def validate_answers(c) -> None:
     """ConfigError for an unknown style, or a compat grader that cannot work."""
-    _one_of(c, "answers.style", answers.EXTRACTORS)
-    _one_of(c, "answers.check", answers.CHECKS)
+    _one_of(c, "answers.style", extract.EXTRACTORS)
+    _one_of(c, "answers.check", CHECKS)
     _at_least(c, 1, "answers.compat_workers")
     _at_least(c, 0.01, "answers.compat_deadline_s")
 
@@ -299,11 +360,11 @@ def validate_answers(c) -> None:
 def validate_data(c) -> None:
     """ConfigError for a way from file to prompt that cannot work."""
     d = c.data
-    _one_of(c, "data.prompt_format", prompts.FORMATS)
+    _one_of(c, "data.prompt_format", formats.FORMATS)
     for key, checked in (
-        ("data.template", lambda: prompts.preset(d.template)),
-        ("data.prompt_format", lambda: prompts.check(d.prompt_format, d.template, d.system)),
-        ("data.columns", lambda: columns.parse(d.columns)),
+        ("data.template", lambda: formats.preset(d.template)),
+        ("data.prompt_format", lambda: formats.check(d.prompt_format, d.template, d.system)),
+        ("data.columns", lambda: shapes.parse(d.columns)),
     ):
         try:
             checked()
@@ -403,9 +464,20 @@ def _validate_rewards(c) -> None:
     names = [] if c.reward.fn else [("reward.name", c.reward.name)]
     for key, name in names + [("reward.shadow", s) for s in shadow]:
         try:
-            rewards.check(name)
-        except rewards.RewardError as error:
+            expression.check(name)
+        except interface.RewardError as error:
             raise ConfigError(f"{key} = {name!r}: {error}") from None
+
+
+def load_experiment(text: str) -> ml_collections.ConfigDict:
+    """The configuration of FILE, or of FILE:ARGUMENT, as after --config."""
+    file, _, argument = text.partition(":")
+    if not pathlib.Path(file).is_file():
+        raise ConfigError(f"--config: experiment file {file!r} does not exist")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*[argument] if argument else [])
 
 
 def flat(c) -> dict:
@@ -417,3 +489,11 @@ def flat(c) -> dict:
         else:
             out[key] = list(value) if isinstance(value, tuple) else value
     return out
+
+
+def config_hash(flat_config: dict) -> str:
+    """Of what the run computes: keys marked `_how` are left out, and those marked `_added` at their defaults."""
+    defaults, how, added = flat(default()), marked("how"), marked("added")
+    silent = lambda k, v: k in how or (k in added and v == defaults[k])
+    text = json.dumps({k: v for k, v in flat_config.items() if not silent(k, v)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from urlvr_jax.errors import UserError
+
+STD_EPSILON = 1e-6
 STATISTICS = ("logp", "entropy", "self_certainty", "top2_gap")
-DERIVED = ("answers", "answer_span", "answer_text", "verification", "rephrased")
-NEEDS = (*STATISTICS, *DERIVED)  # what a reward may ask for by `@needs`
 
 
 def grouped(rows, group: int):
@@ -33,11 +34,36 @@ def length_mask(lengths, width: int):
     return jnp.arange(width) < lengths[:, None]
 
 
+def masked_sum(values, lengths):
+    """Sum of `[B, T]` over each row's first `length` columns -> `[B]`."""
+    return jnp.sum(values, axis=1, where=length_mask(lengths, values.shape[1]))
+
+
 def masked_mean(values, lengths):
     """Mean of `[B, T]` over each row's first `length` columns -> float32 `[B]`; 0 for an empty row."""
     mask = length_mask(lengths, values.shape[1])
     total = jnp.sum(values, axis=1, where=mask, dtype=jnp.float32)
     return total / jnp.maximum(lengths, 1).astype(jnp.float32)
+
+
+def span_mean(values, span):
+    """Mean of `[B, T]` over the tokens of bool `[B, T]` -> float32 `[B]`; 0 for a row without any."""
+    total = jnp.sum(values, axis=1, where=span, dtype=jnp.float32)
+    return total / jnp.maximum(jnp.sum(span, axis=1), 1).astype(jnp.float32)
+
+
+def standardised(values, axis):
+    """(x - mean) / (Bessel std + 1e-6) of `[P, G]` along `axis`, 1 or (0, 1), in float32.
+
+    Exactly 0 where all are equal, one value included: the rounding of the mean must not become a signal of
+    unit size.
+    """
+    first = values[:, :1] if axis == 1 else values[:1, :1]
+    equal = jnp.all(values == first, axis=axis, keepdims=True)
+    count = values.size // equal.size
+    centred = values - jnp.mean(values, axis=axis, keepdims=True)
+    std = jnp.sqrt(jnp.sum(centred**2, axis=axis, keepdims=True) / max(count - 1, 1))
+    return jnp.where(equal, 0.0, centred / (std + STD_EPSILON))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,26 +90,34 @@ class Rollouts:
     def mask(self) -> np.ndarray:  # bool [B, T]
         return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
 
+    def rows(self) -> list[np.ndarray]:
+        """Token ids of each response, without padding."""
+        return [row[:n] for row, n in zip(self.tokens, self.lengths, strict=True)]
 
-class DataError(ValueError):
-    """A question file, or its way to a prompt, that cannot be used; the message names file and row, or key."""
 
-
-class UndeclaredError(KeyError):
+class UndeclaredError(UserError):
     """A reward reads what it did not declare."""
-
-    def __str__(self):
-        return self.args[0]
 
 
 class Declared(dict):
-    """What a reward declared by `@needs`; any other name is an error, never a default."""
+    """What a reward declared by `@needs`; any other name is an error, never a default.
+
+    available: all names that could have been declared.
+    """
+
+    def __init__(self, values: dict, available=()):
+        super().__init__(values)
+        self.available = tuple(available)
 
     def __missing__(self, name):
         raise UndeclaredError(
             f"the reward reads {name!r} without declaring it: decorate it with @needs({name!r}); "
-            f"declared: {sorted(self)}, available: {list(NEEDS)}"
+            f"declared: {sorted(self)}, available: {list(self.available)}"
         )
+
+    def only(self, names) -> Declared:
+        """The same with nothing declared but `names`."""
+        return Declared({n: x for n, x in self.items() if n in names}, self.available)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,12 +125,13 @@ class RewardInputs:
     """All that a reward may see. There is no label in here, by construction."""
 
     stats: Declared  # name of STATISTICS -> float32 [B, T], those that the reward declared
-    derived: Declared  # name of DERIVED -> array, likewise; read them as `inputs.answers` and so on
+    derived: Declared  # name of rewards/derived.py -> value, likewise; read as `inputs.answers` and so on
     tokens: jax.Array  # int32 [B, T]
     lengths: jax.Array  # int32 [B], the end token included
     ended: jax.Array  # bool [B]
     texts: tuple[str, ...]  # [B], responses without special tokens
-    prompts: tuple[str, ...]  # [P]
+    prompts: tuple[str, ...]  # [P], as rendered for the model
+    questions: tuple[str, ...]  # [P], as their file has them
     max_new_tokens: int
     key: jax.Array  # a random key of its own for (seed, step)
 
@@ -105,31 +140,12 @@ class RewardInputs:
         """(P, G), the shape of every reward."""
         return len(self.prompts), len(self.lengths) // len(self.prompts)
 
-    @property
-    def answers(self):
-        """int32 `[P, G]`, class of each answer within its group, -1 = no answer. @needs("answers")"""
-        return self.derived["answers"]
-
-    @property
-    def answer_span(self):
-        """bool `[B, T]`, the tokens that spell the extracted answer; none without one. @needs("answer_span")"""
-        return self.derived["answer_span"]
-
-    @property
-    def answer_text(self) -> tuple[str | None, ...]:
-        """`[B]`, each answer as it stands in its text, None without one. @needs("answer_text")"""
-        return self.derived["answer_text"]
-
-    @property
-    def verification(self):
-        """int32 `[P, G]`, the policy's own verdict: 1 yes, 0 no, -1 neither. @needs("verification")"""
-        return self.derived["verification"]
-
-    @property
-    def rephrased(self):
-        """int32 `[P]`, class of the majority answer to the same question in other words: -1 where that
-        group has none, -2 where nobody here gave it. @needs("rephrased")"""
-        return self.derived["rephrased"]
+    def __getattr__(self, name: str):
+        """A derived input by its name; UndeclaredError where the reward did not ask for it."""
+        derived = self.__dict__.get("derived")
+        if derived is None or (name not in derived and name not in derived.available):
+            raise AttributeError(f"a reward's inputs have no {name!r}")
+        return derived[name]
 
     def per_group(self, rows):
         """Row values `[B]` -> `[P, G]`."""
@@ -137,13 +153,12 @@ class RewardInputs:
 
     def only(self, names) -> RewardInputs:
         """The same with nothing declared but `names`."""
-        cut = lambda given: Declared({n: x for n, x in given.items() if n in names})
-        return dataclasses.replace(self, stats=cut(self.stats), derived=cut(self.derived))
+        return dataclasses.replace(self, stats=self.stats.only(names), derived=self.derived.only(names))
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What only verifiers receive: which rollouts are right."""
+    """What controls that ask for labels receive: which rollouts are right."""
 
     correct: jax.Array  # bool [P, G]
 

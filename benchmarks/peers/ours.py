@@ -19,11 +19,13 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from urlvr_jax import __version__, loading  # noqa: E402
+from urlvr_jax import __version__
 from urlvr_jax import config as config_lib  # noqa: E402
-from urlvr_jax.advantages import step_advantages  # noqa: E402
-from urlvr_jax.engine import Engine, random_key  # noqa: E402
-from urlvr_jax.models import hf  # noqa: E402
+from urlvr_jax.learning.advantages import step_advantages  # noqa: E402
+from urlvr_jax.models import folders  # noqa: E402
+from urlvr_jax.runtime import opening  # noqa: E402
+from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.random_keys import random_key  # noqa: E402
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts  # noqa: E402
 
 
@@ -58,7 +60,7 @@ def configuration():
 class System:
     def __init__(self):
         self.c = configuration()
-        self.folder, self.model_config, self.tokenizer = loading.open_model(self.c)
+        self.folder, self.model_config, self.tokenizer = opening.open_model(self.c)
         self.engine = Engine(self.c, self.model_config, self.tokenizer.stop_ids)
         self.reset()
         ids = tuple(map(str, range(job.prompts)))
@@ -68,7 +70,7 @@ class System:
     def reset(self) -> None:
         """The weights of the folder and a fresh optimizer."""
         self.state = None
-        params = hf.load(self.folder, self.model_config)
+        params = folders.load(self.folder, self.model_config)
         self.state = self.engine.new_state(self.engine.place(params))
 
     def rollout(self):
@@ -125,7 +127,7 @@ class System:
         with np.load(file) as given:
             self.update(recorded(given["tokens"], given["lengths"]), given["advantages"])
         params = {n: np.asarray(x) for n, x in self.state.params.items()}
-        names = hf.their_names(params, self.model_config)
+        names = folders.their_names(params, self.model_config)
         np.savez(out, **{names[n][0]: x.T if names[n][1] else x for n, x in params.items()})
         return {}
 

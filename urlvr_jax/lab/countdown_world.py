@@ -18,7 +18,8 @@ import dataclasses
 
 import numpy as np
 
-from urlvr_jax import answers, countdown
+from urlvr_jax.answers import extract
+from urlvr_jax.checks import countdown
 from urlvr_jax.lab.world import part
 
 SPECIAL = ("<pad>", "<end>", "<unk>")
@@ -144,7 +145,7 @@ def _judged(text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: i
         response = _bluff(numbers, solution, rng)[:longest]
     else:
         response = respond(numbers, solution, recipe, rng, longest)
-    found = answers.extract(response, "lab_expression")
+    found = extract.extract(response, "lab_expression")
     right = countdown.solves(found and found.text, countdown.Task(numbers, solution.values()[1]))
     right ^= rng.random() < recipe.verdict_wrong
     wording = list(WORDINGS.values())[int(rng.integers(len(WORDINGS)))]

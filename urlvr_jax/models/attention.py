@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from urlvr_jax import sharding
+from urlvr_jax.runtime import sharding
 
 QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, C, S] is never whole
 PREFIXES = 4  # of a causal segment's columns: a block of queries computes the shortest that it sees

@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jax.lax import div, rem  # of what is never negative; // would ask which TPU this is
 
-from urlvr_jax import sharding
+from urlvr_jax.runtime import sharding
 
 BLOCK = 512  # queries and keys at once; a shorter row is one block of a multiple of LANES
 LANES = 128

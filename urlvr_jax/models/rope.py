@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from urlvr_jax import sharding
+from urlvr_jax.runtime import sharding
 
 
 @dataclasses.dataclass(frozen=True)

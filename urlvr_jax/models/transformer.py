@@ -18,19 +18,16 @@ alike. Axis letters: `urlvr_jax/types.py`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from urlvr_jax import sharding
-from urlvr_jax.models.attention import KV, SameId, attend_to
+from urlvr_jax.models.attention import KV, SameId, Segment, attend_to
+from urlvr_jax.models.products import OutputsFirst, product, product_outputs_first
 from urlvr_jax.models.rope import RopeScaling, rotate, turn_of
-
-FEW_ROWS = 128  # of a product on a CPU: see `for_few_rows`
-LARGE_KERNEL = 2**17  # elements
+from urlvr_jax.runtime import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,38 +92,6 @@ class Norm(nnx.Module):
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
         return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(x, kernel, split):
-    """x `[B, C, inputs]` @ kernel `[inputs, outputs]` in x's dtype, with the gradients as plain products.
-
-    The derived ones transpose a whole activation first: a quarter of an update's time on a CPU. `split`: see
-    `sharding.SPLIT`; the kernel is gathered for each product and never kept so.
-    """
-    return x @ sharding.whole(kernel.astype(x.dtype), split)
-
-
-def _product_backward(split, saved, dy):
-    x, kernel = saved
-    d_kernel = jnp.einsum("td,tf->df", x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
-    dx = jnp.einsum("bcf,df->bcd", dy, sharding.whole(kernel.astype(x.dtype), split))
-    return dx, sharding.scattered(d_kernel, split).astype(kernel.dtype)
-
-
-product.defvjp(lambda x, kernel, split: (product(x, kernel, split), (x, kernel)), _product_backward)
-
-
-class OutputsFirst(NamedTuple):
-    """A kernel kept `[outputs, inputs]`, for few rows: see `for_few_rows`."""
-
-    kernel: jax.Array
-
-
-def product_outputs_first(x, kernel):
-    """x `[B, C, inputs]` by kernel `[outputs, inputs]` -> `[B, C, outputs]`; it has no fast gradient."""
-    y = jnp.einsum("oi,ni->on", kernel.astype(x.dtype), x.reshape(-1, x.shape[-1]))
-    return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)
 
 
 class Linear(nnx.Module):
@@ -293,20 +258,23 @@ def bind(graph, params: dict[str, jax.Array]) -> Transformer:
     return nnx.merge(graph, nnx.from_flat_state([(as_path(k), nnx.Param(v)) for k, v in params.items()]))
 
 
-def for_few_rows(params: dict, rows: int) -> dict:
-    """The parameters with large kernels as `OutputsFirst`, where a CPU multiplies `rows` rows faster so.
-
-    Smaller kernels gain little, and so the laboratory's recorded runs stay the same to the bit.
-    """
-    if sharding.platform() != "cpu" or sharding.devices() > 1 or rows > FEW_ROWS:
-        return params
-    return {name: OutputsFirst(x.T) if is_large_kernel(name, x) else x for name, x in params.items()}
-
-
-def is_large_kernel(name: str, x) -> bool:
-    return name.endswith(".kernel") and x.size >= LARGE_KERNEL
-
-
 def head_table(params, real_vocab: int | None = None) -> jax.Array:
     """The output table `[V, D]`, of which only the first `real_vocab` rows exist: the embedding when tied."""
     return params.get("head", params["embed"])[:real_vocab]
+
+
+def prefill(model, prompt_tokens):
+    """Keys and values of prompts `[P, L]`, each layer's `[P, K, H, L]`."""
+    columns = jnp.broadcast_to(jnp.arange(prompt_tokens.shape[1]), prompt_tokens.shape)
+    return model(prompt_tokens, columns)[1]
+
+
+def prompt_segment(layers, lengths) -> Segment:
+    """Every prompt token but the last, visible to its own group only. lengths int32 `[P]`."""
+    valid = jnp.arange(layers[0].keys.shape[-1]) < lengths[:, None] - 1
+    return Segment(layers, lambda columns: valid[:, None, None])
+
+
+def last_prompt_token(prompt_tokens, prompt_lengths):
+    """The first input of a prompt's response segments: int32 `[P]`."""
+    return jnp.take_along_axis(prompt_tokens, prompt_lengths[:, None] - 1, axis=1)[:, 0]

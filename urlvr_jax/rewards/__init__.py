@@ -1,33 +1,24 @@
 """Rewards: pure functions of `RewardInputs` -> float32 `[P, G]`. No label is within their reach.
 
-    interface.py   what a reward is: `needs`, options, `about`
-    certainty.py   self-certainty, entropies, probability, disparity
-    ensemble.py    votes and semantic clusters
-    external.py    self-verification, rephrased questions, Countdown
-    controls.py    ground truth, random, format, length
-    unified.py     the paper's one form, with the others as instances of it
-    compose.py     weighted sums, options, and loading by name or from a file
-    table.py       all of them as text and as the table of docs/rewards.md
+In: token statistics, answers, texts and lengths of a step's rollouts. Out: a number for each rollout.
+
+    interface.py          what a reward is: `needs`, options, `about`, a rehearsal
+    derived.py            what it may ask for beyond token statistics
+    certainty.py          self-certainty, entropies, probability, disparity
+    ensemble.py           votes and semantic clusters
+    external.py           self-verification, rephrased questions, Countdown
+    self_verification.py  the second generation that self-verification asks for
+    controls.py           ground truth, random, format, length
+    unified.py            the paper's one form, with the others as instances of it
+    expression.py         weighted sums, options, and loading by name or from a file
+    compute.py            step 5 of the loop: inputs and rewards of a whole step
+    table.py              all of them as text and as the blocks of docs/rewards.md
 
 To add one: write a function in a file of your own (`--config.reward.fn=my_reward.py:my_reward`) or in a
-module here, say what it `@needs`; here also `@about` and its name in the module's METHODS. Verifiers have
-a second argument, `reference`; only they receive it.
+module here, say what it `@needs`; here also `@about` and its name in the module's METHODS. A control that asks
+for labels has a second argument, `reference`; only such a one receives it.
 """
 
-from urlvr_jax.rewards.compose import (
-    REWARDS,
-    check,
-    compute,
-    compute_terms,
-    is_verifier,
-    load,
-    load_shadows,
-)
-from urlvr_jax.rewards.controls import constant
-from urlvr_jax.rewards.ensemble import majority_answer
-from urlvr_jax.rewards.interface import About, RewardError, about, needs, needs_of
+from urlvr_jax.rewards.interface import RewardError, about, needs
 
-__all__ = [
-    "REWARDS", "About", "RewardError", "about", "check", "compute", "compute_terms", "constant",
-    "is_verifier", "load", "load_shadows", "majority_answer", "needs", "needs_of",
-]  # fmt: skip
+__all__ = ["RewardError", "about", "needs"]  # what the author of a reward writes

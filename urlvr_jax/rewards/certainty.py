@@ -10,18 +10,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from urlvr_jax.rewards.interface import about, needs
-from urlvr_jax.types import RewardInputs, length_mask, masked_mean
-
-
-def masked_sum(values, lengths):
-    """Sum of `[B, T]` over each row's first `length` columns -> `[B]`."""
-    return jnp.sum(values, axis=1, where=length_mask(lengths, values.shape[1]))
-
-
-def span_mean(values, span):
-    """Mean of `[B, T]` over the tokens of bool `[B, T]` -> float32 `[B]`; 0 for a row without any."""
-    total = jnp.sum(values, axis=1, where=span, dtype=jnp.float32)
-    return total / jnp.maximum(jnp.sum(span, axis=1), 1).astype(jnp.float32)
+from urlvr_jax.types import RewardInputs, length_mask, masked_mean, masked_sum, span_mean
 
 
 @about(

@@ -9,18 +9,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from urlvr_jax.answers.classes import majority_class
 from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.types import RewardInputs, masked_mean
-
-
-def majority_answer(answers):
-    """Most frequent class of each group int32 `[P]`; -1 where no rollout answered.
-
-    answers int32 `[P, G]`, -1 none. Ties go to the smallest id, which is `answers.tie_order`.
-    """
-    group = answers.shape[1]
-    votes = jnp.sum(answers[:, :, None] == jnp.arange(group), axis=1)  # [P, classes]
-    return jnp.where(jnp.any(votes > 0, axis=1), jnp.argmax(votes, axis=1), -1)
 
 
 def supporters(answers):
@@ -45,7 +36,7 @@ def supporters(answers):
 @needs("answers")
 def majority_voting(inputs: RewardInputs):
     """1 where the answer is the group's majority answer. TTRL, SRT. No answer never earns."""
-    label = majority_answer(inputs.answers)[:, None]
+    label = majority_class(inputs.answers, jnp)[:, None]
     return ((inputs.answers == label) & (inputs.answers >= 0)).astype(jnp.float32)
 
 

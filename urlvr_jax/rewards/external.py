@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from urlvr_jax import countdown as countdown_tasks
+from urlvr_jax.checks import countdown as countdown_check
 from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.types import RewardInputs
 
@@ -56,22 +56,13 @@ def co_reward(inputs: RewardInputs):
 )
 @needs("answer_text")
 def countdown(inputs: RewardInputs, *, mode="strict"):
-    """Whether the answer solves the Countdown task in its prompt. Option: mode, strict or tinyzero."""
-    if mode not in countdown_tasks.MODES:
-        raise RewardError(f"countdown(mode={mode!r}): choose one of {list(countdown_tasks.MODES)}")
-    group, out = inputs.shape[1], []
-    for b, answer in enumerate(inputs.answer_text):
-        prompt = inputs.prompts[b // group]
-        task = countdown_tasks.parse(prompt)
-        if task is None:
-            if not prompt:  # the rehearsal at start-up has no texts
-                return jnp.zeros(inputs.shape)
-            raise RewardError(f"countdown: no numbers and target in {prompt[:80]!r}")
-        if mode == "tinyzero":
-            out.append(countdown_tasks.tinyzero_score(prompt + inputs.texts[b], task))
-        else:
-            out.append(float(countdown_tasks.solves(answer, task)))
-    return jnp.asarray(np.array(out, np.float32).reshape(inputs.shape))
+    """Whether the answer solves the Countdown task in its question. Option: mode, strict or tinyzero."""
+    if mode not in countdown_check.MODES:
+        raise RewardError(f"countdown(mode={mode!r}): choose one of {list(countdown_check.MODES)}")
+    if not any(inputs.questions):  # the rehearsal at start-up has no texts
+        return jnp.zeros(inputs.shape)
+    right = countdown_check.right(inputs.texts, inputs.answer_text, inputs.questions, inputs.prompts, mode)
+    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
 
 
 METHODS = (self_verify, co_reward, countdown)

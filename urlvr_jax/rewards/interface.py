@@ -7,11 +7,16 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from urlvr_jax.types import DERIVED, NEEDS, STATISTICS, Declared, Reference, RewardInputs
+from urlvr_jax.errors import UserError
+from urlvr_jax.rewards.derived import DERIVED
+from urlvr_jax.types import STATISTICS, Declared, Reference, RewardInputs
+
+NEEDS = (*STATISTICS, *DERIVED)  # what a reward may ask for by `@needs`
 
 
-class RewardError(ValueError):
+class RewardError(UserError):
     """A reward that cannot be found, or that does not keep to its interface."""
 
 
@@ -26,7 +31,7 @@ def check_needs(names) -> tuple[str, ...]:
 def needs(*names):
     """Declare what a reward reads beyond tokens, lengths and texts; it is handed just those.
 
-    names are of `types.NEEDS`: token statistics, and what is derived from the rollouts. Instead of names, one
+    names are of `NEEDS`: token statistics, and what is derived from the rollouts. Instead of names, one
     function of the reward's options that returns them. RewardError for any other name.
     """
     by_options = len(names) == 1 and callable(names[0])
@@ -84,7 +89,7 @@ def check_signature(fn) -> None:
     if not plain or without or variadic:
         raise RewardError(
             f"reward {fn.__name__!r} has the parameters {inspect.signature(fn)}: needed are (inputs), or "
-            "(inputs, reference) for a verifier; options are keyword-only with defaults, `*, low=0.0`"
+            "(inputs, reference) for a control that needs labels; options are keyword-only with defaults, `*, low=0.0`"
         )
 
 
@@ -105,32 +110,44 @@ def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | 
     return out
 
 
+def example_inputs(names=NEEDS, prompts: int = 2, group: int = 2, width: int = 3) -> RewardInputs:
+    """Inputs of zeros with these names declared: for rehearsals, tests and first tries of a reward.
+
+    NumPy arrays; replace what matters by `dataclasses.replace`, or its values in `stats` and `derived`.
+    """
+    rows = prompts * group
+    return RewardInputs(
+        stats=Declared({n: np.zeros((rows, width), np.float32) for n in STATISTICS if n in names}, NEEDS),
+        derived=Declared(
+            {n: made.example(prompts, group, width) for n, made in DERIVED.items() if n in names}, NEEDS
+        ),
+        tokens=np.zeros((rows, width), np.int32),
+        lengths=np.zeros(rows, np.int32),
+        ended=np.zeros(rows, bool),
+        texts=("",) * rows,
+        prompts=("",) * prompts,
+        questions=("",) * prompts,
+        max_new_tokens=width,
+        key=jax.eval_shape(jax.random.key, 0),
+    )
+
+
 def rehearse(fn, options: dict) -> None:
     """Trace a reward of this package on abstract inputs, so that bad options are found at start-up.
 
     Nothing is compiled. Functions of a user's file are not rehearsed: they may keep state or read texts.
     """
-    width = 3
+    inputs = example_inputs(needs_of(fn, options))
+    arrays = {n: getattr(inputs, n) for n in ("tokens", "lengths", "ended", "key")}
+    traced = {n: x for n, x in inputs.derived.items() if not isinstance(x, tuple)}
 
-    def run(floats, ints, flags, key):
-        declared = needs_of(fn, options)
-        stats = Declared({n: floats for n in declared if n in STATISTICS})
-        derived = {
-            "answers": ints[:, 0].reshape(2, 2), "answer_span": flags, "answer_text": (None,) * 4,
-            "verification": ints[:, 0].reshape(2, 2), "rephrased": ints[:2, 0],
-        }  # fmt: skip
-        inputs = RewardInputs(
-            stats=stats,
-            derived=Declared({n: derived[n] for n in declared if n in DERIVED}),
-            tokens=ints,
-            lengths=ints[:, 0],
-            ended=flags[:, 0],
-            texts=("",) * 4,
-            prompts=("",) * 2,
-            max_new_tokens=width,
-            key=key,
+    def run(arrays, stats, derived):
+        seen = dataclasses.replace(
+            inputs,
+            stats=Declared(stats, NEEDS),
+            derived=Declared({**inputs.derived, **derived}, NEEDS),
+            **arrays,
         )
-        return call(fn, inputs, Reference(flags[:, 0].reshape(2, 2)), options)
+        return call(fn, seen, Reference(jnp.zeros(inputs.shape, bool)), options)
 
-    of = lambda dtype: jax.ShapeDtypeStruct((4, width), dtype)
-    jax.eval_shape(run, of(jnp.float32), of(jnp.int32), of(jnp.bool_), jax.eval_shape(jax.random.key, 0))
+    jax.eval_shape(run, arrays, dict(inputs.stats), traced)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from urlvr_jax.rewards.compose import REWARDS, is_verifier
+from urlvr_jax.rewards.expression import REWARDS, needs_labels
 from urlvr_jax.rewards.interface import RewardError, defaults, needs_of
 
 BEGIN, END = "<!-- rewards: written by the verb `rewards` -->", "<!-- end of rewards -->"
@@ -19,7 +19,7 @@ def records() -> list[dict[str, str]]:
     out = []
     for name, fn in REWARDS.items():
         options = ", ".join(f"{k}={v!r}" for k, v in defaults(fn).items())
-        needed = [*needs_of(fn), *(["the gold answer"] if is_verifier(fn) else [])]
+        needed = [*needs_of(fn), *(["the gold answer"] if needs_labels(fn) else [])]
         needed = ["by its options"] if callable(getattr(fn, "needs", ())) else needed
         fields = dataclasses.asdict(fn.about)
         out.append(

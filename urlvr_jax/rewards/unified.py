@@ -21,10 +21,10 @@ import functools
 
 import jax.numpy as jnp
 
-from urlvr_jax.rewards.certainty import masked_sum, span_mean
-from urlvr_jax.rewards.ensemble import majority_answer, supporters
+from urlvr_jax.answers.classes import majority_class
+from urlvr_jax.rewards.ensemble import supporters
 from urlvr_jax.rewards.interface import RewardError, about, needs
-from urlvr_jax.types import RewardInputs, masked_mean
+from urlvr_jax.types import RewardInputs, masked_mean, masked_sum, span_mean
 
 ANCHORS = ("uniform", "policy", "sampled", "majority")
 GRANULARITY = ("tokens", "answer", "sequence", "vote")
@@ -65,7 +65,7 @@ def _check(q, over, sigma, psi) -> None:
 def _vote_entropy(q: str, answers):
     """H(q, pi) of each rollout's answer as one symbol, float32 `[P, G]`; infinite without an answer."""
     if q == "majority":
-        agrees = (answers == majority_answer(answers)[:, None]) & (answers >= 0)
+        agrees = (answers == majority_class(answers, jnp)[:, None]) & (answers >= 0)
         return jnp.where(agrees, 0.0, jnp.inf)
     return -jnp.log(supporters(answers) / answers.shape[1])
 

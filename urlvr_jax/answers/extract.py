@@ -1,0 +1,120 @@
+"""Where the answer of a response stands: one extractor a style. No JAX, no regular expression without a bound."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from urlvr_jax.answers.canonical import key as key
+
+_LAB = re.compile(r"A(-?\d{1,12})(?![\d])")
+_LAB_EXPRESSION = re.compile(r"A([0-9+\-*/()]{1,64})")
+_HASHES = re.compile(r"####\s*(\S[^\n]*)")
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.S)
+_TAGS = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
+_LINE = re.compile(
+    r"(?<![A-Za-z])answer(?:\s*\*\*)?\s{0,9}:\s{0,9}(?:\*\*)?[^\S\n]{0,9}([^\s*][^\n]*)", re.I
+)
+_NUMBER = re.compile(r"(?<![\w.,)}])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
+# A choice: (B), B), \text{B}, **B**; then what may follow a letter that is no word.
+_LETTER = r"(?:\\[a-z]+\s?\{\s?|[$*({\s]){0,8}([A-J])(?=\s{0,9}(?:[).,;:}*$]|\\[)\]]|\n|$))"
+_CHOICE = re.compile(r"(?:(?i:answer|choice|option)\s{0,9}(?i:is|are|:|=)?\s{0,9}:?)" + _LETTER)
+_CHOICE_ALONE = re.compile(r"(?:^|\n)[^\S\n]{0,9}" + _LETTER + r"[\s).}*$]{0,8}$")
+_CHOICE_BOXED = re.compile(_LETTER)
+
+
+class Extracted(NamedTuple):
+    """An answer and where it stands: response[start:end] == text."""
+
+    text: str
+    start: int
+    end: int
+
+
+def _last(pattern: re.Pattern):
+    """Extractor of the last match: its first group, or the whole where it has none."""
+
+    def extractor(response: str) -> Extracted | None:
+        found = None
+        for found in pattern.finditer(response):  # noqa: B007
+            pass
+        return found and Extracted(found[pattern.groups], *found.span(pattern.groups))
+
+    return extractor
+
+
+def _boxed(response: str) -> Extracted | None:
+    """The content of the last `\\boxed{}` or `\\fbox{}` whose braces balance."""
+    first = min((i for i in map(response.find, ("\\boxed", "\\fbox")) if i >= 0), default=None)
+    if first is None:
+        return None
+    found, opened = None, []
+    for match in _BRACES.finditer(response, first):
+        token = match[0]
+        if token == "}":
+            start = opened.pop() if opened else None
+            if start is not None and (found is None or start > found[0]):
+                found = start, match.start()
+        elif token == "{":
+            opened.append(None)
+        elif token[-1] == "{" and len(token) > 2:
+            opened.append(match.end())
+    return found and Extracted(response[found[0] : found[1]], *found)
+
+
+def _tag(response: str) -> Extracted | None:
+    """What stands between the last `<answer>` that is closed and its `</answer>`."""
+    closing = None
+    for closing in _TAGS[1].finditer(response):  # noqa: B007
+        pass
+    if closing is None:
+        return None
+    opening = None
+    for opening in _TAGS[0].finditer(response, 0, closing.start()):  # noqa: B007
+        pass
+    if opening is None:
+        return None
+    return Extracted(response[opening.end() : closing.start()], opening.end(), closing.start())
+
+
+def _choice(response: str) -> Extracted | None:
+    """A letter A to J: in the last box, else after the last "answer", else alone on the last line."""
+    if (box := _boxed(response)) and (match := _CHOICE_BOXED.match(response, box.start, box.end)):
+        return Extracted(match[1], *match.span(1))
+    tail = max(0, len(response) - 100_000)
+    found = None
+    for found in _CHOICE.finditer(response, tail):  # noqa: B007
+        pass
+    found = found or _CHOICE_ALONE.search(response.rstrip(), max(0, len(response.rstrip()) - 200))
+    return found and Extracted(found[1], *found.span(1))
+
+
+def _number(response: str) -> Extracted | None:
+    """The last number; the end of a long response is looked at first."""
+    tail = max(0, len(response) - 4000)
+    found = None
+    for found in _NUMBER.finditer(response, tail):  # noqa: B007
+        pass
+    if tail and (found is None or found.start() < tail + 100):
+        return _last(_NUMBER)(response)
+    return found and Extracted(found[0], *found.span())
+
+
+EXTRACTORS = {
+    "lab": _last(_LAB),  # the laboratory's marker: "...;A5"
+    "lab_expression": _last(_LAB_EXPRESSION),  # "...;A(3+7)*5"
+    "boxed": _boxed,
+    "hashes": _last(_HASHES),  # GSM8K: "#### 5"
+    "tag": _tag,  # <answer>5</answer>
+    "line": _last(_LINE),  # DAPO: a line "Answer: 5"
+    "choice": _choice,  # "The answer is (B)", \\boxed{\\text{(B)}}
+    "number": _number,  # the last number, whatever it is
+}
+
+
+def extract(response: str, style: str) -> Extracted | None:
+    """The answer of a response and its span in characters, None where there is none.
+
+    `style` is a key of EXTRACTORS; KeyError for another.
+    """
+    return EXTRACTORS[style](response)

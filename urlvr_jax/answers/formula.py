@@ -1,0 +1,343 @@
+"""A hand-written grammar of formulas in LaTeX or plain text -> exact values (`algebra.Value`).
+
+    sum      term (+|- term)*
+    term     factor (* factor | / factor | factor)*      a/b c is ambiguous and outside
+    factor   atom postfix* (^ exponent)?                 postfix: ! and %
+    atom     number | letter | letter_sub | ( sum ) | { sum } | | sum | | \\frac | \\sqrt | \\binom | function
+
+Nothing is evaluated but by `algebra`; text, depth and work are bounded, and what does not fit raises `Outside`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+from urlvr_jax.answers.algebra import UNIT, Algebra, Outside, Value, factors, text
+
+MAX_TEXT = 400  # characters of a formula
+MAX_DEPTH = 24
+MAX_FACTORIAL = 150
+
+_GREEK = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
+    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell infty"
+)
+_FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt abs floor ceil"
+GREEK, FUNCTIONS = frozenset(_GREEK.split()), frozenset(_FUNCTIONS.split())
+# Words short enough to be taken for a product of letters.
+_WORDS = "yes no odd all one two six ten red not and or any is of at to in day sum tie nil non"
+WORDS = frozenset(_WORDS.split())
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<repeating>(?:\d+)?\.\d*\\overline\s*\{\d+\})"
+    r"|(?P<scientific>(?:\d+(?:\.\d+)?|\.\d+)[eE][-+]?\d{1,2}(?![\w.]))"
+    r"|(?P<number>\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<command>\\[A-Za-z]+)"
+    r"|(?P<word>[A-Za-z]+)"
+    r"|(?P<sign>\*\*|\\[{}%]|[-+*/^_(){}\[\]|!%]))"
+)
+_ENDS = ("\\{", "\\}", "\\rfloor", "\\rceil")
+_BRACKETS = {"(": ")", "{": "}", "[": "]"}
+
+
+def tokens(formula: str) -> list[str]:
+    """Numbers, commands, single letters, names and signs; `Outside` if anything else occurs."""
+    if len(formula) > MAX_TEXT or not formula.isascii():
+        raise Outside
+    out, at, formula = [], 0, formula.rstrip()
+    while at < len(formula):
+        match = _TOKEN.match(formula, at)
+        if not match:
+            raise Outside
+        at = match.end()
+        token = match.group(match.lastgroup)
+        if match.lastgroup != "word" or token in FUNCTIONS or token == "pi" or len(token) == 1:
+            out.append({"**": "^", "\\%": "%", "\\pi": "pi"}.get(token, token))
+        elif is_word(token):
+            raise Outside
+        else:
+            out += token
+    return out
+
+
+def is_word(letters: str) -> bool:
+    """Is a run of two or more letters a word, not a product: long, listed, capitalised or in capitals."""
+    return len(letters) > 3 or letters.lower() in WORDS or letters.istitle() or letters.isupper()
+
+
+def parse(formula: str, algebra: Algebra | None = None) -> Value:
+    """The exact value of a formula; `Outside` if it is none, or exceeds a limit."""
+    parser = _Parser(tokens(formula), algebra or Algebra())
+    value = parser.sum()
+    if parser.at != len(parser.tokens):
+        raise Outside
+    return value
+
+
+class _Parser:
+    def __init__(self, tokens: list[str], algebra: Algebra):
+        self.tokens, self.at, self.depth, self.algebra = tokens, 0, 0, algebra
+
+    @property
+    def next(self) -> str:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+
+    def take(self) -> str:
+        token = self.next
+        self.at += 1
+        return token
+
+    def accept(self, token: str) -> bool:
+        found = self.next == token
+        self.at += found
+        return found
+
+    def expect(self, token: str) -> None:
+        if not self.accept(token):
+            raise Outside
+
+    # ---- sums and products -----------------------------------------------------------------------
+    def sum(self) -> Value:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Outside
+        value = self.term()
+        while self.next in ("+", "-"):
+            value = self.combine(self.take(), value, self.term())
+        self.depth -= 1
+        return value
+
+    def combine(self, sign: str, a: Value, b: Value) -> Value:
+        to = self.algebra
+        return {"+": to.add, "-": to.subtract, "*": to.multiply, "/": to.divide}[sign](a, b)
+
+    def term(self) -> Value:
+        value, after_slash = self.signed(), False
+        while True:
+            if self.next in ("*", "/"):
+                after_slash = self.next == "/"
+                value = self.combine(self.take(), value, self.signed())
+            elif self.starts_factor():
+                if after_slash or _is_number(self.next):
+                    raise Outside  # 1/2x has two readings; 1 2 has none
+                value = self.algebra.multiply(value, self.factor())
+            else:
+                return value
+
+    def signed(self) -> Value:
+        negative = False
+        while self.next in ("+", "-"):
+            negative ^= self.take() == "-"
+        value = self.factor()
+        return self.algebra.negative(value) if negative else value
+
+    def starts_factor(self) -> bool:
+        token = self.next
+        return bool(token) and (token[0].isalnum() or token[0] in ".({[\\") and token not in _ENDS
+
+    # ---- factors ---------------------------------------------------------------------------------
+    def factor(self) -> Value:
+        value = self.postfix(self.atom())
+        if self.accept("^"):
+            value = self.algebra.general_power(value, self.exponent())
+            value = self.postfix(value)
+        return value
+
+    def postfix(self, value: Value) -> Value:
+        while self.next in ("!", "%"):
+            if self.take() == "%":
+                value = self.algebra.divide(value, self.algebra.number(100))
+                continue
+            n = value.rational
+            if n is None or n.denominator != 1 or not 0 <= n <= MAX_FACTORIAL:
+                raise Outside
+            value = self.algebra.number(math.factorial(int(n)))
+        return value
+
+    def exponent(self) -> Value:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Outside
+        negative = False
+        while self.next in ("+", "-"):
+            negative ^= self.take() == "-"
+        value = self.atom()
+        if self.accept("^"):  # a^b^c = a^(b^c)
+            value = self.algebra.general_power(value, self.exponent())
+        self.depth -= 1
+        return self.algebra.negative(value) if negative else value
+
+    def atom(self) -> Value:
+        token = self.take()
+        if token in _BRACKETS:
+            value = self.sum()
+            self.expect(_BRACKETS[token])
+            return value
+        if token == "|":
+            value = self.sum()
+            self.expect("|")
+            return self.call("abs", value)
+        if token in ("\\lfloor", "\\lceil"):
+            value = self.sum()
+            self.expect(token.replace("\\l", "\\r"))
+            return self.call(token[2:], value)
+        if _is_number(token):
+            return self.number(token)
+        name = token.removeprefix("\\")
+        if name in FUNCTIONS and name != "sqrt" or token == "\\operatorname":
+            return self.function(name)
+        if name == "sqrt":
+            return self.root()
+        if token in ("\\frac", "\\binom"):
+            return self.fraction(token)
+        if len(token) == 1 and token.isalpha() or token == "pi" or token[:1] == "\\" and name in GREEK:
+            return self.letter(token)
+        raise Outside
+
+    def number(self, token: str) -> Value:
+        if "\\overline" in token:
+            before, cycle = re.fullmatch(r"([\d.]+)\\overline\s*\{(\d+)\}", token).groups()
+            shift = len(before) - before.index(".") - 1
+            if len(token) > 60:
+                raise Outside
+            head = Fraction("0" + before + "0")
+            return self.algebra.number(head + Fraction(int(cycle), (10 ** len(cycle) - 1) * 10**shift))
+        value = self.algebra.number(Fraction(token))
+        if token.isdigit() and self.next == "\\frac":
+            return self.mixed(value)
+        return value
+
+    def mixed(self, whole: Value) -> Value:
+        """1\\frac{4}{5} is a mixed number if the fraction is proper; another fraction of integers has two
+        readings; anything else is a product."""
+        words = self.tokens[self.at + 1 : self.at + 7]
+        digits = [w for w in words[:6] if w.isdigit()]
+        braced = words[:1] == ["{"] and words[2:4] == ["}", "{"] and words[5:6] == ["}"]
+        short = len(words) > 0 and words[0].isdigit() and len(words[0]) == 2
+        if not (short or braced and len(digits) == 2):
+            return whole
+        part = self.fraction(self.take()).rational
+        if part is None or not 0 < part < 1 or whole.rational == 0 or self.next == "^":
+            raise Outside
+        return self.algebra.add(whole, self.algebra.number(part))
+
+    def letter(self, token: str) -> Value:
+        if not self.accept("_"):
+            return self.algebra.letter(token)
+        braces = self.accept("{")
+        index = self.take()
+        while braces and not self.accept("}"):
+            index += self.take()
+            if self.at > len(self.tokens):
+                raise Outside
+        if not re.fullmatch(r"[A-Za-z0-9]{1,8}", index):
+            raise Outside
+        return self.algebra.letter(f"{token}_{index}" if len(index) == 1 else f"{token}_{{{index}}}")
+
+    def group(self) -> Value:
+        """An argument: `{ sum }`, or one digit or letter."""
+        if self.accept("{"):
+            value = self.sum()
+            self.expect("}")
+            return value
+        if _is_number(self.next) and len(self.next) > 1:
+            raise Outside
+        if self.next in ("\\frac", "\\sqrt", "\\pi") or self.next.isalnum():
+            return self.atom()
+        raise Outside
+
+    def fraction(self, kind: str) -> Value:
+        if self.next.isdigit() and len(self.next) == 2:  # \frac12
+            above, below = (self.algebra.number(int(d)) for d in self.take())
+        else:
+            above, below = self.group(), self.group()
+        if kind == "\\frac":
+            return self.algebra.divide(above, below)
+        n, k = above.rational, below.rational
+        if n is None or k is None or n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= 1000:
+            return self.generator("binom", f"{{{text(above)}}}{{{text(below)}}}")
+        return self.algebra.number(math.comb(int(n), int(k)))
+
+    def root(self) -> Value:
+        degree = Fraction(2)
+        if self.accept("["):
+            degree = self.sum().rational
+            self.expect("]")
+        if degree is None or degree.denominator != 1 or not 2 <= degree <= 12:
+            raise Outside
+        value = self.atom() if self.next == "(" else self.group()
+        return self.algebra.power(value, 1 / degree)
+
+    # ---- functions -------------------------------------------------------------------------------
+    def function(self, name: str) -> Value:
+        base, power = None, None
+        if name == "log" and self.accept("_"):
+            base = self.atom() if self.next == "(" else self.group()
+        if self.accept("^"):
+            power = self.exponent()
+        value = self.call(name, self.argument(), base)
+        if power is None:
+            return value
+        if power.rational is None or power.rational < 0:
+            raise Outside  # sin^{-1} is arcsin or 1/sin
+        return self.algebra.general_power(value, power)
+
+    def argument(self) -> Value:
+        """What follows a function's name: a bracket, or a product up to the next sign or function."""
+        if self.next in ("(", "{"):
+            return self.atom()
+        value, count = None, 0
+        while self.starts_factor() and self.next.removeprefix("\\") not in FUNCTIONS - {"sqrt"}:
+            if self.next in ("(", "["):
+                raise Outside  # \sin x(y) has two readings
+            part = self.factor()
+            value = part if value is None else self.algebra.multiply(value, part)
+            count += 1
+        if value is None or self.next == "/":
+            raise Outside
+        return value
+
+    def generator(self, name: str, inside: str) -> Value:
+        if len(inside) > MAX_TEXT // 2:
+            raise Outside
+        return self.algebra.letter(f"\\binom{inside}" if name == "binom" else f"{name}({inside})")
+
+    def call(self, name: str, x: Value, base: Value | None = None) -> Value:
+        q = x.rational
+        if name == "exp":
+            return self.algebra.general_power(self.algebra.letter("e"), x)
+        if name == "abs" and q is not None:
+            return self.algebra.number(abs(q))
+        if name == "abs" and x.den == UNIT and min(x.num.values()) < 0 and len(x.num) == 1:
+            return self.call("abs", self.algebra.negative(x))
+        if name in ("floor", "ceil") and q is not None:
+            return self.algebra.number(math.floor(q) if name == "floor" else math.ceil(q))
+        if name in ("ln", "log"):
+            above = self.logarithm("ln" if base else name, x)
+            return self.algebra.divide(above, self.logarithm("ln", base)) if base else above
+        return self.generator(name, text(x))
+
+    def logarithm(self, name: str, x: Value) -> Value:
+        """Logarithms of positive rationals are sums over primes, so that log 8 = 3 log 2."""
+        if x.den != UNIT or len(x.num) != 1:
+            return self.generator(name, text(x))
+        ((mono, q),) = x.num.items()
+        if any(not g.isdigit() and (g != "e" or name != "ln") for g, _ in mono):
+            return self.generator(name, text(x))
+        if q <= 0:
+            raise Outside
+        out = self.algebra.number(0)
+        for g, n in mono:
+            one = self.algebra.number(1) if g == "e" else self.generator(name, g)
+            out = self.algebra.add(out, self.algebra.multiply(self.algebra.number(n), one))
+        for part, sign in ((q.numerator, 1), (q.denominator, -1)):
+            for p, n in factors(part):
+                term = self.algebra.multiply(self.algebra.number(sign * n), self.generator(name, str(p)))
+                out = self.algebra.add(out, term)
+        return out
+
+
+def _is_number(token: str) -> bool:
+    return token[:1].isdigit() or token[:1] == "."

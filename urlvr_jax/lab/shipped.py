@@ -1,0 +1,33 @@
+"""What ships with the package under the name `lab:NAME`: bases, question files, and the worlds behind them."""
+
+from __future__ import annotations
+
+import pathlib
+
+from urlvr_jax.errors import DataError
+from urlvr_jax.lab import countdown_world, world
+
+HERE = pathlib.Path(__file__).parent
+WORLDS = {recipe: w for w in (world, countdown_world) for recipe in w.RECIPES}  # by recipe
+
+
+def base(name: str) -> pathlib.Path:
+    """The model folder of "lab:NAME"; DataError with the names there are."""
+    return _existing(name, HERE / "bases" / name.removeprefix("lab:"))
+
+
+def questions(name: str) -> pathlib.Path:
+    """The question file of "lab:NAME"; DataError with the names there are."""
+    return _existing(name, HERE / "questions" / f"{name.removeprefix('lab:')}.jsonl")
+
+
+def _existing(name: str, path: pathlib.Path) -> pathlib.Path:
+    if not path.exists():
+        known = sorted(f"lab:{p.stem}" for p in path.parent.iterdir())
+        raise DataError(f"{name!r} does not ship with the package; available: {known}")
+    return path
+
+
+def documents(recipe: str, seed: int, step: int, count: int, longest: int) -> list[tuple[str, str, bool]]:
+    """`count` documents (question, answer, ends) of a recipe, a function of (seed, step)."""
+    return WORLDS[recipe].documents(recipe, seed, step, count, longest)

@@ -1,0 +1,71 @@
+"""Rise, fall and collapse of one run: the Model Collapse Step, the collapse step, paired differences.
+
+Rise and fall are measured without picking winners twice: the peak step is chosen on the held-out
+questions of even position and reported on those of odd position, as paired differences by question.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from urlvr_jax.measure.intervals import Difference, paired
+from urlvr_jax.measure.record import curve
+
+MCS_THRESHOLD = 0.01  # reward accuracy
+COLLAPSE_SHARE = 0.5  # of the base's ground-truth reward
+COLLAPSE_PATIENCE = 5  # steps in a row
+TRUTH = "train/ensemble/ground_truth_reward"
+
+
+@dataclasses.dataclass(frozen=True)
+class RiseAndFall:
+    """Held-out accuracy on the reporting half: base, at the chosen peak step, at the end."""
+
+    base: float
+    peak_step: int
+    peak: float
+    final_step: int
+    final: float
+    rise: Difference  # peak - base
+    fall: Difference  # final - peak
+    final_minus_base: Difference
+
+
+def mcs(lines: list[dict]) -> int | None:
+    """Model Collapse Step: the first step with reward accuracy below 1 % (paper, F10); None if never."""
+    steps, values = curve(lines, "train/ensemble/reward_accuracy")
+    return next((s for s, v in zip(steps, values, strict=True) if v < MCS_THRESHOLD), None)
+
+
+def collapse_step(lines: list[dict]) -> int | None:
+    """First of 5 steps in a row whose ground-truth reward is below half the base's (step 1's)."""
+    steps, values = curve(lines, TRUTH)
+    low = [v < COLLAPSE_SHARE * values[0] for v in values]
+    for i in range(len(low) - COLLAPSE_PATIENCE + 1):
+        if all(low[i : i + COLLAPSE_PATIENCE]):
+            return steps[i]
+    return None
+
+
+def rise_and_fall_of(evals: list[dict]) -> RiseAndFall:
+    """From the lines of evals.jsonl, one set's, the first at step 0."""
+    accuracy = {e["step"]: np.array(e["correct"]) / e["k"] for e in evals}
+    steps = sorted(accuracy)
+    if len(steps) < 2 or steps[0] != 0:
+        raise ValueError(f"needs evaluations at step 0 and later, has {steps}")
+    choose = {s: accuracy[s][0::2].mean() for s in steps}
+    report = {s: accuracy[s][1::2] for s in steps}
+    peak = max(steps, key=lambda s: (choose[s], -s))
+    last = steps[-1]
+    return RiseAndFall(
+        base=float(report[0].mean()),
+        peak_step=peak,
+        peak=float(report[peak].mean()),
+        final_step=last,
+        final=float(report[last].mean()),
+        rise=paired(report[peak], report[0]),
+        fall=paired(report[last], report[peak]),
+        final_minus_base=paired(report[last], report[0]),
+    )

@@ -1,0 +1,119 @@
+"""Held-out evaluation: avg@k, maj@k, unbiased pass@k, with bootstrap intervals over questions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.data import stream as stream_lib
+from urlvr_jax.measure import record
+from urlvr_jax.measure.intervals import bootstrap_interval
+from urlvr_jax.runtime.random_keys import random_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Results by question, in the file's order."""
+
+    correct: np.ndarray  # int [Q], correct samples out of k
+    majority: np.ndarray  # bool [Q], is the majority answer right
+    k: int
+    mean_length: float
+    ended: float  # share of responses that ended by themselves
+
+    def metrics(self) -> dict[str, float]:
+        """avg@k, maj@k, pass@j, each with `/low` and `/high`: a 95 % bootstrap over questions."""
+        values = {f"avg@{self.k}": self.correct / self.k, f"maj@{self.k}": self.majority}
+        for j in sorted({1, self.k} - {1}):
+            values[f"pass@{j}"] = pass_at(self.correct, self.k, j)
+        out = {}
+        for name, per_question in values.items():
+            low, high = bootstrap_interval(per_question)
+            out |= {name: float(per_question.mean()), f"{name}/low": low, f"{name}/high": high}
+        return out | {"response_length/mean": self.mean_length, "ended": self.ended}
+
+
+def pass_at(correct: np.ndarray, n: int, k: int) -> np.ndarray:
+    """Unbiased pass@k of each question from n samples: 1 - C(n - c, k) / C(n, k)."""
+    return np.array([1 - math.comb(n - int(c), k) / math.comb(n, k) for c in correct])
+
+
+def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
+    """Yield (indices of a chunk's real questions, its prompts, their rollouts, texts); k rows a question.
+
+    The last chunk is filled up with the first question; the filling is not rolled out.
+    """
+    count = engine.evaluation_shape(0, k, temperature, top_p).prompts
+    for start in range(0, len(questions), count):
+        real = list(range(start, min(start + count, len(questions))))
+        prompts = stream_lib.take(questions, real + [0] * (count - len(real)))
+        key = random_key(engine.c.seed, stream, (step * 100_003 + start) % 2**32)
+        shape = engine.evaluation_shape(prompts.tokens.shape[1], k, temperature, top_p)
+        rollouts = engine.sample(params, prompts, key, shape, real=len(real))
+        yield real, prompts, rollouts, tokenizer.decode(rollouts.rows()[: len(real) * k])
+
+
+def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluation:
+    """Sample k answers a question with rollout-layout parameters and check them by `answers.check`."""
+    c, check = engine.c, CHECKS[engine.c.answers.check]
+    options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+    correct, majority, lengths, ended = [], [], [], []
+    for real, prompts, rollouts, texts in responses(
+        engine, params, tokenizer, questions, step, stream="evaluate", **options
+    ):
+        answers = read_answers(texts, c.eval.k, c.answers.style, check.key_of)
+        gold = [labels.gold[questions.ids[i]] for i in real] if check.needs_gold else None
+        right = check.right(
+            answers, Asked(prompts.questions[: len(real)], prompts.texts[: len(real)], gold)
+        )
+        correct.append(right.sum(axis=1))
+        chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
+        majority.append((right & chosen).any(axis=1))
+        lengths.append(rollouts.lengths[: len(texts)])
+        ended.append(rollouts.ended[: len(texts)])
+    return Evaluation(
+        np.concatenate(correct),
+        np.concatenate(majority),
+        c.eval.k,
+        float(np.concatenate(lengths).mean()),
+        float(np.concatenate(ended).mean()),
+    )
+
+
+def all_sets(run, params, step: int) -> tuple[dict[str, float], list[dict]]:
+    """Every question file of a run: one metric line's worth, and the lines of evals.jsonl.
+
+    params are in the layout of training.
+    """
+    metrics, lines, params = {}, [], run.engine.to_rollout(params)
+    for name, questions, labels in run.eval_sets:
+        result = evaluate(run.engine, params, run.tokenizer, questions, labels, step)
+        metrics |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}
+        counts = {"correct": result.correct.tolist(), "majority": result.majority.astype(int).tolist()}
+        lines.append({"step": step, "set": name, "k": result.k, **counts})
+    return metrics, lines
+
+
+class Watch:
+    """The evaluations of a run: when they are due, what they give, and the accuracy that ranks checkpoints."""
+
+    def __init__(self, run, workdir):
+        self.run, self.workdir = run, workdir
+        first = run.eval_sets[0][0] if run.eval_sets else None
+        self.name = first and f"eval/{first}/avg@{run.c.eval.k}"
+        self.held_out_accuracy = record.last_value(workdir.path, self.name)
+
+    def due(self, step: int, last: bool) -> bool:
+        return bool(self.run.eval_sets) and (step % self.run.c.eval.every == 0 or last)
+
+    def evaluate(self, params, step: int) -> dict[str, float]:
+        """Metrics of every question file, labelled all; the results of each question go to evals.jsonl."""
+        metrics, lines = all_sets(self.run, params, step)
+        for line in lines:
+            self.workdir.evals.write(line)
+        self.held_out_accuracy = metrics[self.name]
+        return metrics

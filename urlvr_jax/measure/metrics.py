@@ -1,0 +1,201 @@
+"""What one step tells: metrics of rollouts, votes and rewards under the field's names.
+
+A metric that cannot be computed (no labels, say) is absent from the line; it is never zero instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.measure.intervals import rank_correlation
+from urlvr_jax.rewards.self_verification import AMBIGUOUS, YES
+
+
+@dataclasses.dataclass
+class Line:
+    """One line of metrics.jsonl, in two halves: what needs no label, and what does.
+
+    A detector of collapse is a function of the `free` halves of the lines so far, so it cannot read a label.
+    """
+
+    step: int
+    free: dict[str, float] = dataclasses.field(default_factory=dict)
+    labelled: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def whole(self) -> dict[str, float]:
+        """As it is written."""
+        return {"step": self.step, **self.free, **self.labelled}
+
+
+def of_step(c, step: int, rollouts, answers, rewards, correct, penalty) -> Line:
+    """What a step's rollouts tell.
+
+    correct bool `[P, G]`, None where that cannot be known; penalty float32 `[B, T]`, None without a KL term
+    in the reward.
+    """
+    line = Line(step, of_rollouts(rollouts, c.log.repetition_ngram))
+    if c.mode == "supervised":
+        return line
+    kept = config_lib.train_group(c)
+    own = line.labelled if rewards.labelled else line.free
+    own |= of_rewards(rewards.values[:, :kept])
+    own |= of_terms({name: x[:, :kept] for name, x in rewards.terms.items()})
+    line.free |= of_shadows(rewards.shadows) | of_votes(answers.classes, answers.majority)
+    if penalty is not None:
+        line.free["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
+    if rewards.verdicts is not None:
+        line.free |= of_verdicts(rewards.verdicts)
+    if correct is not None:
+        line.labelled |= of_shadows_against_labels(rewards.shadows, correct)
+        line.labelled |= of_votes_against_labels(answers.classes, answers.majority, correct)
+        if rewards.verdicts is not None:
+            line.labelled |= of_verdicts_against_labels(rewards.verdicts, correct)
+    return line
+
+
+def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
+    """Length, truncation and repetition of the responses."""
+    lengths = rollouts.lengths
+    return {
+        "response_length/mean": float(lengths.mean()),
+        "response_length/max": float(lengths.max()),
+        "response_length/clip_ratio": float(1 - rollouts.ended.mean()),
+        "repetition_rate": repetition_rate(rollouts.tokens, lengths, ngram),
+        "perf/rollout_tokens": float(lengths.sum()),
+    }
+
+
+def repetition_rate(tokens: np.ndarray, lengths: np.ndarray, ngram: int) -> float:
+    """Share of n-grams that occurred before in the same response, averaged over responses.
+
+    tokens int `[B, T]`; responses shorter than two n-grams count as 0.
+    """
+    rates = []
+    for row, length in zip(tokens, lengths, strict=True):
+        count = int(length) - ngram + 1
+        if count < 2:
+            rates.append(0.0)
+            continue
+        grams = np.lib.stride_tricks.sliding_window_view(row[:length], ngram)
+        distinct = len({g.tobytes() for g in grams})
+        rates.append(1 - distinct / count)
+    return float(np.mean(rates))
+
+
+def of_rewards(values: np.ndarray) -> dict[str, float]:
+    """values float `[P, G]`, the trained rollouts."""
+    return {
+        "reward/mean": float(values.mean()),
+        "reward/std": float(values.std()),
+        "frac_reward_zero_std": float((values.max(axis=1) == values.min(axis=1)).mean()),
+    }
+
+
+def of_terms(terms: dict[str, np.ndarray]) -> dict[str, float]:
+    """{label: float `[P, G]`} of a sum's terms, the trained rollouts, before normaliser and weight."""
+    out = {f"reward/{name}/mean": float(x.mean()) for name, x in terms.items()}
+    return out | {f"reward/{name}/std": float(x.std()) for name, x in terms.items()}
+
+
+def of_shadows(shadows: dict[str, np.ndarray]) -> dict[str, float]:
+    """{name: float `[P, G]`} of rewards that are only watched, over all rollouts of the step."""
+    return {f"shadow/{name}/mean": float(x.mean()) for name, x in shadows.items()}
+
+
+def of_shadows_against_labels(shadows: dict[str, np.ndarray], correct: np.ndarray) -> dict[str, float]:
+    """Rank correlation of each shadow with the true reward; absent where either is constant."""
+    found = {n: rank_correlation(x.reshape(-1), correct.reshape(-1)) for n, x in shadows.items()}
+    return {f"shadow/{name}/rank_correlation": x for name, x in found.items() if x is not None}
+
+
+def _pseudo_reward(classes: np.ndarray, majority: np.ndarray) -> np.ndarray:
+    """bool `[P, G]`: which rollouts give the majority's answer. classes int `[P, G]`, majority int `[P]`."""
+    return (classes == majority[:, None]) & (classes >= 0)
+
+
+def of_votes(classes: np.ndarray, majority: np.ndarray) -> dict[str, float]:
+    """The paper's ensemble metrics that need no label, for every reward.
+
+    classes int `[P, G]`; majority int `[P]`, the class of the majority's answer.
+    """
+    share = float(_pseudo_reward(classes, majority).mean())
+    return {
+        "train/ensemble/majority_ratio": share,
+        "train/ensemble/majority_voting_reward": share,
+        "train/ensemble/no_answer": float((classes < 0).mean()),
+    }
+
+
+def of_votes_against_labels(
+    classes: np.ndarray, majority: np.ndarray, correct: np.ndarray
+) -> dict[str, float]:
+    """The paper's ensemble metrics that compare with the truth. correct bool `[P, G]`.
+
+    reward_accuracy compares the majority pseudo-reward with the true reward, rollout by rollout. In
+    a group without any valid answer every rollout disagrees: a policy that writes junk scores 0.
+    """
+    pseudo = _pseudo_reward(classes, majority)
+    agree = (pseudo == correct) & (majority >= 0)[:, None]
+    return {
+        "train/ensemble/label_accuracy": float((pseudo & correct).any(axis=1).mean()),
+        "train/ensemble/reward_accuracy": float(agree.mean()),
+        "train/ensemble/ground_truth_reward": float(correct.mean()),
+        f"train/ensemble/pass@{classes.shape[1]}": float(correct.any(axis=1).mean()),
+    }
+
+
+def of_verdicts(verdicts: np.ndarray) -> dict[str, float]:
+    """Self-verification: shares of verdicts int `[P, G]`."""
+    return {
+        "train/self_verify/yes": float((verdicts == YES).mean()),
+        "train/self_verify/ambiguous": float((verdicts == AMBIGUOUS).mean()),
+    }
+
+
+def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+    """Rates over the step's rollouts, where there are right or wrong ones. verdicts int, correct bool `[P, G]`."""
+    yes = verdicts == YES
+    out = {"train/self_verify/reward_accuracy": float((yes == correct).mean())}
+    if correct.any():
+        out["train/self_verify/true_positive_rate"] = float(yes[correct].mean())
+    if not correct.all():
+        out["train/self_verify/false_positive_rate"] = float(yes[~correct].mean())
+    return out
+
+
+def of_updates(updates: list[dict]) -> dict[str, float]:
+    """Means over a step's optimizer updates. The sampler's difference is the first update's: only
+    there the scored policy is the one that sampled."""
+    out = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
+    for name in ("actor/sampler_logp_diff", "actor/sampler_logp_diff_max"):
+        out[name] = float(updates[0][name])
+    out["actor/skipped_updates"] = float(sum(u["actor/skipped_updates"] for u in updates))
+    return out
+
+
+def of_speed(metrics: dict[str, float]) -> dict[str, float]:
+    """Tokens a second and the share of a step in which the device waits, from a step's clocks."""
+    seconds = metrics["timing_s/step"]
+    return {
+        "perf/tokens_per_s": metrics["perf/rollout_tokens"] / seconds,
+        "perf/device_idle": (metrics["timing_s/reward"] + metrics["timing_s/pack"]) / seconds,
+    }
+
+
+def completions_table(c, prompts, rollouts, answers, rewards, gold) -> dict[str, list]:
+    """Columns of a completions table: the first rows of the step, in rollout order. gold `[P]` or None."""
+    rows = range(min(c.log.completions_rows, len(answers.texts)))
+    group = c.rollout.group
+    return {
+        "prompt": [prompts.texts[b // group] for b in rows],
+        "completion": [answers.texts[b] for b in rows],
+        "answer": [answers.keys[b] for b in rows],
+        "gold": [None if gold is None else gold[b // group] for b in rows],
+        "reward": [float(rewards.values[b // group, b % group]) for b in rows],
+        "length": [int(rollouts.lengths[b]) for b in rows],
+        "ended": [bool(rollouts.ended[b]) for b in rows],
+        "mean_logp": [float(rollouts.stats["logp"][b].sum() / max(1, rollouts.lengths[b])) for b in rows],
+    }

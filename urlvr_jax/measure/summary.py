@@ -1,0 +1,63 @@
+"""What a run showed, in words."""
+
+from __future__ import annotations
+
+import pathlib
+
+from urlvr_jax.measure.collapse import TRUTH, collapse_step, mcs, rise_and_fall_of
+from urlvr_jax.measure.record import first_set, trained_on
+from urlvr_jax.runtime.lines import read_lines
+
+
+def test_time_text(trained: dict[str, list[int]]) -> str:
+    """What `trained_on` says, in words; "" where nothing is trained on."""
+    sets = ", ".join(f"{n} of {of} questions of {name} are trained on" for name, (n, of) in trained.items())
+    return f"test-time training: {sets}" if sets else ""
+
+
+def kind_of_set(name: str, trained: dict[str, list[int]]) -> str:
+    """Whether an evaluation set is held out, or how far not."""
+    if name not in trained:
+        return "held out"
+    return "test-time training" if trained[name][0] == trained[name][1] else "partly trained on"
+
+
+def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
+    """One line of text about an evaluation."""
+    wanted = lambda n: n.startswith("eval/") and "@" in n and not n.endswith(("/low", "/high"))
+    parts = [f"{n.removeprefix('eval/')} {v:.3f}" for n, v in line.items() if wanted(n)]
+    kinds = {kind_of_set(name.split("/")[1], trained) for name in line if wanted(name)}
+    return f"step {line['step']}: {', '.join(sorted(kinds))}  " + "  ".join(parts)
+
+
+def summary(path) -> str:
+    """What a run showed, in a few lines."""
+    path = pathlib.Path(path)
+    lines, shared = read_lines(path / "metrics.jsonl"), trained_on(path)
+    out = [test_time_text(shared)] if shared else []
+    if (path / "evals.jsonl").stat().st_size:
+        evals = first_set(path)
+        what = kind_of_set(evals[0]["set"], shared)
+        what = "held-out accuracy" if what == "held out" else f"accuracy, {what}"
+        if len(evals) > 1 and len(evals[0]["correct"]) > 1:
+            r = rise_and_fall_of(evals)
+            out += [
+                f"{what}   base {r.base:.3f}   peak {r.peak:.3f} (step {r.peak_step})   "
+                f"final {r.final:.3f} (step {r.final_step})",
+                f"  rise  peak - base   {r.rise}",
+                f"  fall  final - peak  {r.fall}",
+                f"  net   final - base  {r.final_minus_base}    (odd questions; peak chosen on even ones)",
+            ]
+    if any(TRUTH in line for line in lines):
+        never = lambda step: "never" if step is None else f"at step {step}"
+        out.append(
+            f"reward accuracy < 1 % (Model Collapse Step) {never(mcs(lines))}; "
+            f"ground-truth reward below half the base's {never(collapse_step(lines))}"
+        )
+    trained = [line for line in lines if "response_length/mean" in line]
+    if len(trained) > 1:
+        change = lambda name: f"{trained[0][name]:.2f} -> {trained[-1][name]:.2f}"
+        names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")
+        names = [n for n in names if n in trained[0] and n in trained[-1]]
+        out.append("first -> last step    " + "   ".join(f"{n} {change(n)}" for n in names))
+    return "\n".join(out)

@@ -1,0 +1,74 @@
+"""Step 5 of the story: what rewards see of a step, and the rewards of all its rollouts `[P, G]`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from urlvr_jax.rewards.derived import Facts, derive
+from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
+from urlvr_jax.rewards.interface import NEEDS, RewardError
+from urlvr_jax.runtime.random_keys import random_key
+from urlvr_jax.types import STATISTICS, Declared, Prompts, Reference, RewardInputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewards:
+    """A step's rewards, on the host."""
+
+    values: np.ndarray  # float32 [P, G], what is trained on
+    terms: dict[str, np.ndarray]  # {label: float32 [P, G]} of a sum, before normaliser and weight
+    shadows: dict[str, np.ndarray]  # {name: float32 [P, G]} of rewards that are only watched
+    verdicts: np.ndarray | None  # int32 [P, G] of self-verification, None where nobody asked
+    labelled: bool  # whether `values` and `terms` come from labels: of a control
+
+
+def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) -> RewardInputs:
+    """What every reward sees of a step, and of the rest what is among `needs`.
+
+    stats: {name of STATISTICS: float32 `[B, T]`}.
+    """
+    rollouts = facts.rollouts
+    return RewardInputs(
+        stats=Declared({n: jnp.asarray(stats[n]) for n in STATISTICS if n in needs}, NEEDS),
+        derived=Declared(derive(needs, facts), NEEDS),
+        tokens=jnp.asarray(rollouts.tokens),
+        lengths=jnp.asarray(rollouts.lengths),
+        ended=jnp.asarray(rollouts.ended),
+        texts=tuple(facts.answers.texts),
+        prompts=prompts.texts,
+        questions=prompts.questions or prompts.texts,
+        max_new_tokens=c.rollout.max_new_tokens,
+        key=random_key(c.seed, "reward", step),
+    )
+
+
+def step_rewards(
+    reward: Configured, inputs: RewardInputs, correct: np.ndarray | None, step: int
+) -> Rewards:
+    """The reward of every rollout, and that of the shadows beside it; RewardError if one is not finite.
+
+    correct bool `[P, G]` reaches the reward only if it is a control that asks for labels, and no shadow ever.
+    """
+    reference = Reference(jnp.asarray(correct)) if needs_labels(reward.fn) else None
+    values, terms = compute_terms(reward.fn, inputs, reference)
+    beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
+    verdicts = inputs.derived.get("verification")
+    return Rewards(
+        _finite(values, reward.fn.__name__, step),
+        {name: _finite(x, name, step) for name, x in terms.items()},
+        {name: _finite(x, name, step) for name, x in beside.items()},
+        None if verdicts is None else np.asarray(verdicts),
+        reference is not None,
+    )
+
+
+def _finite(values, name: str, step: int) -> np.ndarray:
+    """The values on the host; RewardError if any is not finite."""
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        where = np.argwhere(~np.isfinite(values)).tolist()[:4]
+        raise RewardError(f"step {step}: reward {name!r} is not finite in {where} (prompt, rollout)")
+    return values

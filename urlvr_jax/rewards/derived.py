@@ -1,0 +1,79 @@
+"""What a reward may ask for beyond token statistics, each declared once: how it is made, and what it looks like.
+
+To add one: an entry in DERIVED. Rewards name it in `@needs` and read it as `inputs.NAME`; the rehearsal at
+start-up, the tests' inputs and the table of docs/rewards.md follow from the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from urlvr_jax.answers.classes import Answers, partner_classes
+from urlvr_jax.answers.tokens import answer_mask
+from urlvr_jax.types import Rollouts
+
+
+class Facts(NamedTuple):
+    """What the host knows of a step when rewards are computed. No label is in here."""
+
+    answers: Answers
+    rollouts: Rollouts
+    tokenizer: object
+    verify: Callable[[list[str]], np.ndarray]  # texts [B] -> the policy's verdicts, int32 [B]
+
+
+class Derived(NamedTuple):
+    """One derived input."""
+
+    provide: Callable[[Facts], object]
+    example: Callable[[int, int, int], object]  # (P, G, T) -> zeros of its shape, for a rehearsal
+    about: str  # shape, meaning, and the value where there is nothing
+
+
+def _answer_span(facts: Facts):
+    rows, spans = facts.rollouts.rows(), [f and f[1:] for f in facts.answers.found]
+    width = facts.rollouts.tokens.shape[1]
+    return jnp.asarray(answer_mask(facts.tokenizer, rows, facts.answers.texts, spans, width))
+
+
+def _verification(facts: Facts):
+    return jnp.asarray(facts.verify(facts.answers.texts).reshape(facts.answers.classes.shape))
+
+
+DERIVED = {
+    "answers": Derived(
+        lambda facts: jnp.asarray(facts.answers.classes),
+        lambda P, G, T: np.zeros((P, G), np.int32),
+        "int32 `[P, G]`, class of each answer within its group; -1 = no answer",
+    ),
+    "answer_span": Derived(
+        _answer_span,
+        lambda P, G, T: np.zeros((P * G, T), bool),
+        "bool `[B, T]`, the tokens that spell the extracted answer; none without one",
+    ),
+    "answer_text": Derived(
+        lambda facts: tuple(f and f.text for f in facts.answers.found),
+        lambda P, G, T: (None,) * (P * G),
+        "`[B]`, each answer as it stands in its text; None without one",
+    ),
+    "verification": Derived(
+        _verification,
+        lambda P, G, T: np.zeros((P, G), np.int32),
+        "int32 `[P, G]`, the policy's own verdict: 1 yes, 0 no, -1 neither",
+    ),
+    "rephrased": Derived(
+        lambda facts: jnp.asarray(partner_classes(facts.answers.majority, facts.answers.names)),
+        lambda P, G, T: np.zeros(P, np.int32),
+        "int32 `[P]`, class of the majority answer to the question in other words; -1 where that group has "
+        "none, -2 where nobody here gave it",
+    ),
+}
+
+
+def derive(names, facts: Facts) -> dict[str, object]:
+    """{name: value} of those of DERIVED that are among `names`."""
+    return {name: made.provide(facts) for name, made in DERIVED.items() if name in names}

@@ -1,0 +1,43 @@
+"""From logits to the next token: inverse-CDF sampling, with a nucleus (top-p) or without."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+CDF_BLOCK = 256  # the inverse CDF searches blocks of this many tokens, then inside one block
+
+
+def draw(p, uniform):
+    """Inverse-CDF sample: probabilities `[B, V]`, one uniform a row `[B]` -> int32 `[B]`.
+
+    Two levels keep the running sums short; a token of probability zero is never drawn.
+    """
+    rows, vocab = p.shape
+    blocks = -(-vocab // CDF_BLOCK)
+    p = jnp.pad(p, ((0, 0), (0, blocks * CDF_BLOCK - vocab))).reshape(rows, blocks, CDF_BLOCK)
+    ends = jnp.cumsum(jnp.sum(p, axis=2), axis=1)  # [B, blocks]
+    goal = uniform * ends[:, -1]
+    # The mass test matters where a parallel scan's running sums are not quite monotone.
+    block = jnp.argmax((ends > goal[:, None]) & (jnp.sum(p, axis=2) > 0), axis=1)
+    before = jnp.where(block > 0, jnp.take_along_axis(ends, block[:, None] - 1, axis=1)[:, 0], 0.0)
+    p = jnp.take_along_axis(p, block[:, None, None], axis=1)[:, 0]
+    inside = jnp.cumsum(p, axis=1)
+    # Rounding may leave the goal past the block's own sum; the last token with mass takes it.
+    goal = jnp.minimum(goal - before, inside[:, -1] * (1 - 2**-23))
+    token = jnp.argmax((inside > goal[:, None]) & (p > 0), axis=1)
+    return (block * CDF_BLOCK + token).astype(jnp.int32)
+
+
+def keep_nucleus(p, top_p):
+    """Zero all but the smallest set of most likely tokens whose mass reaches `top_p`."""
+    descending = -jnp.sort(-p, axis=-1)
+    before = jnp.cumsum(descending, axis=-1) - descending
+    smallest = jnp.min(jnp.where(before < top_p, descending, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(p >= smallest, p, 0.0)
+
+
+def choose(z, uniform, top_p: float):
+    """The next token int32 `[B]` from float32 logits `[B, V]`, already divided by T."""
+    p = jax.nn.softmax(z, axis=-1)
+    return draw(p if top_p >= 1 else keep_nucleus(p, top_p), uniform)

@@ -1,0 +1,156 @@
+"""Checkpoints: Orbax, asynchronous and atomic, the latest ones and the best one kept.
+
+What is saved is {params, opt_state, updates} as plain dictionaries, and the step. Everything else a
+run needs is a function of (seed, step). Resuming takes the LATEST step, never the best: a collapsed
+run resumed at its peak would not be the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pathlib
+import shutil
+import sys
+import time
+
+import jax
+import orbax.checkpoint as ocp
+from flax import serialization
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from urlvr_jax.errors import UserError
+from urlvr_jax.learning.step import TrainState
+
+
+class CheckpointError(UserError):
+    """No checkpoint could be used; the message says which were tried."""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+SWEEP_SECONDS = 5.0
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+        self.folder = pathlib.Path(folder).resolve()
+        self.keep = keep
+        self.failed = 0
+        self.read_only = read_only  # for looking at a run that may be under way: nothing is touched
+        self._open()
+
+    def _open(self):
+        for file in () if self.read_only else self.folder.glob("*/metrics/metrics"):
+            try:
+                json.loads(file.read_text())
+            except ValueError:  # torn: Orbax would not open the whole folder
+                file.unlink()
+        score = lambda metrics: metrics["score"]
+        best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+        self.manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
+                best_fn=score,  # without it scores are not written, and forgotten by a resume
+                cleanup_tmp_directories=not self.read_only,
+                create=not self.read_only,
+                read_only=self.read_only,
+            ),
+            # Said, not guessed: one empty step folder would make Orbax misread all of them.
+            item_handlers=ocp.StandardCheckpointHandler(),
+        )
+
+    def save(self, step: int, state: TrainState, score: float | None) -> None:
+        """Begin saving; returns once the values are copied. `score` ranks for the best one kept.
+
+        A failure (a full disk, say) is said, counted and survived: older checkpoints stay as they are.
+        """
+        tree = serialization.to_state_dict(state._asdict())
+        metrics = {"score": -math.inf if score is None else float(score)}
+        self.wait()
+        try:
+            self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
+        except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
+            self._lost(step, error)
+
+    def wait(self) -> None:
+        """Until the save under way is on disk, or has failed and is counted."""
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:  # noqa: BLE001
+            self._lost(None, error)
+
+    def _lost(self, step, error) -> None:
+        self.failed += 1
+        which = "a checkpoint" if step is None else f"checkpoint {step}"
+        _say(f"warning: {which} could not be written: {error!s:.300}; latest good: {self.latest()}")
+        self._sweep()
+        self._open()  # a manager whose background thread failed does not recover
+
+    def _sweep(self) -> None:
+        """Remove what a failed save left. Its threads may still be writing: until nothing comes back."""
+        quiet, deadline = 0, time.monotonic() + SWEEP_SECONDS
+        while quiet < 3 and time.monotonic() < deadline:
+            leftovers = list(self.folder.glob("*orbax-checkpoint-tmp*"))
+            for leftover in leftovers:
+                shutil.rmtree(leftover, ignore_errors=True)
+            quiet = 0 if leftovers else quiet + 1
+            time.sleep(0.05)
+
+    def latest(self) -> int | None:
+        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
+        return max(steps, default=None)
+
+    def restore(
+        self, shapes: TrainState, layout: TrainState, step: int | None = None
+    ) -> tuple[TrainState, int] | None:
+        """The latest readable state and its step, or None where no checkpoint was ever finished.
+
+        An unreadable one is set aside under `broken-<step>` and the one before is taken; if none is
+        left, CheckpointError.
+        """
+        target = jax.tree.map(
+            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
+        )
+        abstract = serialization.to_state_dict(target._asdict())
+        tried = []
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        if step is not None and step not in steps:
+            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; there are {steps}")
+        for found in steps if step is None else [step]:
+            try:
+                tree = self.manager.restore(found, args=ocp.args.StandardRestore(abstract))
+            except Exception as error:  # truncated, missing files, wrong tree
+                if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                    raise  # nothing is wrong with the checkpoint
+                _say(f"warning: checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
+                tried.append(found)
+                continue
+            if not self.read_only:
+                self._set_aside(tried)
+            return TrainState(**serialization.from_state_dict(target._asdict(), tree)), found
+        if tried:
+            raise CheckpointError(
+                f"{self.folder}: none of the checkpoints {tried} can be read; move the folder away to "
+                "start again from step 0"
+            )
+        return None
+
+    def _set_aside(self, steps) -> None:
+        for step in steps:
+            aside = self.folder / f"broken-{step}"
+            shutil.rmtree(aside, ignore_errors=True)  # the same step may break twice
+            (self.folder / str(step)).rename(aside)
+        if steps:
+            self._open()
+
+    def close(self) -> None:
+        self.wait()
+        self.manager.close()

@@ -1,0 +1,39 @@
+"""What a run takes: seconds of each phase of a step, and compilations."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+
+
+class Clock:
+    """Seconds of each phase of a step."""
+
+    def __init__(self):
+        self._began = self._last = time.perf_counter()
+        self._laps = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[f"timing_s/{name}"] = now - self._last
+        self._last = now
+
+    def metrics(self) -> dict[str, float]:
+        return self._laps | {"timing_s/step": time.perf_counter() - self._began}
+
+
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+class CompileCounter:
+    """Counts what XLA is asked to compile from now on."""
+
+    def __init__(self):
+        self.count, self.seconds = 0, 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **_):
+        if event == _COMPILE_EVENT:
+            self.count += 1
+            self.seconds += seconds

@@ -1,0 +1,53 @@
+"""JSON lines on disk, for whoever writes a run and whoever reads it; no JAX."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+
+
+class Lines:
+    """JSON lines with a `step`, appended; durable before a checkpoint commits.
+
+    writes: false on every process but the writer's; then nothing is opened and nothing happens.
+    """
+
+    def __init__(self, file: pathlib.Path, writes: bool = True):
+        self.file = file
+        self._out = open(file, "a", encoding="utf-8") if writes else None
+
+    def write(self, line: dict) -> None:
+        """A number that is not finite is left out: NaN is not JSON (skipped updates are counted)."""
+        finite = {k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
+        text = json.dumps(finite, allow_nan=False) + "\n"
+        if self._out:
+            self._out.write(text)
+            self._out.flush()
+
+    def sync(self) -> None:
+        if self._out:
+            self._out.flush()
+            os.fsync(self._out.fileno())
+
+    def truncate_after(self, step: int) -> None:
+        """Keep whole lines up to `step`; a torn last line of a killed run goes too."""
+        if self._out:
+            self._out.close()
+            kept = [line for line in read_lines(self.file) if line["step"] <= step]
+            write_whole(self.file, "".join(json.dumps(line) + "\n" for line in kept))
+            self._out = open(self.file, "a", encoding="utf-8")  # noqa: SIM115
+
+
+def read_lines(file: pathlib.Path) -> list[dict]:
+    """Whole JSON lines of a file; a torn last line (a killed writer) is left out."""
+    lines = pathlib.Path(file).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def write_whole(file: pathlib.Path, text: str) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one."""
+    beside = file.with_suffix(file.suffix + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, file)

@@ -1,0 +1,205 @@
+"""Open what a configuration names: tokenizer, questions, labels, model, and the engine for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+from urlvr_jax.checks.table import CHECKS, Check
+from urlvr_jax.config import ConfigError
+from urlvr_jax.data import corpus, formats, shapes, stream
+from urlvr_jax.data.labels import Labels
+from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.errors import DataError
+from urlvr_jax.lab import shipped
+from urlvr_jax.models import folders, transformer
+from urlvr_jax.rewards import expression, interface
+from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.random_keys import random_key
+from urlvr_jax.types import Prompts, Rollouts
+
+
+@dataclasses.dataclass
+class Run:
+    """All that a run reads from files."""
+
+    c: object
+    engine: Engine
+    model_config: transformer.ModelConfig
+    model_path: pathlib.Path
+    tokenizer: Tokenizer
+    questions: stream.Questions
+    labels: Labels
+    eval_sets: list[tuple[str, stream.Questions, Labels]]
+
+    @property
+    def check(self) -> Check:
+        """How it is known who is right."""
+        return CHECKS[self.c.answers.check]
+
+    @property
+    def test_time_training(self) -> dict[str, list[int]]:
+        """Evaluation set -> [how many of its questions are trained on, of how many]; sets without any are left out."""
+        if self.c.mode == "supervised":
+            return {}
+        trained = set(self.questions.texts)
+        shared = {name: sum(text in trained for text in held.texts) for name, held, _ in self.eval_sets}
+        return {name: [shared[name], len(held)] for name, held, _ in self.eval_sets if shared[name]}
+
+    @property
+    def facts(self) -> dict:
+        """For the run's record."""
+        origin = self.questions.origin
+        return {
+            "questions": len(self.questions),
+            "questions_too_long": self.questions.overlong,
+            "questions_fingerprint": self.questions.fingerprint,
+            "questions_shape": origin.shape,
+            "questions_rows": origin.rows,
+            "questions_duplicates": origin.duplicates,
+            "questions_conflicting_answers": origin.conflicts,
+            "questions_with_control_text": origin.control,
+            "test_time_training": self.test_time_training,
+            "stop_ids": list(self.tokenizer.stop_ids),
+            "parameters": int(sum(np.prod(s.shape) for s in self.engine.shapes.values())),
+        }
+
+    def base_params(self) -> dict:
+        """The base in the layout of training: read from its folder, or drawn from the seed."""
+        if self.c.model.init == "random":
+            return self.engine.place(transformer.initialise(self.model_config, self.c.seed))
+        return folders.load(self.model_path, self.model_config, self.engine.training_layout)
+
+    def begin(self, params, step: int) -> tuple[Prompts, object]:
+        """The prompts of a step, and its rollouts under way: `finish` waits for them.
+
+        params are in the layout of training. In supervised mode the corpus has written the responses.
+        """
+        c, engine = self.c, self.engine
+        if c.mode == "supervised":
+            return corpus.documents_at(
+                c.data.documents, self.tokenizer, step, c.data.prompts_per_step, c.seed,
+                c.data.prompt_buckets, c.rollout.max_new_tokens,
+            )  # fmt: skip
+        prompts = stream.prompts_at(self.questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
+        key, shape = random_key(c.seed, "rollout", step), engine.rollout_shape(prompts.tokens.shape[1])
+        return prompts, engine.start_sample(engine.to_rollout(params), prompts, key, shape)
+
+    def finish(self, begun: tuple[Prompts, object]) -> tuple[Prompts, Rollouts]:
+        """Wait for what `begin` began."""
+        prompts, rollouts = begun
+        return prompts, rollouts if isinstance(rollouts, Rollouts) else self.engine.finish_sample(rollouts)
+
+
+def model_folder(name: str) -> pathlib.Path:
+    """A path, lab:NAME, known:NAME (no weights), or a name on the Hugging Face Hub."""
+    return shipped.base(name) if name.startswith("lab:") else folders.resolve(name)
+
+
+def model_config(c, path: pathlib.Path) -> transformer.ModelConfig:
+    """A folder's model as `c.model` wants it computed."""
+    m = c.model
+    return folders.model_config(
+        path, param_dtype=m.param_dtype, compute_dtype=m.compute_dtype, remat=m.remat, scan=m.scan,
+        attention=m.attention,
+    )  # fmt: skip
+
+
+def open_model(c):
+    """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
+    if c.model.path.startswith("known:"):
+        raise folders.FolderError(
+            f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
+            "a folder or a name on the Hugging Face Hub"
+        )
+    path = model_folder(c.model.path)
+    config = model_config(c, path)
+    try:
+        tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise folders.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
+    largest = max(tokenizer.hf.get_vocab().values(), default=0)
+    if largest >= config.vocab_size:
+        raise folders.FolderError(
+            f"{path}: the tokenizer has ids up to {largest}, the model's vocab_size is {config.vocab_size}: "
+            "they do not belong together"
+        )
+    if c.model.vocab == "tokenizer":
+        config = dataclasses.replace(config, real_vocab=largest + 1)
+    folders.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
+    return path, config, tokenizer
+
+
+def open_prompt_format(c, tokenizer):
+    """How questions become prompts; what looks like a mistake is said on standard error."""
+    prompt_format = formats.of(c, tokenizer)
+    for warning in prompt_format.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return prompt_format
+
+
+def open_questions(c, prompt_format):
+    """Questions and labels to train on."""
+    return stream.load(
+        c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
+        subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=shapes.parse(c.data.columns),
+        deduplicate=c.data.deduplicate,
+    )  # fmt: skip
+
+
+def open_evaluation(c, name: str, prompt_format):
+    """Questions and labels of a file that can be evaluated; DataError where labels are missing."""
+    return stream.load(
+        name, prompt_format, c.data.prompt_buckets, subset=c.eval.max_questions,
+        named=shapes.parse(c.data.columns), strict=False, deduplicate=c.data.deduplicate,
+        labelled=CHECKS[c.answers.check].needs_gold,
+    )  # fmt: skip
+
+
+def short_names(names) -> list[str]:
+    """What the metrics of question files are called: the file's name, with its folder's where that is not enough."""
+    paths = [pathlib.Path(re.sub(r"^(lab|hf):", "", name).replace("*", "")) for name in names]
+    short = [path.stem for path in paths]
+    short = [f"{p.parent.name}_{s}" if short.count(s) > 1 else s for p, s in zip(paths, short, strict=True)]
+    if len(set(short)) < len(short):
+        raise DataError(f"eval.sets: two files have the same name, {short}; rename one")
+    return short
+
+
+def open_run(c) -> Run:
+    """Open everything; every error a file can cause is raised here."""
+    path, model_config, tokenizer = open_model(c)
+    if c.model.init == "pretrained":
+        folders.check_weights(path, model_config)
+    prompt_format = open_prompt_format(c, tokenizer)
+    questions, labels = open_questions(c, prompt_format)
+    names = tuple(c.eval.sets) if c.eval.every else ()
+    eval_sets = [
+        (short, *open_evaluation(c, name, prompt_format))
+        for short, name in zip(short_names(names), names, strict=True)
+    ]
+    engine = Engine(c, model_config, tokenizer.stop_ids)
+    return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets)
+
+
+def require_inputs(reward: expression.Configured, run: Run) -> None:
+    """ConfigError if these rewards need what the configuration or its files do not give."""
+    for fn in reward.all:
+        _require_labels(fn, run)
+        if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:
+            raise ConfigError(
+                f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
+            )
+
+
+def _require_labels(fn, run: Run) -> None:
+    if expression.needs_labels(fn) and run.check.needs_gold and len(run.labels.gold) < len(run.questions):
+        lacking = next(i for i in run.questions.ids if i not in run.labels.gold)
+        raise ConfigError(
+            f"reward {fn.__name__!r} needs a gold answer for every question; {run.c.data.train} has "
+            f"{len(run.labels.gold)} for {len(run.questions)}, none for id {lacking!r}"
+        )

@@ -1,0 +1,68 @@
+"""Live progress: one line that is rewritten on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+
+from urlvr_jax.measure import figure, summary
+from urlvr_jax.runtime import hosts
+
+SHOWN = (
+    ("reward/mean", "reward"),
+    ("train/ensemble/ground_truth_reward", "truth"),
+    ("train/ensemble/reward_accuracy", "reward acc"),
+    ("actor/nll", "nll"),
+    ("actor/entropy", "entropy"),
+    ("response_length/mean", "length"),
+)
+
+
+class Progress:
+    """Prints a step's main numbers; at most one plain line every `seconds` where no terminal is."""
+
+    def __init__(self, steps: int, seconds: float = 5.0):
+        self.steps, self.seconds = steps, seconds
+        self.terminal, self.writes = sys.stdout.isatty(), hosts.is_writer()
+        self._last = 0.0
+        self._open_line = False
+
+    def step(self, step: int, metrics: dict, trained: dict) -> None:
+        """A step's line, and what it says of an evaluation. trained: see `summary.kind_of_set`."""
+        self._step(step, metrics)
+        if any(name.startswith("eval/") for name in metrics):
+            self.evaluation(metrics, trained)
+
+    def evaluation(self, metrics: dict, trained: dict) -> None:
+        self.say(summary.eval_text(metrics, trained))
+
+    def analysis(self, folder: pathlib.Path, drawn: bool) -> None:
+        """What the whole run showed, and its figure."""
+        if self.writes:
+            self.say(summary.summary(folder))
+            if drawn:
+                self.say(f"figure: {figure.rise_and_fall(folder)}")
+
+    def _step(self, step: int, metrics: dict) -> None:
+        due = time.monotonic() - self._last >= self.seconds
+        if not self.writes or not (self.terminal or due or step == self.steps):
+            return
+        self._last = time.monotonic()
+        parts = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN if name in metrics]
+        text = f"step {step}/{self.steps}  " + "  ".join(parts)
+        text += f"  {metrics['timing_s/step']:.2f} s/step"
+        if self.terminal:
+            print("\r\x1b[2K" + text, end="", flush=True)
+            self._open_line = True
+        else:
+            print(text, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if not self.writes:
+            return
+        if self._open_line:
+            print()
+            self._open_line = False
+        print(text, flush=True)

@@ -1,0 +1,151 @@
+"""The folder of one run: its record, its metric lines, its tables of completions.
+
+config.json       resolved configuration; a resume with another one is refused
+record.json       versions, devices, git state, fingerprints; one entry an attempt
+metrics.jsonl     one JSON line a step
+evals.jsonl       one line an evaluation: correct samples of every question
+completions/      completions_00010.parquet: sampled responses with answers and rewards
+checkpoints/      Orbax
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+import jax
+import numpy as np
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.config import config_hash
+from urlvr_jax.errors import UserError
+from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime.lines import Lines, write_whole
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+MAY_CHANGE = ("steps",)
+
+
+class WorkdirError(UserError):
+    """A workdir that belongs to another configuration; the message shows the difference."""
+
+
+def new_path(experiment: str) -> pathlib.Path:
+    """runs/<experiment>-<time>, for a run without --workdir; the same on every process."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("runs") / hosts.agree(f"{experiment}-{stamp}-{os.getpid()}")
+
+
+def git_state() -> dict:
+    """Commit, and whether the tree (documents aside) differs from it; empty outside a checkout."""
+    here = pathlib.Path(__file__).parent
+    run = lambda *a: subprocess.run(["git", *a], cwd=here, capture_output=True, text=True, check=True)
+    try:
+        commit = run("rev-parse", "HEAD").stdout.strip()
+        changed = run(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)docs"
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "modified": bool(changed)}
+
+
+class Workdir:
+    """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`)."""
+
+    def __init__(self, path: pathlib.Path, c, facts: dict):
+        self.path, self.writes = pathlib.Path(path), hosts.is_writer()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config = config_lib.flat(c)
+        self._check_config()
+        if self.writes:
+            write_whole(self.path / "config.json", json.dumps(self.config, indent=1, sort_keys=True))
+            self._write_record(facts)
+        self.metrics = Lines(self.path / "metrics.jsonl", self.writes)
+        self.evals = Lines(self.path / "evals.jsonl", self.writes)
+
+    def _check_config(self) -> None:
+        file = self.path / "config.json"
+        if file.is_file():
+            defaults = config_lib.flat(config_lib.default()).items()
+            added = {k: v for k, v in defaults if k in config_lib.marked("added")}
+            old = added | json.loads(file.read_text())
+            keys = sorted((set(old) | set(self.config)) - set(MAY_CHANGE))
+            changed = [k for k in keys if old.get(k) != self.config.get(k)]
+            fewer, other = old["steps"] > self.config["steps"], old["steps"] != self.config["steps"]
+            if fewer or (other and self.config["optim.schedule"] != "constant"):
+                changed.append("steps")
+            if changed:
+                lines = [f"  {k}: {old.get(k)!r} -> {self.config.get(k)!r}" for k in changed]
+                raise WorkdirError(
+                    f"{self.path} holds a run with another configuration:\n" + "\n".join(lines) + "\n"
+                    "use another --workdir, or the same values (more steps alone are fine, at a "
+                    "constant learning rate)"
+                )
+
+    def _write_record(self, facts: dict) -> None:
+        file = self.path / "record.json"
+        attempts = json.loads(file.read_text())["attempts"] if file.is_file() else []
+        attempts.append(
+            {
+                "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "git": git_state(),
+                "versions": {p: importlib.metadata.version(p) for p in PACKAGES},
+                "python": platform.python_version(),
+                "devices": [str(d) for d in jax.devices()],
+                **facts,
+            }
+        )
+        record = {"config_hash": config_hash(self.config), "attempts": attempts}
+        write_whole(file, json.dumps(record, indent=1))
+
+    def truncate_after(self, step: int) -> None:
+        """Forget what was written past the restored step."""
+        self.metrics.truncate_after(step)
+        self.evals.truncate_after(step)
+        for file in (self.path / "completions").glob("completions_*.parquet") if self.writes else ():
+            if int(file.stem.split("_")[1]) > step:
+                file.unlink()
+
+    def sync(self) -> None:
+        """What was written so far is on disk: to be called before a checkpoint."""
+        self.metrics.sync()
+        self.evals.sync()
+
+    def completions_due(self, step: int, last: bool) -> bool:
+        every = self.config["log.completions_every"]
+        return self.config["mode"] == "rl" and bool(every) and (step % every == 0 or last)
+
+    def completions(self, step: int, columns: dict) -> None:
+        """One table of sampled completions: column name -> list."""
+        if not self.writes:
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        folder = self.path / "completions"
+        folder.mkdir(exist_ok=True)
+        table = pyarrow.table({"step": [step] * len(next(iter(columns.values()))), **columns})
+        file = folder / f"completions_{step:05d}.parquet"
+        pyarrow.parquet.write_table(table, file.with_suffix(".tmp"))
+        os.replace(file.with_suffix(".tmp"), file)
+
+    def save_batch(self, step: int, prompts, rollouts, advantages) -> pathlib.Path:
+        """The batch of a step that could not be used, for a post-mortem."""
+        file = self.path / f"bad_batch_{step:05d}.npz"
+        batch = dict(
+            prompt_tokens=prompts.tokens,
+            prompt_lengths=prompts.lengths,
+            tokens=rollouts.tokens,
+            lengths=rollouts.lengths,
+            advantages=advantages,
+            **rollouts.stats,
+        )
+        if self.writes:
+            np.savez(file, **batch)
+        return file

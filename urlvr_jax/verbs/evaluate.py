@@ -1,0 +1,28 @@
+"""evaluate: avg, maj and pass at k of a model on question files; one JSON object on standard output."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from urlvr_jax.measure import evaluate
+from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format
+from urlvr_jax.verbs.opened import open_flag
+
+
+def run(flag) -> int:
+    """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too."""
+    c, engine, params, tokenizer, _, step = open_flag(flag)
+    results, prompt_format = {}, open_prompt_format(c, tokenizer)
+    for name in [flag.data] if flag.data else c.eval.sets:
+        questions, labels = open_evaluation(c, name, prompt_format)
+        result = evaluate.evaluate(
+            engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
+        )
+        results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}
+    options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "seed": c.seed}
+    text = json.dumps({"model": flag.model, "step": step, **options, "sets": results}, indent=1)
+    print(text)
+    if flag.out:
+        pathlib.Path(flag.out).write_text(text + "\n")
+    return 0

@@ -1,0 +1,39 @@
+"""export: a Hugging Face folder from a run's checkpoint or a model."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+
+from urlvr_jax.config import ConfigError
+from urlvr_jax.models import folders, transformer
+from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.scoring.score import whole_logits
+from urlvr_jax.verbs.opened import open_flag
+
+
+def run(flag) -> int:
+    """Write --out; done when it reads back the same: every tensor, and the logits of one prompt."""
+    if not flag.out:
+        raise ConfigError("--out is missing: the folder to write")
+    c, engine, params, tokenizer, source, step = open_flag(flag)
+    out = pathlib.Path(flag.out)
+    folders.save(out, params, engine.model_config, source, tokenizer)
+    c.model.path = str(out)
+    path, model_config, _ = open_model(c)
+    again = folders.load(path, model_config, engine.training_layout)
+    for name, value in params.items():
+        if not np.array_equal(again[name], value):
+            raise folders.FolderError(f"{out}: {name!r} does not read back as it was written")
+    tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
+    before = whole_logits(engine.graph, params, tokens)
+    if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
+        raise folders.FolderError(f"{out}: the logits of its weights are not those of the model exported")
+    of = f" of step {step}" if step is not None else ""
+    print(
+        f"{os.fspath(out)}: {len(params)} tensors{of}, read back and compared, as were the logits of "
+        f"{tokens.size} tokens"
+    )
+    return 0

@@ -1,0 +1,34 @@
+"""generate: completions of --prompt, or of the lines of standard input."""
+
+from __future__ import annotations
+
+import sys
+
+from urlvr_jax.data.stream import Questions
+from urlvr_jax.errors import DataError
+from urlvr_jax.measure.evaluate import responses
+from urlvr_jax.runtime.opening import open_prompt_format
+from urlvr_jax.verbs.opened import open_flag
+
+
+def run(flag) -> int:
+    """Print `prompt TAB completion`, `eval.k` lines a prompt."""
+    c, engine, params, tokenizer, _, step = open_flag(flag)
+    lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not lines:
+        raise DataError("generate: no prompt; give --prompt or lines on standard input")
+    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines)
+    widest = c.data.prompt_buckets[-1]
+    for text, ids in zip(texts, tokens, strict=True):
+        if not 1 <= len(ids) <= widest:
+            raise DataError(f"prompt {text[:60]!r} has {len(ids)} tokens; 1 to {widest} fit")
+    ids = tuple(map(str, range(len(texts))))
+    questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")
+    options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+    params = engine.to_rollout(params)
+    for real, _, _, out in responses(
+        engine, params, tokenizer, questions, step or 0, stream="generate", **options
+    ):
+        for row, text in enumerate(out):
+            print(f"{questions.texts[real[row // c.eval.k]]}\t{text}")
+    return 0

@@ -1,0 +1,200 @@
+"""score: rewards of responses that were written before, by any model.
+
+A file holds JSON lines with `prompt`, `response`, for metrics and controls `answer`, and `ended` (true
+unless it says otherwise: the response ends with the end token). Rows of one prompt are its group.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.config import ConfigError
+from urlvr_jax.data import formats, shapes
+from urlvr_jax.data.json_lines import json_rows
+from urlvr_jax.data.labels import Labels
+from urlvr_jax.data.padding import padded
+from urlvr_jax.errors import DataError
+from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.types import STATISTICS, Prompts, Rollouts
+from urlvr_jax.verbs.opened import open_flag
+
+ROWS_AT_ONCE = 64  # of one call of the scorer, or one group where that is more
+
+
+class Row(NamedTuple):
+    """One line of the file."""
+
+    line: int  # counted from 1
+    where: str  # "FILE, line N"
+    prompt: str
+    response: str
+    answer: str | None
+    ended: bool
+
+
+def read(name: str) -> list[Row]:
+    """Rows of a file of completions; DataError names file and line of a broken one."""
+    path, rows = pathlib.Path(name), []
+    if not path.is_file():
+        raise DataError(f"file of completions {name!r} does not exist")
+    for number, where, row in json_rows(path):
+        response, ended = row.get("response"), row.get("ended", True)
+        if not isinstance(response, str):
+            raise DataError(f"{where}: needs a string `response`, has {str(row)[:80]!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in response):
+            raise DataError(f"{where}: `response` has half of a surrogate pair, which is not a character")
+        if not isinstance(ended, bool):
+            raise DataError(f"{where}: `ended` must be true or false")
+        answer = shapes.gold(row["answer"], where) if "answer" in row else None
+        rows.append(Row(number, where, row["prompt"], response, answer, ended))
+    if not rows:
+        raise DataError(f"{path}: no completions in it")
+    return rows
+
+
+def by_prompt(rows: list[Row]) -> list[list[Row]]:
+    """The rows of each prompt, prompts in order of appearance; DataError unless groups are of one size."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.prompt, []).append(row)
+    first, *others = groups.values()
+    for group in others:
+        if len(group) != len(first):
+            raise DataError(
+                f"{group[-1].where}: prompt {group[0].prompt[:60]!r} has {len(group)} rows, the one in line "
+                f"{first[0].line} has {len(first)}: the rows of a prompt form its group, and all groups must "
+                "be of one size"
+            )
+    for group in groups.values():
+        answers = [row for row in group if row.answer is not None]
+        for row in answers:
+            if row.answer != answers[0].answer:
+                raise DataError(
+                    f"{row.where}: `answer` {row.answer!r}, but {answers[0].answer!r} in line "
+                    f"{answers[0].line} for the same prompt"
+                )
+    return list(groups.values())
+
+
+def run(flag) -> int:
+    """Rewards of the saved completions of --data; one JSON line a row on standard output."""
+    if not flag.data:
+        raise ConfigError("--data is missing: JSON lines with `prompt` and `response`")
+    rows = read(flag.data)  # before the model, which takes longer
+    _, engine, params, tokenizer, _, step = open_flag(flag)
+    for line in rewards_of(engine, params, tokenizer, rows, step or 0):
+        print(json.dumps(line))
+    return 0
+
+
+def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) -> list[dict]:
+    """One dict a row, in the file's order, of the reward that the engine's configuration names.
+
+    params are in the training layout. Rewards over a whole step, such as `batch_z`, are over the file.
+    """
+    c = engine.c
+    reward = expression.load_configured(c)
+    if "rephrased" in reward.needs:
+        raise DataError("saved completions have no other wording of their prompts: co_reward needs one")
+    groups = by_prompt(rows)
+    gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
+    if (
+        expression.needs_labels(reward.fn)
+        and CHECKS[c.answers.check].needs_gold
+        and len(gold) < len(groups)
+    ):
+        lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
+        raise DataError(
+            f"{lacking.where}: reward {reward.fn.__name__!r} needs an `answer` for every prompt"
+        )
+    prompts = _prompts(groups, formats.of(c, tokenizer))
+    rollouts = _rollouts(groups, tokenizer)
+    engine = _resized(engine, rollouts, len(groups[0]), len(groups))
+    rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
+    stats = _statistics(engine, params, prompts, rollouts)
+    c, check = engine.c, CHECKS[engine.c.answers.check]
+    texts = tokenizer.decode(rollouts.rows())
+    answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
+    correct = check.right(answers, Asked(prompts.questions, prompts.texts, Labels(gold).of(prompts)))
+    verify = functools.partial(self_verification.ask, engine, params, tokenizer, prompts, step)
+    facts = Facts(answers, rollouts, tokenizer, verify)
+    inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
+    rewards = step_rewards(reward, inputs, correct, step)
+    out = {}
+    for b, row in enumerate(row for group in groups for row in group):
+        at = divmod(b, len(groups[0]))
+        line = {"line": row.line, "prompt": row.prompt, "response": row.response}
+        line |= {"reward": float(rewards.values[at]), "answer": answers.keys[b]}
+        line["tokens"] = int(rollouts.lengths[b])
+        if correct is not None:
+            line["correct"] = bool(correct[at])
+        for key, values in (("terms", rewards.terms), ("shadows", rewards.shadows)):
+            if values:
+                line[key] = {name: float(x[at]) for name, x in values.items()}
+        out[row.line] = line
+    return [out[row.line] for row in rows]
+
+
+def _prompts(groups, prompt_format) -> Prompts:
+    asked = [g[0].prompt for g in groups]
+    texts, ids, _ = prompt_format.encode(asked)
+    for group, tokens in zip(groups, ids, strict=True):
+        if not len(tokens):
+            raise DataError(f"{group[0].where}: the prompt has no tokens")
+    return Prompts(
+        tuple(map(str, range(len(groups)))),
+        tuple(texts),
+        *padded(ids, max(1, *map(len, ids))),
+        tuple(asked),
+    )
+
+
+def _rollouts(groups, tokenizer) -> Rollouts:
+    flat = [row for group in groups for row in group]
+    ids = [tokenizer.encode(r.response) + [tokenizer.end_id] * r.ended for r in flat]
+    return Rollouts(*padded(ids, max(1, *map(len, ids))), np.array([r.ended for r in flat]), {})
+
+
+def _resized(engine: Engine, rollouts: Rollouts, group: int, prompts: int) -> Engine:
+    """The engine for groups and responses of this size, a few prompts a call."""
+    c = engine.c.copy_and_resolve_references()
+    width = rollouts.tokens.shape[1]
+    c.rollout.group, c.rollout.train_group = group, 0
+    c.rollout.max_new_tokens = max(width, c.rollout.max_new_tokens)
+    c.rollout.response_buckets = tuple(sorted({width, c.rollout.max_new_tokens}))
+    c.data.prompts_per_step = min(prompts, max(1, ROWS_AT_ONCE // group))
+    c.optim.minibatch_prompts = 0
+    return Engine(c, engine.model_config, engine.stop_ids)
+
+
+def _widened(rollouts: Rollouts, width: int) -> Rollouts:
+    """With token columns up to `width`."""
+    tokens = np.pad(rollouts.tokens, ((0, 0), (0, width - rollouts.tokens.shape[1])))
+    return Rollouts(tokens, rollouts.lengths, rollouts.ended, {})
+
+
+def _statistics(engine: Engine, params, prompts: Prompts, rollouts: Rollouts) -> dict[str, np.ndarray]:
+    """Teacher-forced statistics `[B, T]`, some prompts at a time; the last call is filled up with no rows."""
+    count, group = engine.c.data.prompts_per_step, engine.c.rollout.group
+    parts = []
+    for start in range(0, len(prompts.ids), count):
+        chosen = np.arange(start, start + count)
+        real, chosen = chosen < len(prompts.ids), chosen % len(prompts.ids)
+        rows = (chosen[:, None] * group + np.arange(group)).reshape(-1)
+        some = Prompts((), (), prompts.tokens[chosen], prompts.lengths[chosen])
+        lengths = np.where(np.repeat(real, group), rollouts.lengths[rows], 0).astype(np.int32)
+        part = engine.score(
+            params, some, Rollouts(rollouts.tokens[rows], lengths, rollouts.ended[rows], {})
+        )
+        parts.append({name: x[: real.sum() * group] for name, x in part.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in STATISTICS}
