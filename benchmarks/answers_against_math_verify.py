@@ -1,6 +1,6 @@
-"""Canonical keys beside math-verify on every pair of golds; writes the list of disagreements.
+"""Canonical keys beside math-verify on every pair of golds; prints the list of disagreements.
 
-    python benchmarks/answers_against_math_verify.py --data FOLDER [--tables] [--out docs/answers_disagreements.md]
+    python benchmarks/answers_against_math_verify.py --data FOLDER [--tables] [--out FILE]
 
 FOLDER has math_sample100.jsonl, amc23.jsonl and aime24.jsonl. math-verify is asked in both orders, because it
 is asymmetric. With `--tables` the hand-made pairs of the tests too. About 15 ms a question, two a pair.
@@ -139,7 +139,7 @@ def main() -> None:
     lines = [
         "# Where canonical keys and math-verify disagree", "",
         f"Written by `python benchmarks/answers_against_math_verify.py {' '.join(options(sys.argv))}`;",
-        "[answers.md](answers.md) has the reasons. `=`: held equal. Reversed: gold and answer exchanged.", "",
+        "docs/answers.md has the reasons. `=`: held equal. Reversed: gold and answer exchanged.", "",
         "## Golds of MATH (a sample of 100), AMC 2023 and AIME 2024", "",
         f"{real} pairs of {len(found)} distinct golds ({len(integers)} integers in all), "
         f"{len(of_golds)} disagreements.", "",
