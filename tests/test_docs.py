@@ -24,6 +24,9 @@ DOCS = (
     "docs/data.md",
     "docs/plan.md",
     "docs/models.md",
+    "docs/use.md",
+    "docs/performance.md",
+    "docs/history.md",
 )
 
 
