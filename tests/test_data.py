@@ -13,10 +13,10 @@ import pytest
 from urlvr_jax import errors
 from urlvr_jax.data import corpus, stream
 from urlvr_jax.data.files import read_rows
-from urlvr_jax.lab import shipped as shipped_lib
 from urlvr_jax.data.formats import PromptFormat
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build, countdown_world, world
+from urlvr_jax.lab import shipped as shipped_lib
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
 TOKENIZER = Tokenizer(UNTRAINED)

@@ -324,7 +324,7 @@ def test_the_policy_is_asked_for_its_verdict_in_the_same_format(root):
     tokenizer, asked = Tokenizer(folder(root, "llama"), chat=True), []
     yes = tokenizer.encode("yes") + [tokenizer.end_id]
 
-    def sample(params, prompts, key, **options):
+    def sample(params, prompts, key, shape):
         asked.extend(
             tokenizer.hf.decode(t[:n]) for t, n in zip(prompts.tokens, prompts.lengths, strict=True)
         )
@@ -334,9 +334,11 @@ def test_the_policy_is_asked_for_its_verdict_in_the_same_format(root):
     c = config.default()
     c.data.prompt_format, c.data.template, c.verify.verdict = "chat", "dapo", "word"
     c.verify.template, c.verify.prompt_buckets = "{prompt} Is {response} right?", (256,)
-    engine = types.SimpleNamespace(sample=sample, to_rollout=lambda params: params)
+    engine = types.SimpleNamespace(
+        c=c, sample=sample, to_rollout=lambda params: params, verification_shape=lambda *shape: shape
+    )
     prompts = Prompts(("0",), ("as rendered",), np.zeros((1, 4), int), np.array([4]), ("1+1?",))
-    verdicts = self_verification.ask(c, engine, None, tokenizer, prompts, ["2", "<|eot_id|>"], None)
+    verdicts = self_verification.ask(engine, None, tokenizer, prompts, 1, ["2", "<|eot_id|>"])
     assert verdicts.tolist() == [self_verification.YES] * 2
     form = PromptFormat(tokenizer, "chat")
     assert asked == [form.render("1+1? Is 2 right?"), form.render("1+1? Is <|eot_id|> right?")]

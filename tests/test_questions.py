@@ -121,7 +121,7 @@ def test_the_first_of_duplicates_is_kept_and_other_answers_are_counted(tmp_path,
 
 
 def test_duplicates_are_found_across_batches_and_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("urlvr_jax.tables.BATCH_ROWS", 2)
+    monkeypatch.setattr("urlvr_jax.data.arrow.BATCH_ROWS", 2)
     for part in range(2):
         rows = [SHAPES["verl"](q, a, i) for i, (q, a) in enumerate(ASKED * 3)]
         write(tmp_path, "parquet", rows, f"train-{part}")

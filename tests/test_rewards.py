@@ -48,7 +48,7 @@ def test_columns_past_the_length_do_not_matter(name):
     np.testing.assert_array_equal(computed(name, stats=dirty), computed(name))
 
 
-def test_a_verifier_rewards_what_is_right_and_nothing_else():
+def test_the_control_rewards_what_is_right_and_nothing_else():
     right = RNG.random((P, G)) < 0.5
     np.testing.assert_array_equal(computed("ground_truth", Reference(jnp.asarray(right))), right)
 
@@ -94,22 +94,23 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
         seen.append(given)
         return jnp.zeros(given.shape)
 
-    def verifier(given, reference):
+    def control(given, reference):
         seen.append(reference)
         return jnp.zeros(given.shape)
 
     reference = Reference(jnp.zeros((P, G), bool))
-    assert not expression.needs_labels(without) and expression.needs_labels(verifier)
+    assert not expression.needs_labels(without) and expression.needs_labels(control)
     expression.compute(without, inputs(), reference)
-    expression.compute(verifier, inputs(), reference)
+    expression.compute(control, inputs(), reference)
     assert isinstance(seen[0], RewardInputs) and seen[1] is reference
-    verifiers = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
-    assert verifiers == {"ground_truth"} and set(LABEL_FREE) | verifiers == set(expression.REWARDS)
+    controls = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
+    assert controls == {"ground_truth"} and set(LABEL_FREE) | controls == set(expression.REWARDS)
 
 
 def test_reward_inputs_have_no_field_that_could_hold_a_label():
     assert [f.name for f in dataclasses.fields(RewardInputs)] == [
-        "stats", "derived", "tokens", "lengths", "ended", "texts", "prompts", "max_new_tokens", "key",
+        "stats", "derived", "tokens", "lengths", "ended", "texts", "prompts", "questions",
+        "max_new_tokens", "key",
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
@@ -138,7 +139,7 @@ def test_a_reward_is_handed_nothing_that_it_did_not_declare():
     everything = dataclasses.replace(
         inputs(),
         stats=Declared({n: jnp.asarray(x) for n, x in STATS.items()}),
-        derived=Declared(answers=jnp.asarray(ANSWERS), answer_span=jnp.asarray(SPAN)),
+        derived=Declared({"answers": jnp.asarray(ANSWERS), "answer_span": jnp.asarray(SPAN)}),
     )
     seen = []
 
@@ -196,7 +197,7 @@ def test_a_wrong_shape_is_an_error_that_names_the_reward_and_both_shapes():
         return given.lengths[: P * G - P].reshape(P, G - 1)
 
     for fn, shape in ((by_row, r"\(16,\)"), (transposed, r"\(4, 3\)")):
-        with pytest.raises(ValueError, match=rf"{fn.__name__}.*{shape}.*\(4, 4\)"):
+        with pytest.raises(interface.RewardError, match=rf"{fn.__name__}.*{shape}.*\(4, 4\)"):
             expression.compute(fn, inputs(), None)
 
 

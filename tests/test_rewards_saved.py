@@ -90,7 +90,7 @@ def test_how_many_rows_go_at_once_changes_no_reward(scored):
     helpers.assert_close([x["reward"] for x in one], [x["reward"] for x in two])
 
 
-def test_sums_show_their_terms_and_verifiers_need_answers(scored):
+def test_sums_show_their_terms_and_controls_need_answers(scored):
     out = scored(rows(), name="ground_truth + 0.1*length")
     for line in out:
         assert line["terms"]["ground_truth"] == float(line["correct"])

@@ -34,8 +34,8 @@ def not_a_number(inputs):
 
 
 @needs("answers")
-def verifier(inputs, reference):
-    return (inputs.answers == reference.answers[:, None]) * 1.0
+def control(inputs, reference):
+    return (inputs.answers == reference.correct[:, None]) * 1.0
 
 
 def huge(inputs):
@@ -137,15 +137,15 @@ def test_shadows_change_nothing_that_is_trained(launcher, tmp_path):
     assert final_state(tmp_path / "one") == final_state(tmp_path / "two")
 
 
-def test_a_verifier_makes_a_sum_a_verifier_and_is_no_shadow(launcher, tmp_path, mine):
+def test_a_control_makes_its_sum_ask_for_labels_and_is_no_shadow(launcher, tmp_path, mine):
     file = tmp_path / "unlabelled.jsonl"
     file.write_text('{"prompt": "Q1+2?"}\n')
     options = QUICK | {"data.train": str(file), "reward.name": "0.1*self_certainty + ground_truth"}
     call = launcher.run(tiny(tmp_path / "run", options))
     assert call.status == 2 and "needs a gold answer" in call.err and "0 for 1" in call.err
-    for shadow in ("ground_truth", f"'{mine}:verifier'"):
+    for shadow in ("ground_truth", f"'{mine}:control'"):
         call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.shadow": f"({shadow!r},)"}))
-        assert call.status == 2 and "verifier" in call.err and "no label" in call.err
+        assert call.status == 2 and "asks for labels; shadows receive none" in call.err
         assert not (tmp_path / "run").exists()
 
 
@@ -159,7 +159,7 @@ def test_questions_without_answers_train_and_log_no_label_metrics(launcher, tmp_
         assert set(line) >= ALWAYS
         assert not set(line) & LABELLED
         assert not any("pass@" in name for name in line)
-    for reward in ({"reward.name": "ground_truth"}, {"reward.fn": f"{mine}:verifier"}):
+    for reward in ({"reward.name": "ground_truth"}, {"reward.fn": f"{mine}:control"}):
         call = launcher.run(tiny(tmp_path / "refused", options | reward))
         assert call.status == 2
         assert "needs a gold answer" in call.err and str(file) in call.err and "0 for 10" in call.err

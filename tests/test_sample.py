@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax.models import transformer
+from urlvr_jax.models import products
 from urlvr_jax.rollout import draw as draw_lib
 from urlvr_jax.rollout import sample
 from urlvr_jax.rollout import slots as slots_lib
@@ -114,13 +114,13 @@ def test_kernels_kept_with_outputs_first_draw_the_same_tokens(monkeypatch):
         return jax.tree.map(np.asarray, out), lowered.as_text().count("optimization_barrier")
 
     want, without = run()
-    monkeypatch.setattr(transformer, "LARGE_KERNEL", 1)
+    monkeypatch.setattr(products, "LARGE_KERNEL", 1)
     got, with_all = run()
     assert with_all > without, "no kernel was kept so"
     for name in ("tokens", "length", "ended"):
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
     helpers.assert_statistics_close(got, {n: want[n] for n in STATISTICS}, want["length"])
-    monkeypatch.setattr(transformer, "FEW_ROWS", 4)
+    monkeypatch.setattr(products, "FEW_ROWS", 4)
     assert run()[1] == without, "five rows are more than few"
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from urlvr_jax.models import products, transformer
 from urlvr_jax.runtime.sharding import ByPlatform
-from urlvr_jax.scoring import head, score, token_statistics
 from urlvr_jax.scoring import head as head_lib
+from urlvr_jax.scoring import score, token_statistics
 from urlvr_jax.types import STATISTICS
 
 ROWS, WIDTH, D, VOCAB = 3, 5, 8, 37
@@ -25,7 +25,7 @@ def inputs(seed=0, vocab=VOCAB):
 
 
 def set_chunk(monkeypatch, elements):
-    monkeypatch.setattr(head, "CHUNK_ELEMENTS", ByPlatform(elements, elements))
+    monkeypatch.setattr(head_lib, "CHUNK_ELEMENTS", ByPlatform(elements, elements))
 
 
 def reference(hidden, head, targets, temperature):
@@ -82,8 +82,8 @@ def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradien
     # of 2, 9, 12 and a rest, one block.
     for tokens in (1, 4, 5, 15):
         set_chunk(monkeypatch, tokens * VOCAB)
-        monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(kept, kept))
-        monkeypatch.setattr(score, "LARGE_VOCABULARY", 1 if first else 4096)
+        monkeypatch.setattr(head_lib, "KEPT_ELEMENTS", ByPlatform(kept, kept))
+        monkeypatch.setattr(products, "LARGE_VOCABULARY", 1 if first else 4096)
         assert products.vocabulary_axis(tokens, VOCAB) == (0 if first else -1)
         compiled = run().lower(hidden, head)
         assert ("while" in compiled.as_text()) == (tokens < 15 and not kept)
@@ -159,7 +159,7 @@ def test_a_tie_for_the_first_place_has_no_gap():
 def test_the_logits_of_all_tokens_never_exist_at_once(monkeypatch, gradient):
     rows, width, vocab = 4, 64, 32768
     set_chunk(monkeypatch, 16 * vocab)
-    monkeypatch.setattr(head, "KEPT_ELEMENTS", ByPlatform(0, 0))
+    monkeypatch.setattr(head_lib, "KEPT_ELEMENTS", ByPlatform(0, 0))
     config = helpers.model_config(tied=False, n_layers=1, vocab_size=vocab)
     graph, shapes = helpers.transformer.structure(config)
     ints = lambda *s: jax.ShapeDtypeStruct(s, jnp.int32)

@@ -6,12 +6,12 @@ locked, so a misspelt key stops the run at the line that makes it, with the near
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib.util
 import json
 import pathlib
-from typing import NamedTuple
 
 import ml_collections
 
@@ -25,7 +25,8 @@ from urlvr_jax.rewards import expression, interface, self_verification
 MODES = ("rl", "supervised")
 
 
-class _Mark(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Mark:
     """A default that is special: see `_how` and `_added`."""
 
     value: object

@@ -32,33 +32,32 @@ import pathlib
 import sys
 import time
 
+import jax
+import numpy as np
 from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
+from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.checks.table import Asked
+from urlvr_jax.learning.advantages import kl_penalty, step_advantages
+from urlvr_jax.learning.step import SkippedUpdates
+from urlvr_jax.measure import evaluate, metrics, summary
+from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.runtime.checkpoint import Checkpoints
+from urlvr_jax.runtime.clock import Clock, CompileCounter
+from urlvr_jax.runtime.compile_cache import configure_jax
+from urlvr_jax.runtime.opening import open_run, require_inputs
+from urlvr_jax.runtime.progress import Progress
+from urlvr_jax.runtime.signals import StopSignal
+from urlvr_jax.runtime.workdir import Workdir, new_path
 from urlvr_jax.verbs import VERBS
 from urlvr_jax.verbs.flags import config_file, define_flags, friendly
 
 
 def train(c, folder: pathlib.Path) -> int:
     """Run an experiment to `c.steps`, or from where its folder stands. Returns the exit status."""
-    import jax
-    import numpy as np
-
-    from urlvr_jax.answers.classes import read_answers
-    from urlvr_jax.checks.table import Asked
-    from urlvr_jax.learning.advantages import kl_penalty, step_advantages
-    from urlvr_jax.learning.step import SkippedUpdates
-    from urlvr_jax.measure import evaluate, metrics, summary
-    from urlvr_jax.rewards import expression, self_verification
-    from urlvr_jax.rewards.compute import reward_inputs, step_rewards
-    from urlvr_jax.rewards.derived import Facts
-    from urlvr_jax.runtime.checkpoint import Checkpoints
-    from urlvr_jax.runtime.clock import Clock, CompileCounter
-    from urlvr_jax.runtime.opening import open_run, require_inputs
-    from urlvr_jax.runtime.progress import Progress
-    from urlvr_jax.runtime.signals import StopSignal
-    from urlvr_jax.runtime.workdir import Workdir
-
     began, compiles, stop = time.perf_counter(), CompileCounter(), StopSignal()
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
@@ -79,7 +78,8 @@ def train(c, folder: pathlib.Path) -> int:
     reference_params = run.base_params() if kl_on and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
     watch = evaluate.Watch(run, workdir)
-    progress, skipped = Progress(c.steps), SkippedUpdates(c)
+    progress = Progress(c.steps)
+    skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.say(f"{workdir.path}: {reward.fn.__name__}, from step {first}")
     if run.test_time_training:
         progress.say(summary.test_time_text(run.test_time_training))
@@ -175,10 +175,6 @@ def main(argv: list[str]) -> int:
         raise app.UsageError(f"unknown verb {' '.join(argv[1:])!r}; use train, {', '.join(VERBS)}")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.set_verbosity(logging.WARNING)
-    import jax
-
-    from urlvr_jax.runtime.compile_cache import configure_jax
-
     configure_jax()
     if verb != "train":
         return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS)
@@ -188,8 +184,6 @@ def main(argv: list[str]) -> int:
         from urlvr_jax.verbs import dry_run
 
         return dry_run.run(c)
-    from urlvr_jax.runtime.workdir import new_path
-
     experiment = pathlib.Path(config_file(sys.argv) or "default").stem
     return train(c, pathlib.Path(flags.FLAGS.workdir or new_path(experiment)))
 

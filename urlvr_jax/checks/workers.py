@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from urlvr_jax.errors import UserError
 
-MATH_VERIFY = "urlvr_jax.grading:math_verify"
+MATH_VERIFY = "urlvr_jax.checks.workers:math_verify"
 STARTUP_S = 120.0  # a worker imports its grader
 WORKER_BYTES = 4 << 30  # of address space, on Linux
 ATTEMPTS = 2  # a task whose worker dies is given to one more
@@ -125,7 +125,7 @@ class _Worker:
     def __init__(self, grader: str):
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from urlvr_jax.grading import work; work()", grader],
+            [sys.executable, "-c", "from urlvr_jax.checks.workers import work; work()", grader],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},

@@ -1,7 +1,7 @@
 """Questions ready for the model, and the prompts of a step as a function of (seed, step).
 
 Gold answers are split off while loading: `Questions` has none, `Labels` has nothing else. Labels
-reach metrics and verifiers only.
+reach metrics and controls only.
 """
 
 from __future__ import annotations

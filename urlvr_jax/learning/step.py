@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from urlvr_jax.config import updates_per_step
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning import objective
 from urlvr_jax.learning import optimizer as optimizer_lib
@@ -143,10 +142,11 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
 
 
 class SkippedUpdates:
-    """Counts steps in a row of which no update was applied; `log.max_skipped_updates` of them end a run."""
+    """Counts steps in a row of which no update was applied; `most` of them end a run. updates: of a step."""
 
-    def __init__(self, c):
-        self.most, self.updates, self.in_a_row = c.log.max_skipped_updates, updates_per_step(c), 0
+    def __init__(self, most: int, updates: int):
+        self.most, self.updates = most, updates
+        self.in_a_row = 0
 
     def too_many(self, metrics: dict[str, float]) -> bool:
         """To be asked once a step, with its metrics."""

@@ -1,0 +1,10 @@
+"""The policy: a decoder-only transformer in Flax NNX, and Hugging Face folders in and out.
+
+In: token ids and the segments of keys they see; a folder's config.json and safetensors. Out: hidden states
+`[B, C, D]`, keys and values; parameters as a plain dictionary of arrays.
+
+    transformer.py  the modules, prompt segments, plain parameter trees
+    attention.py    plain products, in blocks     flash.py    kernels for a TPU
+    rope.py         rotary positions              products.py what a CPU multiplies faster another way round
+    folders.py      Hugging Face folders          known/      configurations of published models
+"""

@@ -1,0 +1,12 @@
+"""What runs an experiment: devices, compiled programs, files, signals.
+
+In: a configuration. Out: a `Run` with its engine; a folder with lines, tables and checkpoints.
+
+    opening.py      everything that a configuration names, opened and checked
+    engine.py       the compiled programs, and the host's side of calling them
+    sharding.py     meshes and layouts             hosts.py        what processes agree on, and who writes
+    workdir.py      a run's folder                 lines.py        JSON lines on disk
+    checkpoint.py   checkpoints                    progress.py     what the terminal shows
+    clock.py        seconds and compilations       signals.py      Ctrl-C and SIGTERM
+    random_keys.py  (seed, stream, step) to a key  compile_cache.py, user_code.py
+"""
