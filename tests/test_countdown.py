@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -55,7 +56,17 @@ def test_a_task_is_read_from_its_question(question, want):
         ("3.0*7+5", False),
         ("", False),
         (None, False),
+        ("(" * 32 + "3*7+5" + ")" * 32, True),  # the limit
+        ("(" * 33 + "3*7+5" + ")" * 33, False),
         ("(" * 500 + "3*7+5" + ")" * 500, False),
+        ("003*07+5", True),  # leading zeros count for nothing
+        ("3*7\n\t+5", True),
+        ("3*7\u00a0+5", False),
+        ("3*(7)(5)", False),
+        ("3*7+5#", False),
+        ("3*7+0x5", False),
+        ("3*7+5_", False),
+        ("3*7+\\\n5", False),
         ("३*7+5", False),  # a digit of another script is no digit here
     ],
 )
@@ -73,6 +84,10 @@ def test_the_strict_check_accepts_exactly_the_solutions(expression, right):
         ("1-2-3", Task((1, 2, 3), -4), True),  # from the left
         ("8/4/2", Task((8, 4, 2), 1), True),
         ("2+3*4", Task((2, 3, 4), 14), True),
+        ("1_0+2", Task((10, 2), 12), False),
+        ("00+7", Task((0, 7), 7), True),
+        ("0 7+1", Task((0, 7, 1), 8), False),
+        ("+".join("1" * 128), Task((1,) * 128, 128), True),  # no stack of ours is that shallow
         ("2+3*4", Task((2, 3, 4), 20), False),
     ],
 )
@@ -100,7 +115,19 @@ def test_arithmetic_is_exact_and_from_the_left(expression, task, right):
         ("Assistant: <answer>2*-3</answer>", Task((2, 3), -6), 1.0),
         ("Assistant: <answer>07+1</answer>", Task((7, 1), 8), 0.1),
         ("Assistant: <answer>1/0</answer>", Task((1, 0), 1), 0.1),
+        ("Assistant: <answer>00*7+.5</answer>", Task((0, 7, 5), 0), 0.1),
+        ("Assistant: <answer>00*7+1.</answer>", Task((0, 7, 1), 1), 1.0),
+        ("Assistant: <answer>3(4)</answer>", Task((3, 4), 12), 0.1),
+        ("Assistant: <answer>1 .5</answer>", Task((1, 5), 1), 0.1),
+        ("Assistant: <answer>3\r+4</answer>", Task((3, 4), 7), 0.1),  # a new line to Python
+        ("Assistant: <answer>...</answer>", Task((), 0), 0.1),  # Python's Ellipsis
+        ("Assistant: <answer>()</answer>", Task((), 0), 0.1),
+        ("Assistant: <answer>(-4)**.5//1</answer>", Task((4, 5, 1), 2), 0.1),  # of a complex number
         ("Assistant: <answer>9**9**9</answer>", Task((9, 9, 9), 1), 0.1),
+        ("Assistant: <answer>1/9**9**9</answer>", Task((1, 9, 9, 9), 0), 0.1),
+        ("Assistant: <answer>-+-+7</answer>", Task((7,), 7), 1.0),
+        ("Assistant: <answer>" + "-" * 32 + "7</answer>", Task((7,), 7), 1.0),  # the limit
+        ("Assistant: <answer>" + "-" * 34 + "7</answer>", Task((7,), 7), 0.1),
     ],
 )
 def test_tinyzero_scores_are_reproduced_with_their_holes(text, task, score):
@@ -111,6 +138,13 @@ def test_hostile_expressions_are_wrong_at_once():
     hostile = [
         "9**9**9",
         "(" * 10_000,
+        "(" * 256,
+        "(" * 127 + "7" + ")" * 127,
+        "(-" * 85 + "7" + ")" * 85,
+        "7**" * 84 + "7",
+        "9" * 99 + "**" + "9" * 99,
+        "*".join(["9" * 84] * 3) + "**9",
+        "()" * 128,
         "1" * 100_000,
         "-" * 300 + "1",
         "1+" * 5000 + "1",
@@ -119,9 +153,21 @@ def test_hostile_expressions_are_wrong_at_once():
     ]
     begun = time.perf_counter()
     for text in hostile:
-        assert countdown.solves(text, TASK) is False
-        assert countdown.tinyzero_score(f"Assistant: <answer>{text}</answer>", TASK) in (0.0, 0.1)
+        own = Task(tuple(int(n) for n in re.findall("[0-9]{1,99}", text)), 26)  # no number is amiss
+        for task in (TASK, own):
+            assert countdown.solves(text, task) is False
+            assert countdown.tinyzero_score(f"Assistant: <answer>{text}</answer>", task) in (0.0, 0.1)
     assert time.perf_counter() - begun < 1
+
+
+def test_python_has_no_warning_to_give_about_what_it_reads():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for text in ("3(4)", "(3)(4)", "3.(4)", "()()", "3 4", "1.5.2", "07", "0_7"):
+            task = Task(tuple(int(n) for n in re.findall("[0-9]+", text)), 12)
+            assert not countdown.solves(text, task)
+            assert countdown.tinyzero_score(f"Assistant: <answer>{text}</answer>", task) == 0.1
+    assert not seen
 
 
 def _values(numbers):

@@ -1,7 +1,8 @@
 """Countdown: reach a target from given numbers with + - * / and parentheses. Tasks, and an exact checker.
 
 The checker reads numbers and target from the question itself: an external check that needs no label
-(RLSR; the oracle beside self-verification). Nothing here hands text to an evaluator: a parser with limits.
+(RLSR; the oracle beside self-verification). No text is handed to `eval`: within limits Python's `ast` reads it, and
+of the tree only numbers and the operations of a table are evaluated.
 
     python -m urlvr_jax.countdown train.jsonl --count 4000 --seed 0      a question file, solvable tasks
 """
@@ -9,11 +10,14 @@ The checker reads numbers and target from the question itself: an external check
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
+import itertools
 import json
 import operator
 import pathlib
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -54,100 +58,40 @@ def parse(question: str) -> Task | None:
 
 # ---- expressions ----------------------------------------------------------------------------
 
-_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)|(\*\*|//|[-+*/()]))", re.A)
-_BINARY = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2}
-_OPERATIONS = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-    "//": operator.floordiv,
-}  # fmt: skip
 
+def parsed(text: str) -> ast.expr:
+    """Python's own reading of one expression. ExpressionError for text past the limits, and for what is none.
 
-def tokens(expression: str) -> list[str]:
-    if len(expression) > MOST_CHARACTERS:
+    The limits come first: short text with few parentheses can neither hang the parser nor exhaust the stack.
+    """
+    if len(text) > MOST_CHARACTERS:
         raise ExpressionError(f"longer than {MOST_CHARACTERS} characters")
-    out, at, text = [], 0, expression.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if not match:
-            raise ExpressionError(f"no token at {text[at : at + 10]!r}")
-        out.append(match.group(1) or match.group(2))
-        at = match.end()
-    return out
+    if max(itertools.accumulate((c == "(") - (c == ")") for c in text), default=0) > MOST_DEPTH:
+        raise ExpressionError(f"parentheses nested deeper than {MOST_DEPTH}")
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, MemoryError, RecursionError) as error:  # the last two: nested too deep for Python
+        raise ExpressionError(f"no expression: {error}") from None
 
 
-class _Parser:
-    """Precedence climbing, left-associative; `loose` adds what Python's grammar adds: signs, **, //."""
+def evaluate(node: ast.expr, operations: dict, number: Callable, depth: int = 0):
+    """What a tree of numbers, each made by `number`, and of `operations` alone comes to.
 
-    def __init__(self, words: list[str], loose: bool):
-        self.words, self.at, self.loose, self.depth = words, 0, loose, 0
-
-    def peek(self) -> str:
-        return self.words[self.at] if self.at < len(self.words) else ""
-
-    def take(self) -> str:
-        word = self.peek()
-        self.at += 1
-        return word
-
-    def value(self):
-        out = self.binary(1)
-        if self.peek():
-            raise ExpressionError(f"unexpected {self.peek()!r}")
-        return out
-
-    def binary(self, lowest: int):
-        left = self.signed()
-        while _BINARY.get(self.peek(), 0) >= lowest and (self.loose or self.peek() != "//"):
-            sign = self.take()
-            left = _bounded(_OPERATIONS[sign](left, self.binary(_BINARY[sign] + 1)))
-        return left
-
-    def signed(self):
-        if self.loose and self.peek() in ("+", "-"):
-            with _Deeper(self):
-                return -self.signed() if self.take() == "-" else self.signed()
-        base = self.atom()
-        if self.loose and self.peek() == "**":
-            self.take()
-            with _Deeper(self):
-                return _power(base, self.signed())
-        return base
-
-    def atom(self):
-        word = self.take()
-        if word == "(":
-            with _Deeper(self):
-                out = self.binary(1)
-            if self.take() != ")":
-                raise ExpressionError("a parenthesis is not closed")
-            return out
-        if not word or not (word[0].isdigit() or word[0] == "."):
-            raise ExpressionError(f"expected a number, found {word!r}")
-        return self.number(word)
-
-    def number(self, word: str):
-        if not word.isdigit():
-            if not self.loose:
-                raise ExpressionError(f"{word!r} is not an integer")
-            return float(word)
-        if self.loose and len(word) > 1 and word[0] == "0" and word.strip("0"):
-            raise ExpressionError(f"{word!r}: leading zeros")  # Python refuses them, but for zero itself
-        return int(word) if self.loose else Fraction(int(word))
-
-
-class _Deeper:
-    """Counts nesting, so that hostile text cannot exhaust the stack."""
-
-    def __init__(self, parser: _Parser):
-        self.parser = parser
-
-    def __enter__(self):
-        self.parser.depth += 1
-        if self.parser.depth > MOST_DEPTH:
-            raise ExpressionError(f"nested deeper than {MOST_DEPTH}")
-
-    def __exit__(self, *_):
-        self.parser.depth -= 1
+    ExpressionError for any other node, a value too large, and signs, powers or right operands nested too
+    deep; ArithmeticError, or TypeError for a complex number, where the operations raise it.
+    """
+    if depth > MOST_DEPTH:
+        raise ExpressionError(f"nested deeper than {MOST_DEPTH}")
+    match node:
+        case ast.Constant(value=int() | float()):
+            return number(node.value)
+        case ast.UnaryOp() if type(node.op) in operations:
+            return operations[type(node.op)](evaluate(node.operand, operations, number, depth + 1))
+        case ast.BinOp() if type(node.op) in operations:
+            left = evaluate(node.left, operations, number, depth)  # a long sum grows to the left
+            right = evaluate(node.right, operations, number, depth + 1)
+            return _bounded(operations[type(node.op)](left, right))
+    raise ExpressionError(f"{type(node).__name__} has no place here")
 
 
 def _bounded(value):
@@ -163,18 +107,31 @@ def _power(base, exponent):
     return base**exponent
 
 
+_STRICT = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+_TINYZERO = _STRICT | {
+    ast.FloorDiv: operator.floordiv, ast.Pow: _power, ast.UAdd: operator.pos, ast.USub: operator.neg,
+}  # fmt: skip
+
+
 # ---- the check ------------------------------------------------------------------------------
 
 
 def solves(expression: str | None, task: Task) -> bool:
     """Strict: an expression of + - * / ( ) over integers that uses every number exactly once and is
-    exactly the target. No answer, anything else, and division by zero are wrong."""
-    if expression is None:
+    exactly the target. No answer, anything else, and division by zero are wrong.
+
+    Where Python would refuse, white space of any kind is a space, and leading zeros count for nothing: 007 is 7.
+    """
+    if expression is None or len(expression) > MOST_CHARACTERS:
         return False
+    text = expression.rstrip()
+    if not re.fullmatch(r"[0-9+\-*/()\s]+", text, re.A):
+        return False
+    if sorted(int(n) for n in re.findall("[0-9]+", text)) != sorted(task.numbers):
+        return False
+    text = re.sub(r"\b0+(?=[0-9])", "", " ".join(text.split()))
     try:
-        words = tokens(expression)
-        used = sorted(int(w) for w in words if w.isdigit())
-        return used == sorted(task.numbers) and _Parser(words, loose=False).value() == task.target
+        return evaluate(parsed(text), _STRICT, Fraction) == task.target
     except (ExpressionError, ZeroDivisionError):
         return False
 
@@ -183,8 +140,8 @@ def tinyzero_score(text: str, task: Task) -> float:
     """1, 0.1 or 0 as TinyZero's scorer gives them, text being prompt and response.
 
     Its holes are kept: only the last line is searched; `**` and `//` pass; "1.5*4" uses 1, 5 and 4. One
-    departure: a power past 4096 bits, or an expression past 256 characters, is 0.1 here, where the original
-    may not return.
+    departure: what is past the limits above, as a power of 4096 bits, is 0.1 here, where the original may not
+    return.
     """
     for marker in ("Assistant:", "<|im_start|>assistant"):
         if marker in text:
@@ -201,9 +158,9 @@ def tinyzero_score(text: str, task: Task) -> float:
     if sorted(int(n) for n in re.findall("[0-9]+", expression)) != sorted(task.numbers):
         return 0.1
     try:
-        value = _Parser(tokens(expression), loose=True).value()
-        return 1.0 if abs(value - task.target) < 1e-5 else 0.1
-    except (ExpressionError, ArithmeticError):
+        found = evaluate(parsed(expression), _TINYZERO, lambda n: n)
+        return 1.0 if abs(found - task.target) < 1e-5 else 0.1
+    except (ExpressionError, ArithmeticError, TypeError):
         return 0.1
 
 
@@ -248,6 +205,9 @@ def tasks(count: int, seed: int, *, sizes=(3, 4), largest=99, targets=(10, 99)) 
     return list(out)
 
 
+_JOINS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
+
+
 def _join(values: list[int], rng) -> int | None:
     """Join two random values by a random operation until one is left; None where it leaves the
     positive integers."""
@@ -257,7 +217,7 @@ def _join(values: list[int], rng) -> int | None:
         sign = "+-*/"[int(rng.integers(4))]
         if sign == "/" and a % b or sign == "-" and a <= b:
             return None
-        joined = a // b if sign == "/" else _OPERATIONS[sign](a, b)
+        joined = _JOINS[sign](a, b)
         values = [v for k, v in enumerate(values) if k not in (i, j)] + [joined]
     return values[0]
 
