@@ -23,7 +23,13 @@ PARTS = ("train", "heldout")
     [
         ("C3,7,5=26?", TASK),
         ("noise C1,2=3? then C3,7,5=26?", TASK),
-        (countdown.QUESTION.format(numbers="3, 7, 5", target=26), TASK),
+        (countdown.sentence((3, 7, 5), 26), TASK),
+        (
+            "Using the numbers [3, 7, 5], create an equation that equals 26. You can use basic arithmetic operations "
+            "(+, -, *, /) and each number can only be used once. Return the final equation in <answer> </answer> "
+            "tags, for example <answer> (1 + 2) / 3 </answer>.",
+            TASK,
+        ),
         (
             "Using the numbers [19, 36, 55, 7], create an equation that equals 65.",
             Task((19, 36, 55, 7), 65),

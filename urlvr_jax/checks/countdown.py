@@ -28,11 +28,14 @@ MODES = ("strict", "tinyzero")
 MOST_CHARACTERS, MOST_DEPTH, MOST_BITS = 256, 32, 4096
 _STREAM = 301  # of NumPy generators
 _LAB = re.compile(r"C(\d{1,6}(?:,\d{1,6}){1,9})=(\d{1,9})\?", re.A)
+# Reads SENTENCE, and other wordings: "numbers [3, 7] ... equal 21".
 _WORDS = re.compile(r"numbers \[(\d{1,6}(?:, \d{1,6}){1,9})\].{0,60}?equals? (\d{1,9})\b", re.S | re.A)
-QUESTION = (
-    "Using the numbers [{numbers}], create an equation that equals {target}. You can use basic arithmetic "
-    "operations (+, -, *, /) and each number can only be used once. Return the final equation in "
-    "<answer> </answer> tags, for example <answer> (1 + 2) / 3 </answer>."
+SENTENCE = (  # TinyZero's, around the numbers and the target
+    "Using the numbers [",
+    "], create an equation that equals ",
+    ". You can use basic arithmetic operations (+, -, *, /) and each number can only be used once. Show your "
+    "work in <think> </think> tags. And return the final answer in <answer> </answer> tags, for example "
+    "<answer> (1 + 2) / 3 </answer>.",
 )
 
 
@@ -44,6 +47,12 @@ class ExpressionError(ValueError):
 class Task:
     numbers: tuple[int, ...]
     target: int
+
+
+def sentence(numbers, target) -> str:
+    """TinyZero's question, which `parse` reads; numbers and target are anything that prints as a number."""
+    start, middle, end = SENTENCE
+    return f"{start}{', '.join(map(str, numbers))}{middle}{target}{end}"
 
 
 def parse(question: str) -> Task | None:
@@ -232,7 +241,7 @@ def main() -> None:
     rows = [
         {
             "id": f"countdown/{options.seed}/{i}",
-            "prompt": QUESTION.format(numbers=", ".join(map(str, t.numbers)), target=t.target),
+            "prompt": sentence(t.numbers, t.target),
         }
         for i, t in enumerate(tasks(options.count, options.seed, sizes=options.sizes))
     ]

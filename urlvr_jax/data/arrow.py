@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from urlvr_jax.checks import countdown
 from urlvr_jax.data import shapes
 from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.errors import DataError
@@ -175,10 +176,10 @@ class _Batch:
 
         try:
             joined = pc.binary_join(numbers.cast(pyarrow.list_(pyarrow.string())), ", ")
+            start, middle, end = countdown.SENTENCE
             return pc.binary_join_element_wise(
-                *shapes.SENTENCE[:1], joined, shapes.SENTENCE[1], target.cast(pyarrow.string()),
-                shapes.SENTENCE[2], "",
-            )  # fmt: skip
+                start, joined, middle, target.cast(pyarrow.string()), end, ""
+            )
         except pyarrow.ArrowException as error:
             raise DataError(f"{self.file}: `nums` and `target` are no numbers ({error!s:.200})") from None
 

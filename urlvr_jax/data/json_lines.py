@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 
+from urlvr_jax.checks import countdown
 from urlvr_jax.data import shapes
 from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.errors import DataError
@@ -85,7 +86,7 @@ def _add(into: Distinct, row: dict, found: shapes.Columns, where: str, number: i
     """One object of a JSON file."""
     value = _at(row, found.prompt)
     if found.shape == shapes.COUNTDOWN:
-        value = shapes.countdown(value, row["target"])
+        value = countdown.sentence(value, row["target"])
     before, prompt = shapes.question(value, where)
     answer = shapes.gold(_at(row, found.answer), where) if found.answer else None
 

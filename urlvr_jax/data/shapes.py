@@ -16,13 +16,6 @@ FIELDS = ("prompt", "answer", "id", "rephrased")
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 COUNTDOWN = "countdown"  # the shape whose prompt is made from `nums` and `target`
 INDEX = "extra_info.index"  # verl's id, which may be one within its source only
-SENTENCE = (  # TinyZero's
-    "Using the numbers [",
-    "], create an equation that equals ",
-    ". You can use basic arithmetic operations (+, -, *, /) and each number can only be used once. Show your "
-    "work in <think> </think> tags. And return the final answer in <answer> </answer> tags, for example "
-    "<answer> (1 + 2) / 3 </answer>.",
-)
 
 
 class Columns(NamedTuple):
@@ -139,9 +132,3 @@ def gold(value, where: str) -> str | None:
         return text.rpartition("####")[2].strip() or None
     boxed = extract.extract(text, "boxed")
     return (boxed.text if boxed else text) or None
-
-
-def countdown(numbers, target) -> str:
-    """TinyZero's question; numbers and target are anything that prints as a number."""
-    start, middle, end = SENTENCE
-    return f"{start}{', '.join(map(str, numbers))}{middle}{target}{end}"
