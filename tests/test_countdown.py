@@ -2,9 +2,8 @@
 
 import itertools
 import re
-import subprocess
-import sys
 import time
+import types
 import warnings
 
 import numpy as np
@@ -12,7 +11,10 @@ import pytest
 
 from urlvr_jax.checks import countdown
 from urlvr_jax.checks.countdown import Task
+from urlvr_jax.config import ConfigError
+from urlvr_jax.data.files import read_rows
 from urlvr_jax.lab import countdown_world
+from urlvr_jax.verbs import countdown as countdown_verb
 
 TASK = Task((3, 7, 5), 26)
 PARTS = ("train", "heldout")
@@ -194,20 +196,32 @@ def test_tasks_are_distinct_solvable_and_a_function_of_the_seed():
     some = countdown.tasks(60, seed=3)
     assert len(set(some)) == 60 and some == countdown.tasks(60, seed=3) != countdown.tasks(60, seed=4)
     assert {len(t.numbers) for t in some} == {3, 4}
+    assert {len(t.numbers) for t in countdown.tasks(20, seed=3, sizes=(2,))} == {2}
     for task in some:
         assert 10 <= task.target <= 99 and all(1 <= n <= 99 for n in task.numbers)
         assert task.target in _values(task.numbers)
 
 
-def test_the_command_writes_a_question_file_that_can_be_read_back(tmp_path):
-    from urlvr_jax.data.files import read_rows
-
+def test_the_verb_writes_a_question_file_that_can_be_read_back(launcher, tmp_path):
     file = tmp_path / "countdown.jsonl"
-    words = [sys.executable, "-m", "urlvr_jax.countdown", str(file), "--count", "20", "--sizes", "3"]
-    subprocess.run(words, check=True, capture_output=True)
+    call = launcher.run(["countdown", "--out", str(file), "--count", "20", "--config.seed=3"])
+    assert call.status == 0 and call.out == f"{file}: 20 tasks\n", call.err
     rows = read_rows(str(file))
-    assert len(rows) == 20 and all(len(countdown.parse(r["prompt"]).numbers) == 3 for r in rows)
+    assert [countdown.parse(r["prompt"]) for r in rows] == countdown.tasks(20, seed=3)
+    assert [r["id"] for r in rows] == [f"countdown/3/{i}" for i in range(20)]
     assert all("answer" not in r for r in rows)
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [({"out": ""}, "--out is missing"), ({"count": 0}, "--count = 0"), ({"seed": -1}, "seed = -1")],
+)
+def test_the_verb_names_the_flag_that_is_amiss(tmp_path, flag, message):
+    given = {"out": str(tmp_path / "x.jsonl"), "count": 20, "seed": 0} | flag
+    given["config"] = types.SimpleNamespace(seed=given["seed"])
+    with pytest.raises(ConfigError, match=message):
+        countdown_verb.run(types.SimpleNamespace(**given))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_laboratorys_worlds_questions_are_solvable_and_held_out_ones_are_seen_nowhere():

@@ -21,6 +21,7 @@ The story of the data, one step:
     python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
     python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16
     python -m urlvr_jax.main doctor --config experiments/x.py
+    python -m urlvr_jax.main countdown --out FILE [--count 4000] [--config.seed=0]
 """
 
 from __future__ import annotations

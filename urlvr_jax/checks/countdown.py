@@ -4,18 +4,15 @@ The checker reads numbers and target from the question itself: an external check
 (RLSR; the oracle beside self-verification). No text is handed to `eval`: within limits Python's `ast` reads it, and
 of the tree only numbers and the operations of a table are evaluated.
 
-    python -m urlvr_jax.countdown train.jsonl --count 4000 --seed 0      a question file, solvable tasks
+    python -m urlvr_jax.main countdown --out train.jsonl --count 4000 --config.seed=0      writes solvable tasks
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import itertools
-import json
 import operator
-import pathlib
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -197,7 +194,7 @@ def right(texts, answers, questions, prompts, mode: str = "strict") -> np.ndarra
 
 def tasks(count: int, seed: int, *, sizes=(3, 4), largest=99, targets=(10, 99)) -> list[Task]:
     """`count` distinct solvable tasks: numbers are drawn, then joined at random, every value between
-    a positive integer. A function of its arguments."""
+    a positive integer. A function of its arguments. ValueError where there are too few such tasks."""
     rng = np.random.default_rng((seed, _STREAM))
     out: dict[Task, None] = {}
     misses = 0
@@ -229,25 +226,3 @@ def _join(values: list[int], rng) -> int | None:
         joined = _JOINS[sign](a, b)
         values = [v for k, v in enumerate(values) if k not in (i, j)] + [joined]
     return values[0]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write a Countdown question file.")
-    parser.add_argument("file", type=pathlib.Path)
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[3, 4], help="how many numbers a task has")
-    options = parser.parse_args()
-    rows = [
-        {
-            "id": f"countdown/{options.seed}/{i}",
-            "prompt": sentence(t.numbers, t.target),
-        }
-        for i, t in enumerate(tasks(options.count, options.seed, sizes=options.sizes))
-    ]
-    options.file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(f"{options.file}: {len(rows)} tasks")
-
-
-if __name__ == "__main__":
-    main()

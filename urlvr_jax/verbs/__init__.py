@@ -3,4 +3,4 @@
 In: flags and the configuration. Out: text on standard output, warnings on standard error, files where asked.
 """
 
-VERBS = ("evaluate", "generate", "export", "score", "rewards", "answers", "plan", "doctor")
+VERBS = ("evaluate", "generate", "export", "score", "rewards", "answers", "plan", "doctor", "countdown")

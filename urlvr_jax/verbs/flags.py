@@ -35,8 +35,11 @@ def define_flags() -> None:
     flags.DEFINE_bool("json", False, "plan, doctor: for machines")
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
     flags.DEFINE_string(
-        "out", "", "export: the folder to write; evaluate: a JSON file; rewards: a document"
+        "out",
+        "",
+        "export: the folder to write; evaluate: a JSON file; rewards: a document; countdown: a question file",
     )
+    flags.DEFINE_integer("count", 4000, "countdown: how many tasks")
 
 
 def config_file(argv: list[str]) -> str:
