@@ -6,7 +6,6 @@ too simple to be wrong in the same way as the package.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import jax
@@ -21,7 +20,7 @@ from urlvr_jax.rewards import interface
 from urlvr_jax.rewards.derived import DERIVED
 from urlvr_jax.scoring import packing, score
 from urlvr_jax.scoring.packing import PackShape, pack
-from urlvr_jax.types import Batch, Declared, RewardInputs
+from urlvr_jax.types import Batch, RewardInputs
 
 
 def model_config(tied: bool = True, **changes) -> ModelConfig:
@@ -134,23 +133,12 @@ def reward_inputs(
     fn=None, options=None, *, stats=None, answers=None, span=None, lengths, group, key=0, **changes
 ) -> RewardInputs:
     """What `fn` would be given: what it declared, and nothing else of it. changes: fields, or derived inputs."""
-    rows, width = len(lengths), np.shape(next(iter(stats.values())))[1] if stats else 1
-    blank = interface.example_inputs(prompts=rows // group, group=group, width=width)
-    derived = {} if answers is None else {"answers": answers, "verification": answers}
+    derived = {n: made.example(len(lengths) // group, group, 1) for n, made in DERIVED.items()}
     if answers is not None:  # any integers will do
-        derived["rephrased"] = np.max(answers, axis=1)
+        derived |= {"answers": answers, "verification": answers, "rephrased": np.max(answers, axis=1)}
     derived |= {} if span is None else {"answer_span": span}
-    derived |= {n: changes.pop(n) for n in tuple(changes) if n in DERIVED}
-    placed = lambda x: x if isinstance(x, tuple) else jnp.asarray(x)
-    values = dict(
-        stats=Declared({n: jnp.asarray(x) for n, x in (stats or {}).items()}, interface.NEEDS),
-        derived=Declared({n: placed(x) for n, x in {**blank.derived, **derived}.items()}, interface.NEEDS),
-        lengths=jnp.asarray(lengths),
-        ended=jnp.ones(rows, bool),
-        max_new_tokens=10,
-        key=jax.random.key(key),
-    )
-    given = dataclasses.replace(blank, **(values | changes))
+    values = {**derived, "max_new_tokens": 10, "key": jax.random.key(key), **changes}
+    given = interface.own_inputs(lengths, group, stats=stats, **values)
     return given.only(interface.needs_of(fn, options) if fn else ())
 
 

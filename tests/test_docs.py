@@ -2,11 +2,15 @@
 
 import pathlib
 import re
+import subprocess
+import sys
+import textwrap
 
 import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from launcher import environment
 
 from urlvr_jax import config
 from urlvr_jax.data import formats, shapes
@@ -25,6 +29,8 @@ DOCS = (
     "docs/plan.md",
     "docs/models.md",
     "docs/use.md",
+    "docs/index.md",
+    "docs/library.md",
     "docs/performance.md",
     "docs/history.md",
 )
@@ -64,3 +70,24 @@ def test_every_shape_and_published_prompt_stands_in_the_document_of_the_data():
         assert f"\n| {name} |" in text, name
     for name in formats.PRESETS:
         assert f"\n| `{name}` |" in text, name
+
+
+def test_the_page_of_the_library_runs_as_it_stands():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.S)
+    assert sum(block.count("\n") for block in blocks) <= 60
+    says = """
+    assert answers.classes.shape == rewards.shape == (2, 8) and len(texts) == 16
+    mask = rollouts.mask
+    np.testing.assert_allclose(stats["logp"][mask], rollouts.stats["logp"][mask], atol=1e-4)
+    assert int(state.updates) == 1 and float(metrics["actor/skipped_updates"]) == 0
+    """
+    code = "".join(blocks) + textwrap.dedent(says)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

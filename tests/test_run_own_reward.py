@@ -35,7 +35,7 @@ def not_a_number(inputs):
 
 @needs("answers")
 def control(inputs, reference):
-    return (inputs.answers == reference.correct[:, None]) * 1.0
+    return reference.correct * 1.0
 
 
 def huge(inputs):

@@ -8,7 +8,7 @@ The story of the data, one step:
     4  answers      text -> canonical keys -> classes within a group               answers/, checks/
     5  rewards      a pure function of statistics, answers and lengths             rewards/
     6  advantages   rewards against the rest of their group                        learning/advantages.py
-    7  update       clipped policy gradient, KL if asked for                       learning/
+    7  update       clipped policy gradient, KL if `kl.coef` is set                learning/
     8  metrics      what happened, against labels where there are any              measure/
     9  analysis     rise, fall, collapse step, figure                              measure/
 

@@ -110,25 +110,29 @@ def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | 
     return out
 
 
-def example_inputs(names=NEEDS, prompts: int = 2, group: int = 2, width: int = 3) -> RewardInputs:
-    """Inputs of zeros with these names declared: for rehearsals, tests and first tries of a reward.
+def own_inputs(lengths, group: int, *, stats=None, **given) -> RewardInputs:
+    """Inputs from arrays of one's own: for notebooks, tests, and first tries of a reward.
 
-    NumPy arrays; replace what matters by `dataclasses.replace`, or its values in `stats` and `derived`.
+    lengths int `[B]`, B = P * group; stats {name: `[B, T]`}. given: derived inputs by their names, and fields of
+    `RewardInputs`; texts and prompts are empty where none are given. TypeError for any other name.
     """
-    rows = prompts * group
-    return RewardInputs(
-        stats=Declared({n: np.zeros((rows, width), np.float32) for n in STATISTICS if n in names}, NEEDS),
-        derived=Declared(
-            {n: made.example(prompts, group, width) for n, made in DERIVED.items() if n in names}, NEEDS
-        ),
-        tokens=np.zeros((rows, width), np.int32),
-        lengths=np.zeros(rows, np.int32),
-        ended=np.zeros(rows, bool),
+    rows, stats = len(lengths), stats or {}
+    width = next(iter(stats.values())).shape[1] if stats else 1
+    derived = {n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in given.items() if n in DERIVED}
+    fields = dict(
+        tokens=jnp.zeros((rows, width), jnp.int32),
+        ended=jnp.ones(rows, bool),
         texts=("",) * rows,
-        prompts=("",) * prompts,
-        questions=("",) * prompts,
+        prompts=("",) * (rows // group),
+        questions=("",) * (rows // group),
         max_new_tokens=width,
-        key=jax.eval_shape(jax.random.key, 0),
+        key=jax.random.key(0),
+    )
+    return RewardInputs(
+        stats=Declared({n: jnp.asarray(x) for n, x in stats.items()}, NEEDS),
+        derived=Declared(derived, NEEDS),
+        lengths=jnp.asarray(lengths),
+        **(fields | {n: x for n, x in given.items() if n not in DERIVED}),
     )
 
 
@@ -137,17 +141,14 @@ def rehearse(fn, options: dict) -> None:
 
     Nothing is compiled. Functions of a user's file are not rehearsed: they may keep state or read texts.
     """
-    inputs = example_inputs(needs_of(fn, options))
-    arrays = {n: getattr(inputs, n) for n in ("tokens", "lengths", "ended", "key")}
-    traced = {n: x for n, x in inputs.derived.items() if not isinstance(x, tuple)}
+    P, G, T = 2, 2, 3
+    needed = needs_of(fn, options)
+    stats = {n: np.zeros((P * G, T), np.float32) for n in STATISTICS if n in needed}
+    derived = {n: made.example(P, G, T) for n, made in DERIVED.items() if n in needed}
+    arrays = {n: derived.pop(n) for n in tuple(derived) if not isinstance(derived[n], tuple)}
 
-    def run(arrays, stats, derived):
-        seen = dataclasses.replace(
-            inputs,
-            stats=Declared(stats, NEEDS),
-            derived=Declared({**inputs.derived, **derived}, NEEDS),
-            **arrays,
-        )
-        return call(fn, seen, Reference(jnp.zeros(inputs.shape, bool)), options)
+    def run(lengths, stats, arrays, key):
+        inputs = own_inputs(lengths, G, stats=stats, key=key, **arrays, **derived)
+        return call(fn, inputs, Reference(jnp.zeros((P, G), bool)), options)
 
-    jax.eval_shape(run, arrays, dict(inputs.stats), traced)
+    jax.eval_shape(run, np.zeros(P * G, np.int32), stats, arrays, jax.eval_shape(jax.random.key, 0))

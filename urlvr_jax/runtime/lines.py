@@ -16,7 +16,7 @@ class Lines:
 
     def __init__(self, file: pathlib.Path, writes: bool = True):
         self.file = file
-        self._out = open(file, "a", encoding="utf-8") if writes else None
+        self._out = open(file, "a", encoding="utf-8") if writes else None  # noqa: SIM115
 
     def write(self, line: dict) -> None:
         """A number that is not finite is left out: NaN is not JSON (skipped updates are counted)."""
