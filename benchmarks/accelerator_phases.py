@@ -140,7 +140,7 @@ class Ours:
 
     def _state(self):
         if self.state is None:
-            params = self.jax.jit(self.make, out_shardings=self.engine.training)()
+            params = self.jax.jit(self.make, out_shardings=self.engine.training_layout)()
             self.state = self.engine.new_state(params)
         return self.state
 
@@ -208,20 +208,15 @@ class Ours:
         self.count += 1
         weights = self.engine.to_rollout(self._state().params)
         key = random_key(0, "rollout", self.count)
-        out = self.engine.sample(
-            weights, self.prompts, key, slots=self.slots, temperature=self.c.rollout.temperature
-        )
+        shape = self.engine.rollout_shape(self.work["prompt_len"])
+        out = self.engine.sample(weights, self.prompts, key, shape)
         if not (out.lengths == self.work["new_tokens"]).all():
             raise AssertionError("a row ended early")
         return out
 
     def rollout(self) -> dict:
-        w, engine = self.work, self.engine
-        temperature = self.c.rollout.temperature
-        make = lambda: engine.sampler(
-            w["prompts"], w["prompt_len"], w["group"], self.slots, temperature, 1.0, w["new_tokens"]
-        )
-        compiled = self._compiled(make)
+        engine = self.engine
+        compiled = self._compiled(lambda: engine.sampler(engine.rollout_shape(self.work["prompt_len"])))
         self.jax.block_until_ready(engine.to_rollout(self._state().params))
         return {**compiled, **self._measured(self._sample), "slots": self.slots}
 

@@ -75,11 +75,9 @@ class System:
 
     def rollout(self):
         self.count += 1
-        return self.engine.sample(
-            self.engine.to_rollout(self.state.params), self.prompts,
-            random_key(self.c.seed, "rollout", self.count),
-            slots=config_lib.slots(self.c), temperature=self.c.rollout.temperature,
-        )  # fmt: skip
+        key = random_key(self.c.seed, "rollout", self.count)
+        shape = self.engine.rollout_shape(self.prompts.tokens.shape[1])
+        return self.engine.sample(self.engine.to_rollout(self.state.params), self.prompts, key, shape)
 
     def advantages(self, rollouts):
         cut = [row[:n] for row, n in zip(rollouts.tokens, rollouts.lengths, strict=True)]
