@@ -46,6 +46,7 @@ from urlvr_jax.measure import evaluate, metrics, summary
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.clock import Clock, CompileCounter
 from urlvr_jax.runtime.compile_cache import configure_jax
@@ -177,6 +178,8 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.set_verbosity(logging.WARNING)
     configure_jax()
+    if flags.FLAGS.coordinator:
+        hosts.initialize(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process_id)
     if verb != "train":
         return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS)
     c = flags.FLAGS.config

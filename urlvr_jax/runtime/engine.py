@@ -93,7 +93,7 @@ class Engine:
     def new_state(self, params: dict) -> TrainState:
         """A fresh train state that takes over placed parameters: the first update donates them."""
         init = jax.jit(self.optimizer.init, out_shardings=self.state_layout().opt_state)
-        return TrainState(params, init(params), jax.device_put(jnp.int32(0), self.replicated))
+        return TrainState(params, init(params), sharding.put(np.int32(0), self.replicated))
 
     def state_shapes(self) -> TrainState:
         return jax.eval_shape(lambda p: TrainState(p, self.optimizer.init(p), jnp.int32(0)), self.shapes)
@@ -145,7 +145,13 @@ class Engine:
                 block=self.block(shape),
                 constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows_sharding),
             )
-            fn = lambda *args: sample.sample(self.graph, *args[:-1], limits=args[-1], **options)
+
+            def fn(params, tokens, lengths, key, stop_ids, limits):
+                key = jax.random.wrap_key_data(key)
+                return sample.sample(
+                    self.graph, params, tokens, lengths, key, stop_ids, limits=limits, **options
+                )
+
             ints = lambda *s, layout: jax.ShapeDtypeStruct(s, jnp.int32, sharding=layout)
             params = {
                 n: jax.ShapeDtypeStruct(
@@ -153,7 +159,7 @@ class Engine:
                 )
                 for n, s in self.shapes.items()
             }
-            key = jax.eval_shape(lambda: jax.random.key(0))
+            key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
             self._samplers[shape] = compiled(
                 self.mesh,
                 jax.jit(fn, out_shardings=self.replicated),
@@ -179,7 +185,7 @@ class Engine:
         rows = np.arange(shape.rows)
         rolled_out = rows < (shape.prompts if real is None else real) * shape.group
         limits = np.where(rolled_out, shape.max_new_tokens, 0).astype(np.int32)
-        key = jax.device_put(key, self.replicated)
+        key = sharding.place_key(key, self.replicated)
         tokens, lengths, limits = sharding.put(
             (prompts.tokens, prompts.lengths, limits), self.rows_sharding
         )

@@ -210,6 +210,15 @@ def put(tree, sharding):
     return jax.tree.map(one, tree, sharding)
 
 
+def place_key(key, sharding):
+    """The data of a random key uint32, on every device of the mesh; `jax.random.wrap_key_data` undoes it.
+
+    With one process nothing waits for the device; with several its bits go through the host.
+    """
+    data = jax.random.key_data(key)
+    return jax.device_put(data, sharding) if jax.process_count() == 1 else put(data, sharding)
+
+
 def to_host(tree):
     """Global device arrays -> NumPy arrays, whole on every process."""
     if jax.process_count() > 1:

@@ -33,6 +33,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("hardware", "", "plan: a machine, v5e-16 or h100-8; see docs/plan.md")
     flags.DEFINE_bool("json", False, "plan, doctor: for machines")
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for a run of several processes")
+    flags.DEFINE_integer("processes", 1, "how many processes this run has")
+    flags.DEFINE_integer("process_id", 0, "which of them this is, from 0")
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
     flags.DEFINE_string(
         "out",
