@@ -49,13 +49,14 @@ def outputs_and_gradients(q, segments, how):
     """Of the columns that hold a token; what stands elsewhere has no meaning."""
     filled = segments[-1][1].queries >= 0
     cotangent = (
-        np.random.default_rng(1).standard_normal(q.shape).astype(np.float32) * filled[..., None, None]
+        np.random.default_rng(1).standard_normal(q.shape).astype(np.float32)
+        * np.asarray(filled, np.float32)[..., None, None]
     )
     visible = [v for _, v in segments]
 
     def loss(q, kvs):
         out = attention.attend_to(q, list(zip(kvs, visible, strict=True)), how)
-        return jnp.sum(cotangent * out), out
+        return jnp.sum(cotangent * out.astype(jnp.float32)), out
 
     run = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     grads, out = run(q, [kv for kv, _ in segments])

@@ -142,7 +142,7 @@ def test_a_bfloat16_policy_samples_scores_and_learns():
         {n: out[n] for n in STATISTICS}, helpers.jitted_score(GRAPH, PARAMS, *args), out["length"], 0.1
     )
     mask = np.arange(WIDTH) < np.asarray(out["length"])[:, None]
-    loss = lambda p, g: jnp.sum(helpers.score.score(g, p, *args)["logp"] * mask)
+    loss = lambda p, g: jnp.sum(helpers.score.score(g, p, *args)["logp"], where=mask)
     got, want = (jax.jit(jax.grad(lambda p, g=g: loss(p, g)))(PARAMS) for g in (graph, GRAPH))
     helpers.assert_gradients_close(got, want, 0.05)
 

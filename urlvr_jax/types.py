@@ -31,7 +31,7 @@ def grouped(rows, group: int):
 
 def length_mask(lengths, width: int):
     """Lengths int `[B]` -> bool `[B, width]`, true on the first `length` columns."""
-    return jnp.arange(width) < lengths[:, None]
+    return jnp.arange(width)[None] < lengths[:, None]
 
 
 def masked_sum(values, lengths):

@@ -84,7 +84,7 @@ def majority_class(classes, xp=np):
     classes int32 `[P, G]`, -1 none. Ties go to the smallest id, which is `tie_order`. xp: numpy, or
     jax.numpy for arrays of JAX.
     """
-    votes = (classes[:, :, None] == xp.arange(classes.shape[1])).sum(axis=1)  # [P, classes]
+    votes = (classes[:, :, None] == xp.arange(classes.shape[1])[None, None]).sum(axis=1)  # [P, classes]
     return xp.where((votes > 0).any(axis=1), votes.argmax(axis=1), -1).astype(np.int32)
 
 

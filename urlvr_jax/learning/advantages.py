@@ -57,7 +57,7 @@ def token_advantages(name: str, rewards, kl_penalty, lengths):
     if name == "reinforce_pp":
         to_go = jnp.flip(jnp.cumsum(jnp.flip(penalty, 1), axis=1), 1)
         returns = rewards.reshape(-1, 1) + to_go
-        count = jnp.sum(mask)
+        count = jnp.sum(mask).astype(jnp.float32)
         mean = jnp.sum(returns, where=mask) / count
         variance = jnp.sum((returns - mean) ** 2, where=mask) / jnp.maximum(count - 1, 1)
         return jnp.where(mask, (returns - mean) / jnp.sqrt(variance + WHITEN_EPSILON), 0.0)

@@ -123,8 +123,11 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
     def move(grads, state):
         scale = jnp.minimum(1.0, config.clip_norm / jnp.maximum(norm, 1e-12))
         clipped = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
-        changes, opt_state = optimizer.update(clipped, state.opt_state, state.params)
-        return TrainState(optax.apply_updates(state.params, changes), opt_state, state.updates + 1)
+        # optax takes powers of floats by counts, and adds float32 changes to bfloat16 weights.
+        with jax.numpy_dtype_promotion("standard"):
+            changes, opt_state = optimizer.update(clipped, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, changes)
+        return TrainState(params, opt_state, state.updates + 1)
 
     # A branch, not a choice between arrays: for that the moments would be copied.
     state = jax.lax.cond(finite, move, lambda _, state: state, grads, state)
@@ -136,7 +139,7 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
     }
     tokens = jnp.maximum(sums["tokens"], 1.0)
     columns = count * (layouts.source.size // len(layouts.source))
-    metrics["perf/update_padding"] = 1.0 - sums["tokens"] / jnp.maximum(columns, 1)
+    metrics["perf/update_padding"] = 1.0 - sums["tokens"] / jnp.maximum(columns, 1).astype(jnp.float32)
     metrics |= {name: total / tokens for name, total in sums.items() if name != "tokens"}
     return state, metrics
 

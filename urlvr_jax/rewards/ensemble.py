@@ -102,9 +102,11 @@ def weighted_voting(inputs: RewardInputs):
     """1 where the answer has the largest sum of its voters' certainty. Ties as in `majority_voting`."""
     answers = inputs.answers
     weight = inputs.per_group(jnp.exp(masked_mean(inputs.stats["logp"], inputs.lengths)))  # [P, G]
-    ballots = answers[:, :, None] == jnp.arange(answers.shape[1])  # [P, G, classes]
+    ballots = answers[:, :, None] == jnp.arange(answers.shape[1])[None, None]  # [P, G, classes]
     # No voters is less than voters of no weight.
-    total = jnp.where(jnp.any(ballots, axis=1), jnp.sum(ballots * weight[:, :, None], axis=1), -1.0)
+    total = jnp.where(
+        jnp.any(ballots, axis=1), jnp.sum(jnp.where(ballots, weight[:, :, None], 0.0), axis=1), -1.0
+    )
     label = jnp.argmax(total, axis=1)[:, None]
     return ((answers == label) & (answers >= 0)).astype(jnp.float32)
 

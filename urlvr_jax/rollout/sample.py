@@ -76,7 +76,7 @@ def _decode_block(run: Fixed, slots: Slots, time, prompt, window, width: int):
         out = {
             name: jax.lax.dynamic_update_slice_in_dim(out[name], jnp.where(live, x, 0)[:, None], c, axis=1)
             for name, x in column.items()
-        } | {"length": out["length"] + live, "ended": out["ended"] | stopped}
+        } | {"length": out["length"] + live.astype(jnp.int32), "ended": out["ended"] | stopped}
         slots = slots._replace(last=token, ended=slots.ended | stopped | (age + 1 >= slots.limit))
         return c + 1, slots, cache, out
 

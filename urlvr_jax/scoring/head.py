@@ -112,7 +112,7 @@ def _statistics_backward(temperature, names, saved, cotangents):
         elif kept is None:
             z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
         hit = jnp.expand_dims(start + jnp.arange(len(rows)), -1 - axis) == across(targets)
-        dz = wide(((hit - jnp.exp(z - across(log_total))) * scale).astype(hidden.dtype))
+        dz = wide(((hit.astype(jnp.float32) - jnp.exp(z - across(log_total))) * scale).astype(hidden.dtype))
         d_rows = jnp.einsum(f"{nv},nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
         d_rows = sharding.scattered(d_rows, "vocabulary")
         d_more = jnp.einsum(f"{nv},vd->nd", dz, rows, **exact)
