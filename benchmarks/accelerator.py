@@ -1,6 +1,8 @@
 """What one accelerator reaches on a Qwen3-1.7B shape: ceilings, decoding, scoring, updates, beside transformers.
 
     python benchmarks/accelerator.py --out result.json     one H200, about ten minutes
+    python benchmarks/accelerator.py --layers 4            a model of 4 layers, which compiles in a tenth of the time
+    python benchmarks/accelerator.py --profile             and the kernels that take the longest
     python benchmarks/accelerator.py --small               the same code on a CPU, a tiny shape, float32
 
 64 prompts of 256 tokens x 8 responses of 1024, random weights, no end token, bfloat16 products. Each phase has
@@ -30,7 +32,6 @@ import time
 from accelerator_phases import (
     FULL_SHARE,
     LARGE,
-    SMALL,
     SYSTEMS,
     cost_of,
     plan_text,
@@ -38,20 +39,22 @@ from accelerator_phases import (
     rows_of,
     update_plan,
     work_as_child,
+    work_of,
 )
 
-# Limit in seconds of each phase. Their order is that of what should not be lost: see `order`.
+# Limit in seconds of each phase, with all layers. Their order is that of what should not be lost: see `order`.
 OURS = {"ceilings": 90, "rollout": 270, "update": 200, "score": 100, "step": 120}
 GENERATE_S = 75
+START_S = 40  # of a limit, whatever the number of layers
 
 
 class Worker:
     """A child process that is asked for one phase after the other."""
 
-    def __init__(self, system: str, small: bool, folder: pathlib.Path):
+    def __init__(self, system: str, asked: list[str], folder: pathlib.Path):
         self.log = folder / f"{system}.log"
         command = [interpreter(system), str(pathlib.Path(__file__).resolve()), "--child", system]
-        command += ["--cache", str(folder / "xla"), *(["--small"] if small else [])]
+        command += ["--cache", str(folder / "xla"), *asked]
         environment = dict(os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -77,7 +80,8 @@ class Worker:
             self.process.stdin.flush()
             line = self.lines.get(timeout=limit_s)
         except queue.Empty:
-            return {"error": f"not done in {limit_s:.0f} s"}
+            said = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+            return {"error": f"not done in {limit_s:.0f} s; the last line of its log: {said}"}
         except BrokenPipeError:
             line = ""
         if line:
@@ -126,6 +130,8 @@ def with_rates(phase: str, entry: dict, result: dict, work: dict) -> dict:
 def line_of(phase: str, entry: dict) -> str:
     if "error" in entry:
         return f"{phase}: {entry['error']}"
+    if phase == "kernels":
+        return "\n".join(kernels_of(name, found) for name, found in entry["kernels"].items())
     if phase == "ceilings":
         return (
             f"ceilings of {entry['device']}: product {entry['flops'] / 1e12:.3f} TFLOP/s, "
@@ -149,6 +155,11 @@ def line_of(phase: str, entry: dict) -> str:
     return text
 
 
+def kernels_of(phase: str, found: list[dict]) -> str:
+    each = (f"    {k['seconds']:8.4f} s {k['count']:7d} x {k['kernel']:.100}" for k in found)
+    return "\n".join([f"the longest kernels of {phase}:", *each])
+
+
 def plans(work: dict, ceilings: dict) -> None:
     slots, rows = ceilings["slots"], rows_of(work)
     print(
@@ -159,19 +170,23 @@ def plans(work: dict, ceilings: dict) -> None:
     print(plan_text("an update", update_plan(work)), flush=True)
 
 
-def order(work: dict) -> list[tuple[str, str, float]]:
+def order(work: dict, profile: bool) -> list[tuple[str, str, float]]:
     """(system, phase, limit): the whole step, which is the sum of others, comes after most of the peer's."""
-    ours = [("ours", name, limit) for name, limit in OURS.items()]
-    peers = [("transformers", f"generate {n}", GENERATE_S) for n in work["batches"]]
-    return [*ours[:-1], *peers[:-1], ours[-1], peers[-1]]
+    share = work["model"]["n_layers"] / LARGE["model"]["n_layers"]
+    limited = lambda seconds: START_S + (seconds - START_S) * share
+    ours = [("ours", name, limited(limit)) for name, limit in OURS.items()]
+    peers = [("transformers", f"generate {n}", limited(GENERATE_S)) for n in work["batches"]]
+    profile = [("ours", "kernels", limited(OURS["update"]))] if profile else []
+    return [*ours[:-1], *profile, *peers[:-1], ours[-1], peers[-1]]
 
 
-def measure(small: bool, minutes: float, out: pathlib.Path | None) -> dict:
+def measure(options) -> dict:
     """Every phase in turn; the result so far is written after each."""
-    work, ends = SMALL if small else LARGE, time.monotonic() + 60 * minutes
+    work, ends = work_of(options.small, options.layers), time.monotonic() + 60 * options.minutes
+    asked = ["--layers", str(options.layers), *["--small"] * options.small]
     result, worker, runs = {"work": work, "phases": {}}, None, ""
     with tempfile.TemporaryDirectory(prefix="accelerator-") as folder:
-        for system, phase, limit in order(work):
+        for system, phase, limit in order(work, options.profile):
             left = ends - time.monotonic()
             if left < 5:
                 entry = {"error": "no time left"}
@@ -179,7 +194,7 @@ def measure(small: bool, minutes: float, out: pathlib.Path | None) -> dict:
                 if worker is None or runs != system:  # one at a time: each takes the device's whole memory
                     if worker:
                         worker.close()
-                    worker, runs = Worker(system, small, pathlib.Path(folder)), system
+                    worker, runs = Worker(system, asked, pathlib.Path(folder)), system
                 entry = worker.ask(phase, min(limit, left))
                 if "error" in entry:
                     worker.close()
@@ -188,8 +203,8 @@ def measure(small: bool, minutes: float, out: pathlib.Path | None) -> dict:
             print(line_of(phase, entry), flush=True)
             if phase == "ceilings" and "error" not in entry:
                 plans(work, entry)
-            if out:
-                out.write_text(json.dumps(result, indent=1) + "\n")
+            if options.out:
+                options.out.write_text(json.dumps(result, indent=1) + "\n")
         if worker:
             worker.close()
     done = result["phases"]
@@ -202,15 +217,17 @@ def measure(small: bool, minutes: float, out: pathlib.Path | None) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--layers", type=int, default=0, help="of the model; default: all")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--child", choices=SYSTEMS, help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        work_as_child(options.child, options.small, options.cache)
+        work_as_child(options.child, work_of(options.small, options.layers), options.cache)
         return 0
-    measured = measure(options.small, options.minutes, options.out)["phases"]
+    measured = measure(options)["phases"]
     return int(any("error" in measured[phase] for phase in OURS))
 
 

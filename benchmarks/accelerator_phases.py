@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 
 from report import Cost
@@ -29,6 +31,15 @@ SMALL = {
     "remat": True, "batches": (4, 8), "product": 512, "copy_elements": 2**22, "memory_gib": 0.00222,
 }  # fmt: skip
 FULL_SHARE = 0.9  # of the device's memory that may be planned for
+KERNELS = 12  # of a profile that are named
+
+
+def work_of(small: bool, layers: int) -> dict:
+    """The work, with so many layers if that is not 0."""
+    work = dict(SMALL if small else LARGE)
+    if layers:
+        work["model"] = dict(work["model"], n_layers=layers)
+    return work
 
 
 def cost_of(work: dict) -> Cost:
@@ -119,7 +130,7 @@ class Ours:
         from urlvr_jax.types import Prompts
 
         jax.config.update("jax_compilation_cache_dir", cache)
-        self.jax, self.np, self.work, self.count = jax, np, work, 0
+        self.jax, self.np, self.work, self.count, self.calls = jax, np, work, 0, {}
         stats = jax.devices()[0].memory_stats() or {}
         self.memory_gib = work["memory_gib"] or stats.get("bytes_limit", 16 * GIB) / GIB
         self.slots = choose_slots(work, self.memory_gib)
@@ -155,13 +166,15 @@ class Ours:
         lengths = np.full(shape[0], shape[1], np.int32)
         return Rollouts(tokens, lengths, np.zeros(shape[0], bool), {n: zeros for n in STATISTICS})
 
-    def _measured(self, fn, enough_s: float = 40) -> dict:
+    def _measured(self, phase: str, fn, enough_s: float = 40) -> dict:
         """Seconds of a cold call and of the quickest of up to two warm ones, unless the cold one is long."""
         seconds = []
         while len(seconds) < 3 and sum(seconds) < enough_s:
             began = time.perf_counter()
             fn()
             seconds.append(time.perf_counter() - began)
+            print(f"a call: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
+        self.calls[phase] = fn
         return {"seconds": min(seconds[1:] or seconds), "all_seconds": seconds, **self._memory()}
 
     def _memory(self) -> dict:
@@ -173,6 +186,7 @@ class Ours:
         began = time.perf_counter()
         program = make()
         self.jax.block_until_ready(self._state().params)
+        print(f"compiled in {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
         temporary = program.memory_analysis().temp_size_in_bytes / GIB
         return {"compile_s": time.perf_counter() - began, "temporary_gib": temporary}
 
@@ -218,13 +232,13 @@ class Ours:
         engine = self.engine
         compiled = self._compiled(lambda: engine.sampler(engine.rollout_shape(self.work["prompt_len"])))
         self.jax.block_until_ready(engine.to_rollout(self._state().params))
-        return {**compiled, **self._measured(self._sample), "slots": self.slots}
+        return {**compiled, **self._measured("rollout", self._sample), "slots": self.slots}
 
     def score(self) -> dict:
         make = lambda: self.engine.scorer(self.work["prompt_len"], self.work["new_tokens"])
         rollouts = self._rollouts()
         run = lambda: self.engine.score(self._state().params, self.prompts, rollouts)
-        return {**self._compiled(make), **self._measured(run)}
+        return {**self._compiled(make), **self._measured("score", run)}
 
     def _update(self, rollouts, advantages) -> None:
         logp = rollouts.stats["logp"]
@@ -240,7 +254,10 @@ class Ours:
         rollouts = self._rollouts()
         advantages = self.np.random.default_rng(2).standard_normal((rows_of(self.work), 1))
         advantages = self.np.broadcast_to(advantages, rollouts.tokens.shape).astype(self.np.float32)
-        return {**self._compiled(make), **self._measured(lambda: self._update(rollouts, advantages))}
+        return {
+            **self._compiled(make),
+            **self._measured("update", lambda: self._update(rollouts, advantages)),
+        }
 
     def step(self) -> dict:
         from urlvr_jax.learning.advantages import step_advantages
@@ -251,7 +268,33 @@ class Ours:
             reward = reward.reshape(-1, self.work["group"])
             self._update(rollouts, step_advantages(self.c, reward, None, rollouts))
 
-        return self._measured(one)
+        return self._measured("step", one)
+
+    def kernels(self) -> dict:
+        """Of one more call of each phase so far: what the device spent most of its time on."""
+        found = {}
+        for phase, fn in self.calls.items():
+            with tempfile.TemporaryDirectory() as folder:
+                with self.jax.profiler.trace(folder):
+                    fn()
+                (trace,) = pathlib.Path(folder).rglob("*.xplane.pb")
+                found[phase] = longest_kernels(self.jax.profiler.ProfileData.from_file(str(trace)))
+        return {"kernels": found}
+
+
+def longest_kernels(profile) -> list[dict]:
+    """[{"kernel", "count", "seconds"}], longest first, of a device's streams; on a CPU of its threads."""
+    planes = list(profile.planes)
+    devices = [plane for plane in planes if plane.name.startswith("/device:")]
+    lines = [line for plane in devices or planes for line in plane.lines]
+    streams = [line for line in lines if line.name.startswith("Stream")]
+    found = collections.defaultdict(lambda: [0, 0.0])
+    for line in streams or lines:
+        for event in line.events:
+            found[event.name][0] += 1
+            found[event.name][1] += event.duration_ns / 1e9
+    ranked = sorted(found.items(), key=lambda item: -item[1][1])
+    return [{"kernel": name, "count": n, "seconds": s} for name, (n, s) in ranked[:KERNELS]]
 
 
 def settings(work: dict, slots: int) -> dict:
@@ -324,11 +367,11 @@ class Transformers:
 SYSTEMS = {"ours": Ours, "transformers": Transformers}
 
 
-def work_as_child(system: str, small: bool, cache: str) -> None:
+def work_as_child(system: str, work: dict, cache: str) -> None:
     """Phases by name from stdin, one JSON line each to stdout."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print
-    made = SYSTEMS[system](SMALL if small else LARGE, cache)
+    made = SYSTEMS[system](work, cache)
     for line in sys.stdin:
         name, *arguments = line.split()
         out.write(json.dumps(getattr(made, name)(*arguments)) + "\n")

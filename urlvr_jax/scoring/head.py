@@ -47,7 +47,8 @@ def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
     count = len(targets) // shards
     chunk = count if keep else _chunk(head.shape[0], count)
     axis = vocabulary_axis(chunk, head.shape[0])
-    head = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
+    head = head.astype(hidden.dtype)  # once, not for every chunk
+    head = sharding.whole(head, "vocabulary") if shards > 1 else head
 
     def one(h, y):
         z = logits_at(h, head, temperature, axis)
