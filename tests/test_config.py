@@ -229,6 +229,16 @@ def test_a_custom_reward_goes_before_the_name():
     config.validate(configured({"reward.name": "whatever", "reward.fn": "mine.py:reward"}), 1)
 
 
+def test_how_a_run_is_computed_and_what_came_later_at_its_default_leave_its_hash_alone():
+    base = config.config_hash(config.flat(config.default()))
+    assert {"mesh.fsdp", "rollout.slots", "log.completions_rows"} <= config.marked("how")
+    assert {"answers.check", "verify.template", "model.vocab"} <= config.marked("added")
+    before = {k: v for k, v in config.flat(config.default()).items() if k not in config.marked("added")}
+    assert config.config_hash(before) == base
+    assert config.config_hash(config.flat(configured({"mesh.fsdp": 8, "rollout.slots": 3}))) == base
+    assert config.config_hash(config.flat(configured({"answers.check": "countdown"}))) != base
+
+
 def test_every_default_has_the_type_its_override_needs():
     for key, value in config.flat(config.default()).items():
         assert isinstance(value, str | int | float | list), key
