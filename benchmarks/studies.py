@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from urlvr_jax import config as config_lib
 from urlvr_jax.lab import shipped  # noqa: E402
 from urlvr_jax.measure import collapse
-from urlvr_jax.measure import record as record_lib
+from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime import lines as lines_lib  # noqa: E402
 
 CURVES = {
@@ -154,17 +154,16 @@ def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
 
 def condense(folder: pathlib.Path, cell: Cell, thin: int) -> dict:
     """A run's folder -> one line of findings."""
-    lines = lines_lib.read_lines(folder / "metrics.jsonl")
-    evals = record_lib.first_set(folder)
-    record = json.loads((folder / "record.json").read_text())
+    run = RunRecord(folder)
+    lines, evals, git = run.lines, run.first_set(), run.attempt["git"]
     trained = [line for line in lines if "reward/mean" in line]
     line = {
         **dict(cell.about),
         "seed": cell.seed,
-        "config_hash": record["config_hash"],
+        "config_hash": run.record["config_hash"],
         "base_sha256": base_sha256(cell.config.model.path),
-        "commit": record["attempts"][-1]["git"].get("commit"),
-        "modified": record["attempts"][-1]["git"].get("modified"),
+        "commit": git.get("commit"),
+        "modified": git.get("modified"),
         "steps": lines[-1]["step"],
         "held_out": dataclasses.asdict(collapse.rise_and_fall_of(evals)),
         "mcs": collapse.mcs(lines),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 
 import helpers
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from urlvr_jax.answers import classes
 from urlvr_jax.measure import collapse, evaluate, intervals, metrics
+from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.rewards.compute import Rewards
 from urlvr_jax.types import Rollouts
 
@@ -203,6 +205,24 @@ def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
     for bad in ([], evals[:1], [evals[0], evals[2]]):
         with pytest.raises(ValueError, match="step 0"):
             collapse.rise_and_fall_of(bad)
+
+
+def test_a_runs_folder_is_read_when_asked_and_without_its_torn_last_line(tmp_path):
+    run = RunRecord(tmp_path)  # nothing is there yet
+    lines = [{"step": 0, "eval/a/avg@2": 0.5}, {"step": 1, "reward/mean": 1.0}, {"step": 2}]
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps(x) + "\n" for x in lines) + '{"step": 3, "rew'
+    )
+    (tmp_path / "evals.jsonl").write_text("")
+    assert run.curve("reward/mean") == ([1], [1.0])
+    assert run.last_value("eval/a/avg@2") == 0.5 and run.last_value("eval/b/avg@2") is None
+    assert run.first_set() == [] and run.trained_on() == {}
+    sets = [{"step": step, "set": name} for step in (0, 10) for name in ("a", "b")]
+    (tmp_path / "evals.jsonl").write_text("".join(json.dumps(x) + "\n" for x in sets))
+    attempts = [{}, {"test_time_training": {"a": [1, 2]}}]
+    (tmp_path / "record.json").write_text(json.dumps({"attempts": attempts}))
+    run = RunRecord(tmp_path)
+    assert [e["step"] for e in run.first_set()] == [0, 10] and run.trained_on() == {"a": [1, 2]}
 
 
 def test_the_completions_table_lines_up_rows_and_groups():

@@ -18,6 +18,7 @@ from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build
 from urlvr_jax.measure import figure
 from urlvr_jax.measure import summary as summary_lib
+from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime import opening
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -350,7 +351,8 @@ def test_test_time_training_is_labelled_in_summary_and_figure(tmp_path, trained,
     record = {"attempts": [{"started": "then"}, {"test_time_training": trained}]}
     (tmp_path / "record.json").write_text(json.dumps(record))
     axis = pyplot.figure().subplots()
-    figure._draw_accuracy(axis, lines, tmp_path, 1.0)
+    (tmp_path / "config.json").write_text('{"rollout.temperature": 1.0}')
+    figure._draw_accuracy(axis, RunRecord(tmp_path))
     assert {kind, f"base, {kind}"} < {h.get_label() for h in axis.lines}
     pyplot.close("all")
     summary = summary_lib.summary(tmp_path)

@@ -10,8 +10,8 @@ import numpy as np
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import CHECKS, Asked
 from urlvr_jax.data import stream as stream_lib
-from urlvr_jax.measure import record
 from urlvr_jax.measure.intervals import bootstrap_interval
+from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.random_keys import random_key
 
 
@@ -105,7 +105,7 @@ class Watch:
         self.run, self.workdir = run, workdir
         first = run.eval_sets[0][0] if run.eval_sets else None
         self.name = first and f"eval/{first}/avg@{run.c.eval.k}"
-        self.held_out_accuracy = record.last_value(workdir.path, self.name)
+        self.held_out_accuracy = RunRecord(workdir.path).last_value(self.name) if self.name else None
 
     def due(self, step: int, last: bool) -> bool:
         return bool(self.run.eval_sets) and (step % self.run.c.eval.every == 0 or last)

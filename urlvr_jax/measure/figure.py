@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 from urlvr_jax.measure.collapse import TRUTH, mcs
-from urlvr_jax.measure.record import curve, first_set, trained_on
+from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.measure.summary import kind_of_set, test_time_text
-from urlvr_jax.runtime.lines import read_lines
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9711c", "#2e8b57", "#777777"
 
@@ -20,14 +18,13 @@ def rise_and_fall(path) -> pathlib.Path:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    path = pathlib.Path(path)
-    lines = read_lines(path / "metrics.jsonl")
-    config = json.loads((path / "config.json").read_text())
+    run = RunRecord(path)
+    config = run.config
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-    _draw_accuracy(axes[0], lines, path, config["rollout.temperature"])
-    _draw_votes(axes[1], lines)
-    _draw_form(axes[2], lines)
+    _draw_accuracy(axes[0], run)
+    _draw_votes(axes[1], run)
+    _draw_form(axes[2], run)
     for axis in axes:
         axis.set_xlabel("training step")
         axis.set_xlim(left=0)
@@ -35,10 +32,10 @@ def rise_and_fall(path) -> pathlib.Path:
     figure.suptitle(
         f"{reward}   ({config['model.path']}, lr {config['optim.lr']:g}, "
         f"{config['data.prompts_per_step']} × {config['rollout.group']}, seed {config['seed']})"
-        f"   {test_time_text(trained_on(path))}".rstrip(),
+        f"   {test_time_text(run.trained_on())}".rstrip(),
         fontsize=10,
     )
-    file = path / "rise_and_fall.png"
+    file = run.path / "rise_and_fall.png"
     figure.savefig(file, dpi=160)
     plt.close(figure)
     return file
@@ -53,38 +50,38 @@ def _legend_below(*axes) -> None:
     )  # fmt: skip
 
 
-def _draw_accuracy(axis, lines, path, temperature: float) -> None:
+def _draw_accuracy(axis, run: RunRecord) -> None:
     axis.set_title("does it get better?")
-    label = f"training prompts, T = {temperature:g}"
-    axis.plot(*curve(lines, TRUTH), color=BLUE, lw=0.8, alpha=0.35, label=label)
-    evals = (path / "evals.jsonl").stat().st_size and first_set(path)
-    if evals:
+    label = f"training prompts, T = {run.config['rollout.temperature']:g}"
+    axis.plot(*run.curve(TRUTH), color=BLUE, lw=0.8, alpha=0.35, label=label)
+    if evals := run.first_set():
         name = f"eval/{evals[0]['set']}/avg@{evals[0]['k']}"
-        steps, middle = curve(lines, name)
-        low, high = curve(lines, f"{name}/low")[1], curve(lines, f"{name}/high")[1]
+        steps, middle = run.curve(name)
+        _, low = run.curve(f"{name}/low")
+        _, high = run.curve(f"{name}/high")
         axis.fill_between(steps, low, high, color=BLUE, alpha=0.18, lw=0)
-        what = kind_of_set(evals[0]["set"], trained_on(path))
+        what = kind_of_set(evals[0]["set"], run.trained_on())
         axis.plot(steps, middle, color=BLUE, lw=1.8, marker="o", ms=3, label=what)
         axis.axhline(middle[0], color=GREY, lw=0.8, ls=":", label=f"base, {what}")
     axis.set_ylim(0, 1)
     axis.set_ylabel("accuracy")
     own = axis.twinx()
     own.spines["right"].set_visible(True)
-    own.plot(*curve(lines, "reward/mean"), color=ORANGE, lw=1.4, label="its own reward (right)")
+    own.plot(*run.curve("reward/mean"), color=ORANGE, lw=1.4, label="its own reward (right)")
     own.set_ylabel("reward the policy sees", color=ORANGE)
     own.tick_params(axis="y", colors=ORANGE)
     _legend_below(axis, own)
 
 
-def _draw_votes(axis, lines) -> None:
+def _draw_votes(axis, run: RunRecord) -> None:
     axis.set_title("does confidence agree with truth?")
     for name, label, color in (
         ("train/ensemble/reward_accuracy", "reward accuracy", BLUE),
         ("train/ensemble/label_accuracy", "label accuracy", GREEN),
         ("train/ensemble/majority_ratio", "majority ratio", ORANGE),
     ):
-        axis.plot(*curve(lines, name), color=color, lw=1.2, label=label)
-    collapsed = mcs(lines)
+        axis.plot(*run.curve(name), color=color, lw=1.2, label=label)
+    collapsed = mcs(run.lines)
     if collapsed is not None:
         axis.axvline(collapsed, color=GREY, lw=0.9, ls="--")
         axis.annotate(f"MCS {collapsed}", (collapsed, 0.5), fontsize=8, color=GREY, rotation=90)
@@ -92,17 +89,17 @@ def _draw_votes(axis, lines) -> None:
     _legend_below(axis)
 
 
-def _draw_form(axis, lines) -> None:
+def _draw_form(axis, run: RunRecord) -> None:
     axis.set_title("what does the text look like?")
-    axis.plot(*curve(lines, "response_length/mean"), color=BLUE, lw=1.2, label="length (tokens)")
+    axis.plot(*run.curve("response_length/mean"), color=BLUE, lw=1.2, label="length (tokens)")
     axis.set_ylabel("tokens")
     axis.set_ylim(bottom=0)
     share = axis.twinx()
     share.spines["right"].set_visible(True)
-    share.plot(*curve(lines, "repetition_rate"), color=ORANGE, lw=1.2, label="repetition rate (right)")
+    share.plot(*run.curve("repetition_rate"), color=ORANGE, lw=1.2, label="repetition rate (right)")
     share.plot(
-        *curve(lines, "response_length/clip_ratio"), color=GREEN, lw=1.2, label="cut at the limit (right)"
+        *run.curve("response_length/clip_ratio"), color=GREEN, lw=1.2, label="cut at the limit (right)"
     )
-    share.plot(*curve(lines, "actor/entropy"), color=GREY, lw=1.0, ls="--", label="entropy, nats (right)")
+    share.plot(*run.curve("actor/entropy"), color=GREY, lw=1.0, ls="--", label="entropy, nats (right)")
     share.set_ylim(bottom=0)
     _legend_below(axis, share)

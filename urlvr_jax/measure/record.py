@@ -1,7 +1,8 @@
-"""A run's folder, read: its metric lines, evaluations and record. No engine, so a report needs no device."""
+"""A run's folder, read: its metric lines, evaluations, configuration and record. No engine: a report needs no device."""
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 
@@ -11,24 +12,54 @@ from urlvr_jax.runtime.lines import read_lines
 def curve(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
     """Steps and values of a metric, where it is present."""
     points = [(line["step"], line[name]) for line in lines if name in line]
-    return [p[0] for p in points], [p[1] for p in points]
+    return [step for step, _ in points], [value for _, value in points]
 
 
-def last_value(path: pathlib.Path, name: str | None) -> float | None:
-    """The latest value of a metric of a run; None if there is none yet."""
-    values = curve(read_lines(path / "metrics.jsonl"), name)[1] if name else []
-    return values[-1] if values else None
+class RunRecord:
+    """What a run's folder says. Each file is read when it is first asked for, and once."""
 
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
 
-def first_set(path: pathlib.Path) -> list[dict]:
-    """Evaluations of the run's first question file."""
-    evals = read_lines(path / "evals.jsonl")
-    return [e for e in evals if e["set"] == evals[0]["set"]]
+    @functools.cached_property
+    def lines(self) -> list[dict]:
+        """Of metrics.jsonl, one a step; step 0 has the base's evaluation alone."""
+        return read_lines(self.path / "metrics.jsonl")
 
+    @functools.cached_property
+    def evals(self) -> list[dict]:
+        """Of evals.jsonl: `correct` of each question out of `k`, one line a set and evaluation."""
+        return read_lines(self.path / "evals.jsonl")
 
-def trained_on(path: pathlib.Path) -> dict[str, list[int]]:
-    """Evaluation set -> [how many of its questions the run trains on, of how many], by its record."""
-    file = path / "record.json"
-    return (
-        json.loads(file.read_text())["attempts"][-1].get("test_time_training", {}) if file.is_file() else {}
-    )
+    @functools.cached_property
+    def config(self) -> dict:
+        """{dotted key: value}."""
+        return json.loads((self.path / "config.json").read_text())
+
+    @functools.cached_property
+    def record(self) -> dict:
+        """Configuration's hash, and of each attempt commit, versions and devices; {} of a run that wrote none yet."""
+        file = self.path / "record.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @property
+    def attempt(self) -> dict:
+        """The record of the latest attempt; {} before the first."""
+        return self.record["attempts"][-1] if self.record else {}
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a metric, where it is present."""
+        return curve(self.lines, name)
+
+    def last_value(self, name: str) -> float | None:
+        """The latest value of a metric; None if there is none yet."""
+        _, values = self.curve(name)
+        return values[-1] if values else None
+
+    def first_set(self) -> list[dict]:
+        """Evaluations of the run's first question file; none of a run that is not evaluated."""
+        return [e for e in self.evals if e["set"] == self.evals[0]["set"]]
+
+    def trained_on(self) -> dict[str, list[int]]:
+        """Evaluation set -> [how many of its questions the run trains on, of how many]."""
+        return self.attempt.get("test_time_training", {})

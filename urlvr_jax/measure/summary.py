@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from urlvr_jax.measure.collapse import TRUTH, collapse_step, mcs, rise_and_fall_of
-from urlvr_jax.measure.record import first_set, trained_on
-from urlvr_jax.runtime.lines import read_lines
+from urlvr_jax.measure.record import RunRecord
 
 
 def test_time_text(trained: dict[str, list[int]]) -> str:
@@ -32,11 +29,10 @@ def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
 
 def summary(path) -> str:
     """What a run showed, in a few lines."""
-    path = pathlib.Path(path)
-    lines, shared = read_lines(path / "metrics.jsonl"), trained_on(path)
+    run = RunRecord(path)
+    lines, shared = run.lines, run.trained_on()
     out = [test_time_text(shared)] if shared else []
-    if (path / "evals.jsonl").stat().st_size:
-        evals = first_set(path)
+    if evals := run.first_set():
         what = kind_of_set(evals[0]["set"], shared)
         what = "held-out accuracy" if what == "held out" else f"accuracy, {what}"
         if len(evals) > 1 and len(evals[0]["correct"]) > 1:
