@@ -24,12 +24,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import studies  # noqa: E402
-
-from urlvr_jax.lab import (
-    countdown_world,  # noqa: E402
-    shipped,  # noqa: E402
-)
+from urlvr_jax.lab import countdown_world, shipped  # noqa: E402
+from urlvr_jax.studies import run as studies  # noqa: E402
 
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
@@ -66,7 +62,7 @@ def held_out(name: str, folder: pathlib.Path) -> dict:
         for m in MEASURES
     }
     if getattr(shipped.WORLDS[name].RECIPES[name], "judging", 0):
-        rates = json.loads(on_one_core("benchmarks/countdown.py", "rates", str(folder)))
+        rates = json.loads(on_one_core("-m", "urlvr_jax.studies.countdown", "rates", str(folder)))
         out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}
     return out
 

@@ -15,13 +15,13 @@ for folder in (ROOT / "benchmarks", ROOT / "benchmarks" / "peers"):
     sys.path.insert(0, str(folder))
 
 import children  # noqa: E402
-import experiments_table as experiments  # noqa: E402
 import protocol  # noqa: E402
 import report  # noqa: E402
 import specs  # noqa: E402
 
 from urlvr_jax.models import folders, transformer  # noqa: E402
 from urlvr_jax.scoring.score import score  # noqa: E402
+from urlvr_jax.studies import experiments  # noqa: E402
 
 SIZE = {
     "d_model": 16, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "d_ff": 24, "vocab_size": 13,

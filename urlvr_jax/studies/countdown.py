@@ -13,8 +13,9 @@ import json
 import sys
 
 import numpy as np
-import studies
-from studies import ROOT, Cell, commits, spread
+
+from urlvr_jax.studies import run as studies
+from urlvr_jax.studies.run import ROOT, Cell, commits, spread
 
 OUT = ROOT / "docs" / "countdown"
 RUNS = OUT / "runs.jsonl"
@@ -43,11 +44,10 @@ def cells() -> list[Cell]:
 def rates(model: str, wording: str, *, questions: int = 150, group: int = 8, seed: int = 0) -> dict:
     """Of a base's own solutions to held-out questions at T = 1: how many are right, and how many of the right and
     of the wrong ones it says yes to, with 95 % intervals over questions."""
-    from urlvr_jax.rewards.judge import judge
-
     from urlvr_jax.data import stream
     from urlvr_jax.measure.intervals import bootstrap_interval
     from urlvr_jax.rewards import expression, self_verification
+    from urlvr_jax.rewards.judge import judge
     from urlvr_jax.runtime import opening
     from urlvr_jax.runtime.random_keys import random_key
 

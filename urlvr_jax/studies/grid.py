@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 
-import studies
-from studies import ROOT, Cell, commits, spread
+from urlvr_jax.studies import run as studies
+from urlvr_jax.studies.run import ROOT, Cell, commits, spread
 
 OUT = ROOT / "docs" / "grid"
 RUNS = OUT / "runs.jsonl"

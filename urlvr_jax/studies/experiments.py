@@ -14,8 +14,8 @@ import argparse
 import re
 import sys
 
-import studies
-from studies import ROOT, Cell, spread
+from urlvr_jax.studies import run as studies
+from urlvr_jax.studies.run import ROOT, Cell, spread
 
 README = ROOT / "README.md"
 RUNS = ROOT / "docs" / "experiments" / "runs.jsonl"

@@ -20,14 +20,13 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.lab import shipped  # noqa: E402
+from urlvr_jax.lab import shipped
 from urlvr_jax.measure import collapse
 from urlvr_jax.measure.record import RunRecord
-from urlvr_jax.runtime import lines as lines_lib  # noqa: E402
+from urlvr_jax.runtime import lines as lines_lib
 
 CURVES = {
     "own_reward": "reward/mean",
