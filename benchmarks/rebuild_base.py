@@ -24,8 +24,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from urlvr_jax import config  # noqa: E402
 from urlvr_jax.lab import countdown_world, shipped  # noqa: E402
-from urlvr_jax.studies import run as studies  # noqa: E402
 
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
@@ -62,13 +62,17 @@ def held_out(name: str, folder: pathlib.Path) -> dict:
         for m in MEASURES
     }
     if getattr(shipped.WORLDS[name].RECIPES[name], "judging", 0):
-        rates = json.loads(on_one_core("-m", "urlvr_jax.studies.countdown", "rates", str(folder)))
+        rates = json.loads(on_one_core("benchmarks/checks/judge_rates.py", str(folder)))
         out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}
     return out
 
 
 def experiment(part: str) -> str:
     return f"experiments/lab_pretrain.py:{part}"
+
+
+def hash_of(part: str) -> str:
+    return config.config_hash(config.flat(config.load_experiment(str(ROOT / experiment(part)))))
 
 
 def rebuild(name: str, folder: pathlib.Path, run: pathlib.Path | None) -> dict:
@@ -86,7 +90,7 @@ def rebuild(name: str, folder: pathlib.Path, run: pathlib.Path | None) -> dict:
     return {
         "command": [f"python -m urlvr_jax.main --config {experiment(part)}" for part in parts],
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
-        "config_hash": [studies.hash_of(studies.configuration(experiment(part))) for part in parts],
+        "config_hash": [hash_of(part) for part in parts],
         "versions": record["attempts"][-1]["versions"],
         "held_out": held_out(name, out),
     }

@@ -1,8 +1,8 @@
 """One cell of the laboratory's grid: every reward under the same base, batch, length and rates.
 
     python -m urlvr_jax.main --config experiments/grid.py:REWARD,RATE --config.seed=0
-    python benchmarks/grid.py run        all cells, three seeds (about two hours of one core)
-    python benchmarks/grid.py draw       the table and figures in docs/grid, from the committed runs
+    python -m urlvr_jax.main study grid run       all cells, three seeds (about two hours of one core)
+    python -m urlvr_jax.main study grid draw      the tables and figures of docs/grid, from the runs on file
 
 No reward is tuned apart: `RATES` holds for all of them.
 """

@@ -21,7 +21,6 @@ import specs  # noqa: E402
 
 from urlvr_jax.models import folders, transformer  # noqa: E402
 from urlvr_jax.scoring.score import score  # noqa: E402
-from urlvr_jax.studies import experiments  # noqa: E402
 
 SIZE = {
     "d_model": 16, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "d_ff": 24, "vocab_size": 13,
@@ -136,26 +135,3 @@ def test_summaries_are_medians_of_rates():
     assert entry["rollout"]["seconds"] == 2.0 and entry["step"]["tokens_per_s"] == 7.5
     assert json.dumps(entry)
     np.testing.assert_allclose(report.ratios({"ours": entry, "peer": entry})["score"], 1.0)
-
-
-def test_the_experiments_texts_say_what_the_grids_runs_say(monkeypatch):
-    for file, text in experiments.texts().items():
-        assert file.read_text() == text, f"python benchmarks/experiments_table.py write: {file.name}"
-    runs = experiments.read_runs()
-    monkeypatch.setattr(
-        experiments, "read_runs", lambda: [r | {"held_out": r["held_out"] | {"base": 0.123}} for r in runs]
-    )
-    changed = experiments.texts()
-    assert len(changed) == 10 and all(file.read_text() != text for file, text in changed.items())
-
-
-def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
-    runs = experiments.read_runs()
-    stale = lambda: {line.split(":")[0] for line in experiments.stale_rows()}
-    before = stale()
-    assert not before & {"experiments/selfcert.py", "experiments/countdown.py"}
-    certain = {cell.hash for cell in experiments.cells("experiments/selfcert.py")}
-    changed = [r | {"config_hash": "another"} if r["config_hash"] in certain else r for r in runs]
-    changed = [r | {"base_sha256": "another"} if r.get("arm") == "oracle" else r for r in changed]
-    monkeypatch.setattr(experiments, "read_runs", lambda: changed)
-    assert stale() - before == {"experiments/selfcert.py", "experiments/countdown.py"}

@@ -22,6 +22,7 @@ The story of the data, one step:
     python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16
     python -m urlvr_jax.main doctor --config experiments/x.py
     python -m urlvr_jax.main countdown --out FILE [--count 4000] [--config.seed=0]
+    python -m urlvr_jax.main study experiments check
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from urlvr_jax.runtime.opening import open_run, require_inputs
 from urlvr_jax.runtime.progress import Progress
 from urlvr_jax.runtime.signals import StopSignal
 from urlvr_jax.runtime.workdir import Workdir, new_path
-from urlvr_jax.verbs import VERBS
+from urlvr_jax.verbs import VERBS, WITH_WORDS
 from urlvr_jax.verbs.flags import config_file, define_flags, friendly
 
 
@@ -173,7 +174,7 @@ def train(c, folder: pathlib.Path) -> int:
 
 def main(argv: list[str]) -> int:
     verb, *rest = argv[1:] or ["train"]
-    if rest or verb not in ("train", *VERBS):
+    if verb not in ("train", *VERBS) or (rest and verb not in WITH_WORDS):
         raise app.UsageError(f"unknown verb {' '.join(argv[1:])!r}; use train, {', '.join(VERBS)}")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.set_verbosity(logging.WARNING)
@@ -181,7 +182,7 @@ def main(argv: list[str]) -> int:
     if flags.FLAGS.coordinator:
         hosts.initialize(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process_id)
     if verb != "train":
-        return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS)
+        return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS, *rest)
     c = flags.FLAGS.config
     config_lib.validate(c, jax.device_count(), jax.default_backend())
     if flags.FLAGS.dry_run:

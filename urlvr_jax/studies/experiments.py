@@ -1,87 +1,144 @@
-"""What the README and the experiments' texts say of their results, from the files of runs in docs.
+"""What the README, docs/experiments and the experiments' own texts say of results, from the runs on file.
 
-    python benchmarks/experiments_table.py check             list rows without fresh runs and stale texts; exit status 1 if any
-    python benchmarks/experiments_table.py write             write the texts anew
-    python benchmarks/experiments_table.py run [--jobs 2]    make the runs that no study makes: docs/experiments/runs.jsonl
+    python -m urlvr_jax.main study experiments run      make the runs that no other study makes
+    python -m urlvr_jax.main study experiments check    list rows without fresh runs and stale texts; exit status 1 if any
+    python -m urlvr_jax.main study experiments write    write the texts anew
 
-A row is an experiment at its defaults under three seeds. A run is its own if it has the hash of that configuration,
-and of the base that ships; docs/grid and docs/countdown are looked through too.
+A row is an experiment under three seeds. Its runs are those with the hash of its configuration and of the base that
+ships, whichever study made them.
 """
 
 from __future__ import annotations
 
-import argparse
+import pathlib
 import re
-import sys
+from typing import NamedTuple
 
-from urlvr_jax.studies import run as studies
-from urlvr_jax.studies.run import ROOT, Cell, spread
+from urlvr_jax.errors import UserError
+from urlvr_jax.measure.intervals import spread
+from urlvr_jax.rewards import expression
+from urlvr_jax.studies import page
+from urlvr_jax.studies.cell import Cell, read_runs, root
+from urlvr_jax.studies.run import run_missing
 
-README = ROOT / "README.md"
-RUNS = ROOT / "docs" / "experiments" / "runs.jsonl"
 SEEDS = (0, 1, 2)
-ROWS = (
-    "experiments/selfcert.py",
-    "experiments/token_entropy.py",
-    "experiments/trajectory_entropy.py",
-    "experiments/probability.py",
-    "experiments/majority.py",
-    "experiments/co_reward.py",
-    "experiments/countdown.py",
-    "experiments/countdown.py:trajectory_level_entropy",
-    "experiments/countdown.py:countdown",
-    "experiments/ground_truth.py",
-    "experiments/random_reward.py",
-    "experiments/format_reward.py",
-    "experiments/length_reward.py",
-)
+COUNTDOWN = "experiments/countdown.py"
 BEGIN, END = (
-    "<!-- experiments: written by benchmarks/experiments_table.py -->",
+    "<!-- experiments: written by `python -m urlvr_jax.main study experiments write` -->",
     "<!-- end of experiments -->",
 )
-HEAD = ("paper", "reward", "experiment", "rate", "what it does", "base", "peak", "end", "tokens")
 EXPECT = re.compile(r"Expect \(seed \d+, held-out accuracy\): .*?tokens\.", re.S)
 
 
-def cells(experiment: str) -> list[Cell]:
-    return [Cell(experiment, seed, (("experiment", experiment),)) for seed in SEEDS]
+class Row(NamedTuple):
+    """An experiment, and the keys it is given beside those of its file."""
+
+    file: str
+    overrides: dict[str, object] = {}
+
+    @property
+    def flags(self) -> str:
+        return " ".join(f"--config.{key}={value}" for key, value in self.overrides.items())
+
+    @property
+    def name(self) -> str:
+        return f"{self.file} {self.flags}".strip()
+
+    def cells(self) -> list[Cell]:
+        return [Cell(self.file, seed, self.overrides, {"experiment": self.name}) for seed in SEEDS]
 
 
-def read_runs() -> list[dict]:
-    return [line for file in sorted((ROOT / "docs").glob("*/runs.jsonl")) for line in studies.read(file)]
+ROWS = (
+    Row("experiments/selfcert.py"),
+    Row("experiments/token_entropy.py"),
+    Row("experiments/trajectory_entropy.py"),
+    Row("experiments/probability.py"),
+    Row("experiments/majority.py"),
+    Row("experiments/co_reward.py"),
+    Row(COUNTDOWN),
+    Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
+    Row(COUNTDOWN, {"reward.name": "countdown"}),
+    Row("experiments/ground_truth.py"),
+    Row("experiments/random_reward.py"),
+    Row("experiments/format_reward.py"),
+    Row("experiments/length_reward.py"),
+)
 
 
-def found(runs: list[dict]) -> dict[str, list[dict | None]]:
-    """{experiment: its run of each seed, None where there is none that is fresh}."""
-    own = lambda cell: next((r for r in runs if cell.has(r)), None)
-    return {experiment: [own(cell) for cell in cells(experiment)] for experiment in ROWS}
+def runs_on_file() -> list[dict]:
+    """Of every study."""
+    return [line for file in sorted((root() / "docs").glob("*/runs.jsonl")) for line in read_runs(file)]
+
+
+def runs_of(row: Row, lines: list[dict]) -> list[dict | None]:
+    """The row's run of each seed, None where there is none that is fresh."""
+    return [next((line for line in lines if cell.has(line)), None) for cell in row.cells()]
+
+
+# ---- texts ----------------------------------------------------------------------------------
 
 
 def course(held: dict) -> str:
     """What held-out accuracy did, as far as its 95 % intervals tell."""
-    rose, fell = held["rise"]["low"] > 0, held["fall"]["high"] < 0
+    rose = held["rise"]["low"] > 0
+    fell = held["fall"]["high"] < 0
     return "rises, then falls" if rose and fell else "rises" if rose else "falls" if fell else "stays"
 
 
-def row(experiment: str, runs: list[dict]) -> str:
-    c = studies.configuration(experiment)
-    reward = studies.reward_of(c)
-    file, _, argument = experiment.partition(":")
-    name = file.removeprefix("experiments/")
-    courses = [course(r["held_out"]) for r in runs]
-    most = max(courses, key=courses.count)
-    seeds = (
-        "" if courses.count(most) == len(courses) else f" ({courses.count(most)} of {len(courses)} seeds)"
-    )
-    of = lambda key: spread([r["held_out"][key] for r in runs])
-    middle = lambda values: sorted(values)[len(values) // 2]
-    tokens = [middle([r["length"][0] for r in runs]), middle([r["length_last"] for r in runs])]
-    link = f"[`{name}`]({file})" + (f" `:{argument}`" if argument else "")
-    rate = f"{c.optim.lr:.0e}".replace("e-0", "e-")
-    return " | ".join(
-        (f"| {reward.papers}", f"`{c.reward.name}`", link, rate, most + seeds, of("base"), of("peak"), of("final"),
-         f"{tokens[0]:.0f} → {tokens[1]:.0f} |")
+def courses(runs: list[dict]) -> str:
+    """What most seeds did, and how many where not all."""
+    each = [course(r["held_out"]) for r in runs]
+    most = max(each, key=each.count)
+    count = each.count(most)
+    return most if count == len(each) else f"{most} ({count} of {len(each)} seeds)"
+
+
+def median(values: list):
+    return sorted(values)[len(values) // 2]
+
+
+def link(row: Row, up: str = "") -> str:
+    name = row.file.removeprefix("experiments/")
+    return f"[`{name}`]({up}{row.file})" + (f" `{row.flags}`" if row.overrides else "")
+
+
+def short_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
+    """For the README."""
+    accuracy = [f"{median([r['held_out'][key] for r in runs]):.2f}" for key in ("base", "peak", "final")]
+    return f"`{row.cells()[0].config.reward.name}`", link(row), courses(runs), " → ".join(accuracy)
+
+
+def wide_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
+    """For docs/experiments."""
+    c = row.cells()[0].config
+    accuracy = [spread([r["held_out"][key] for r in runs]) for key in ("base", "peak", "final")]
+    first = median([r["length"][0] for r in runs])
+    last = median([r["length_last"] for r in runs])
+    return (
+        f"`{c.reward.name}`", link(row, "../../"), expression.REWARDS[c.reward.name].about.papers,
+        f"{c.optim.lr:.0e}".replace("e-0", "e-"), courses(runs), *accuracy, f"{first:.0f} → {last:.0f}",
     )  # fmt: skip
+
+
+def wide_page(rows: list[tuple[Row, list[dict]]]) -> str:
+    """docs/experiments/README.md."""
+    head = ("reward", "experiment", "paper", "rate", "what it does", "base", "peak", "end", "tokens")
+    return (
+        "# The experiments\n\n"
+        "Each row is an experiment as its file stands, or with the keys beside it, under seeds 0, 1 and 2.\n\n"
+        + page.table(head, [wide_row(row, runs) for row, runs in rows])
+        + "\n- reward: the name that the verb `rewards` explains, with its formula.\n"
+        "- paper: where the reward is from.\n"
+        "- rate: learning rate.\n"
+        '- what it does: "rises" means that peak minus base is above zero with 95 % confidence; "falls", that end '
+        'minus peak is below zero; "stays" is neither. Where the seeds differ, the number tells how many agree.\n'
+        "- base, peak, end: held-out accuracy, median (range) of the three seeds. The peak step is chosen on one half "
+        "of the questions and reported on the other. Countdown has a base of its own.\n"
+        "- tokens: mean response length, first step → last step, the median of the three seeds.\n\n"
+        "The runs are on file: [grid](../grid/README.md), [countdown](../countdown/README.md), and in this folder "
+        "`runs.jsonl`, those that neither study makes. `python -m urlvr_jax.main study experiments check` tells "
+        "whether they are fresh, `run` makes those of this folder, `write` writes this page and the README's table.\n"
+    )
 
 
 def expectation(run: dict) -> str:
@@ -93,57 +150,73 @@ def expectation(run: dict) -> str:
     )
 
 
-def texts() -> dict:
-    """{file: what it should say} of the README and the experiments; a row without all its runs is left out."""
-    out, rows = {}, []
-    for experiment, runs in found(read_runs()).items():
-        if None in runs:
-            continue
-        rows.append(row(experiment, runs))
-        file = ROOT / experiment
-        if file.is_file() and EXPECT.search(text := file.read_text()):
+def texts() -> dict[pathlib.Path, str]:
+    """{file: what it should say}; a row without all its runs is left out."""
+    lines = runs_on_file()
+    rows = [(row, runs) for row in ROWS if None not in (runs := runs_of(row, lines))]
+    out = {root() / "docs" / "experiments" / "README.md": wide_page(rows)}
+    for row, runs in rows:
+        file = root() / row.file
+        if not row.overrides and EXPECT.search(text := file.read_text()):
             out[file] = EXPECT.sub(lambda m, runs=runs: expectation(runs[0]), text)
-    table = "\n".join([f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD), *rows])
-    before, begin, rest = README.read_text().partition(BEGIN)
+    readme = root() / "README.md"
+    before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{README} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
-    return {README: f"{before}{BEGIN}\n{table}\n{END}{after}", **out}
+        raise UserError(f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
+    head = ("reward", "experiment", "what it does", "base → peak → end")
+    table = page.table(head, [short_row(row, runs) for row, runs in rows])
+    out[readme] = f"{before}{BEGIN}\n{table}{END}{after}"
+    return out
+
+
+# ---- actions --------------------------------------------------------------------------------
+
+
+def run(jobs: int) -> None:
+    """Make the runs that no other study has. Countdown's are made by its own."""
+    file = root() / "docs" / "experiments" / "runs.jsonl"
+    elsewhere = [r for f in (root() / "docs").glob("*/runs.jsonl") if f != file for r in read_runs(f)]
+    cells = [cell for row in ROWS if row.file != COUNTDOWN for cell in row.cells()]
+    run_missing([cell for cell in cells if not any(map(cell.has, elsewhere))], file, jobs)
 
 
 def stale_rows() -> list[str]:
-    lines = []
-    for experiment, runs in found(read_runs()).items():
-        missing = [str(seed) for seed, run in zip(SEEDS, runs, strict=True) if run is None]
-        if missing:
-            lines.append(
-                f"{experiment}: no run of this configuration and base for seed {', '.join(missing)}"
-            )
-    return lines
+    """A line for each row that lacks a fresh run."""
+    lines = runs_on_file()
+    out = []
+    for row in ROWS:
+        lacking = [str(seed) for seed, r in zip(SEEDS, runs_of(row, lines), strict=True) if r is None]
+        if lacking:
+            out.append(f"{row.name}: no run of this configuration and base for seed {', '.join(lacking)}")
+    return out
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("check", "write", "run"))
-    parser.add_argument("--jobs", type=int, default=2)
-    given = parser.parse_args()
-    if given.what == "run":
-        elsewhere = [r for f in (ROOT / "docs").glob("*/runs.jsonl") if f != RUNS for r in studies.read(f)]
-        own = [c for e in ROWS for c in cells(e) if not any(c.has(r) for r in elsewhere)]
-        studies.run_missing([c for c in own if "countdown" not in c.experiment], RUNS, given.jobs)
-        return 0
+def changed_texts() -> dict[pathlib.Path, str]:
+    """{file: what it should say} of the files that say something else."""
+    return {f: text for f, text in texts().items() if not f.is_file() or f.read_text() != text}
+
+
+def check() -> int:
+    """List rows without fresh runs and stale texts; exit status 1 if there are any."""
+    changed = changed_texts()
+    for file in changed:
+        print(f"stale text: {file.relative_to(root())}")
+    return int(bool(_say_rows(f"{len(changed)} texts are stale") or changed))
+
+
+def write() -> int:
+    """Write the texts anew; exit status 1 if a row was left out for want of fresh runs."""
+    changed = changed_texts()
+    for file, text in changed.items():
+        file.write_text(text)
+        print(f"wrote {file.relative_to(root())}")
+    return int(bool(_say_rows(f"{len(changed)} texts written")))
+
+
+def _say_rows(what: str) -> list[str]:
     rows = stale_rows()
     for line in rows:
         print(f"stale row: {line}")
-    changed = {file: text for file, text in texts().items() if file.read_text() != text}
-    for file, text in changed.items():
-        print(f"{'wrote' if given.what == 'write' else 'stale text:'} {file.relative_to(ROOT)}")
-        if given.what == "write":
-            file.write_text(text)
-    print(f"{len(ROWS) - len(rows)} of {len(ROWS)} rows have their runs; {len(changed)} texts "
-          f"{'written' if given.what == 'write' else 'are stale'}")  # fmt: skip
-    return 1 if rows or (changed and given.what == "check") else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"{len(ROWS) - len(rows)} of {len(ROWS)} rows have their runs; {what}")
+    return rows

@@ -1,173 +1,210 @@
-"""The laboratory's grid: nine rewards, three rates, three seeds, one base.
+"""The laboratory's grid: nine rewards, three rates, three seeds, one base. No reward is tuned apart.
 
-    python benchmarks/grid.py run [--jobs 2] [--only REWARD]     run what is missing, add to docs/grid
-    python benchmarks/grid.py draw                               table and figures from docs/grid
-
-`run` appends one line a finished run to docs/grid/runs.jsonl: its findings, thinned curves, the
-commit and the configuration's hash. Lines of another commit's configuration are never mixed: a cell
-whose hash differs from the one on file is run again and replaces it.
+python -m urlvr_jax.main study grid run      run what is missing (all cells: two hours of one core)
+python -m urlvr_jax.main study grid draw     tables, verdicts and figures of docs/grid, from its runs.jsonl
+python -m urlvr_jax.main study grid check    list missing cells and stale lines; exit status 1 if any
 """
 
 from __future__ import annotations
 
-import argparse
+import pathlib
 
-from urlvr_jax.studies import run as studies
-from urlvr_jax.studies.run import ROOT, Cell, commits, spread
+from urlvr_jax.measure.intervals import spread
+from urlvr_jax.studies import cell as cell_lib
+from urlvr_jax.studies import page
+from urlvr_jax.studies.cell import Cell, read_runs, root
+from urlvr_jax.studies.rule import Need, Rule, verdict_table
+from urlvr_jax.studies.run import run_missing
 
-OUT = ROOT / "docs" / "grid"
-RUNS = OUT / "runs.jsonl"
-GRID = studies.module("experiments/grid.py")
+REWARDS = (
+    "self_certainty",
+    "token_level_entropy",
+    "trajectory_level_entropy",
+    "probability",
+    "majority_voting",
+    "ground_truth",
+    "random",
+    "format",
+    "length",
+)
+RATES = (1e-5, 3e-5, 3e-4)
+SLOWEST, SLOW, FAST = RATES
+SEEDS = (0, 1, 2)
+COLOURS = dict(zip(RATES, ("#7a9a3a", "#1f5fa8", "#d9711c"), strict=True))
+
+RISE, FALL, NET = "held_out.rise", "held_out.fall", "held_out.final_minus_base"
+
+
+def _of(reward: str, rate: float) -> dict:
+    return {"reward": reward, "rate": rate}
+
+
+def _self_certainty_rises(rate: float, fixed_in: str) -> Rule:
+    needs = Need(f"{RISE}.mean", ">=", 0.08), Need(f"{RISE}.low", ">", 0)
+    return Rule("self-certainty rises by 0.08 or more", _of("self_certainty", rate), needs, fixed_in)
+
+
+def _ground_truth(rate: float) -> tuple[Rule, Rule]:
+    where = _of("ground_truth", rate)
+    return (
+        Rule("ground truth rises", where, (Need(f"{RISE}.low", ">", 0),), "c3dfd44"),
+        Rule(
+            "ground truth ends within 0.03 of its peak",
+            where,
+            (Need(f"{FALL}.mean", ">=", -0.03),),
+            "c3dfd44",
+        ),
+    )
+
+
+def _random_stays(rate: float, fixed_in: str) -> Rule:
+    needs = Need(f"{NET}.low", "<=", 0), Need(f"{NET}.high", ">=", 0)
+    return Rule("random: final - base has 0 in its interval", _of("random", rate), needs, fixed_in)
+
+
+RULES = (
+    _self_certainty_rises(SLOWEST, "efc6dd4"),
+    _self_certainty_rises(SLOW, "c3dfd44"),
+    Rule(
+        "self-certainty ends 0.10 or more below the base",
+        _of("self_certainty", SLOW),
+        (Need(f"{NET}.mean", "<=", -0.10), Need(f"{NET}.high", "<", 0)),
+        "c3dfd44",
+    ),
+    Rule(
+        "majority voting rises by 0.15 or more",
+        _of("majority_voting", FAST),
+        (Need(f"{RISE}.mean", ">=", 0.15), Need(f"{RISE}.low", ">", 0)),
+        "c3dfd44",
+    ),
+    Rule(
+        "majority voting falls 0.08 or more below its peak",
+        _of("majority_voting", FAST),
+        (Need(f"{FALL}.mean", "<=", -0.08), Need(f"{FALL}.high", "<", 0)),
+        "c3dfd44",
+    ),
+    *_ground_truth(SLOW),
+    *_ground_truth(FAST),
+    _random_stays(SLOWEST, "1760367"),
+    _random_stays(SLOW, "c3dfd44"),
+    _random_stays(FAST, "c3dfd44"),
+    Rule(
+        "format: an answer in 99 % of responses at the end",
+        _of("format", FAST),
+        (Need("own_reward_last", ">=", 0.99),),
+        "c3dfd44",
+    ),
+    Rule(
+        "length: responses at the end half as long again as at first",
+        _of("length", FAST),
+        (Need("length_last", ">=", 1.5, times="length.0"),),
+        "c3dfd44",
+    ),
+)
 
 
 def cells() -> list[Cell]:
     return [
-        Cell(f"experiments/grid.py:{reward},{rate}", seed, (("reward", reward), ("rate", rate)))
-        for reward in GRID.REWARDS
-        for rate in GRID.RATES
-        for seed in GRID.SEEDS
+        Cell("experiments/grid.py", seed, {"reward.name": reward, "optim.lr": rate}, _of(reward, rate))
+        for reward in REWARDS
+        for rate in RATES
+        for seed in SEEDS
     ]
 
 
-# ---- drawing --------------------------------------------------------------------------------
+def folder() -> pathlib.Path:
+    return root() / "docs" / "grid"
+
+
+def run(jobs: int) -> None:
+    run_missing(cells(), folder() / "runs.jsonl", jobs)
+
+
+def check() -> int:
+    return cell_lib.check(cells(), read_runs(folder() / "runs.jsonl"))
+
+
+# ---- the page -------------------------------------------------------------------------------
+
+HEAD = (
+    "reward", "rate", "base", "peak", "at step", "final", "rise ± 95 %", "fall ± 95 %", "MCS", "collapse step",
+    "length", "cut", "repetition",
+)  # fmt: skip
 
 
 def table(runs: list[dict]) -> str:
-    head = (
-        "| reward | rate | base | peak | at step | final | rise ± 95 % | fall ± 95 % | MCS | collapse step "
-        "| length | cut | repetition |\n|" + " --- |" * 13 + "\n"
-    )
+    """A row a reward and rate, over its seeds."""
     rows = []
-    for reward in GRID.REWARDS:
-        for rate in GRID.RATES:
+    for reward in REWARDS:
+        for rate in RATES:
             these = [r for r in runs if r["reward"] == reward and r["rate"] == rate]
-            if not these:
-                continue
-            held = [r["held_out"] for r in these]
-            of = lambda key, held=held: spread([h[key] for h in held])
-            interval = lambda key, held=held: "; ".join(
-                f"{h[key]['mean']:+.2f} [{h[key]['low']:+.2f}, {h[key]['high']:+.2f}]" for h in held
-            )
-            last = lambda key, these=these: spread([r[f"{key}_last"] for r in these])
-            rows.append(
-                f"| {reward} | {rate:g} | {of('base')} | {of('peak')} | {of('peak_step')} | {of('final')} "
-                f"| {interval('rise')} | {interval('fall')} | {spread([r['mcs'] for r in these])} "
-                f"| {spread([r['collapse_step'] for r in these])} | {last('length')} | {last('clip_ratio')} "
-                f"| {last('repetition')} |"
-            )
-    return head + "\n".join(rows) + "\n"
+            if these:
+                rows.append((reward, f"{rate:g}", *_over_seeds(these)))
+    return page.table(HEAD, rows)
 
 
-def verdicts(runs: list[dict]) -> str:
-    """Each finding, and in how many seeds it holds; computed from the runs, nothing else."""
-    slowest, slow, fast = GRID.RATES
-    held = lambda key: lambda r: r["held_out"][key]
-    rise, fall, net = held("rise"), held("fall"), held("final_minus_base")
-    findings = (
-        *(
-            ("self-certainty rises by 0.08 or more", "self_certainty", rate,
-             lambda r: rise(r)["mean"] >= 0.08 and rise(r)["low"] > 0)
-            for rate in (slowest, slow)
-        ),
-        ("self-certainty ends 0.10 or more below the base", "self_certainty", slow,
-         lambda r: net(r)["mean"] <= -0.10 and net(r)["high"] < 0),
-        ("majority voting rises by 0.15 or more", "majority_voting", fast,
-         lambda r: rise(r)["mean"] >= 0.15 and rise(r)["low"] > 0),
-        ("majority voting falls 0.08 or more below its peak", "majority_voting", fast,
-         lambda r: fall(r)["mean"] <= -0.08 and fall(r)["high"] < 0),
-        *(
-            (f"ground truth {what}", "ground_truth", rate, test)
-            for rate in (slow, fast)
-            for what, test in (
-                ("rises", lambda r: rise(r)["low"] > 0),
-                ("ends within 0.03 of its peak", lambda r: fall(r)["mean"] >= -0.03),
-            )
-        ),
-        *(
-            ("random: final - base has 0 in its interval", "random", rate,
-             lambda r: net(r)["low"] <= 0 <= net(r)["high"])
-            for rate in (slowest, slow, fast)
-        ),
-        ("format: an answer in 99 % of responses at the end", "format", fast,
-         lambda r: r["own_reward_last"] >= 0.99),
-        ("length: responses at the end half as long again as at first", "length", fast,
-         lambda r: r["length_last"] >= 1.5 * r["length"][0]),
-    )  # fmt: skip
-    out = "| finding | rate | holds in |\n| --- | --- | --- |\n"
-    for text, reward, rate, test in findings:
-        these = [r for r in runs if r["reward"] == reward and r["rate"] == rate]
-        out += f"| {text} | {rate:g} | {sum(map(test, these))} of {len(these)} seeds |\n"
-    return out
+def _over_seeds(runs: list[dict]) -> list[str]:
+    held = [r["held_out"] for r in runs]
+    accuracies = [spread([h[key] for h in held]) for key in ("base", "peak", "peak_step", "final")]
+    changes = [page.intervals([h[key] for h in held]) for key in ("rise", "fall")]
+    last = ("mcs", "collapse_step", "length_last", "clip_ratio_last", "repetition_last")
+    return [*accuracies, *changes, *(spread([r[key] for r in runs]) for key in last)]
 
 
 def draw() -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    runs = studies.read(RUNS)
-    hashes = {cell.hash for cell in cells()}
-    stale = [r for r in runs if r["config_hash"] not in hashes]
-    missing = len(hashes - {r["config_hash"] for r in runs})
-    text = "# The laboratory's grid\n\n"
-    text += (
-        f"{len(GRID.REWARDS)} rewards × {len(GRID.RATES)} rates × {len(GRID.SEEDS)} seeds, base `lab:plain`, "
-        f"{runs[0]['steps']} steps of 32 × 8. {len(runs)} runs on file, {missing} missing, {len(stale)} stale; "
-        f"commits {commits(runs)}; `+changes` marks a tree with uncommitted changes, here new lines of this "
-        "folder.\n\nHeld-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions "
-        "of odd position; the peak step is chosen on the 300 of even position. Numbers over seeds are median "
-        "(range); intervals are paired 95 % bootstraps over questions, one a seed. MCS: first step with reward "
-        "accuracy below 1 %. Collapse step: ground-truth reward below half the base's for 5 steps. Length, cut "
-        "(responses that hit the limit of 44 tokens) and repetition (share of repeated 4-grams) are the last "
-        "step's.\n\nRegenerate with `python benchmarks/grid.py draw`; run again with "
-        "`python benchmarks/grid.py run`.\n\n![held-out accuracy](held_out.png)\n\n"
-        "![votes, length, repetition, entropy](dynamics.png)\n\n"
+    """Write the page and its figures."""
+    runs = read_runs(folder() / "runs.jsonl")
+    text = (
+        "# The laboratory's grid\n\n"
+        f"{len(REWARDS)} rewards × {len(RATES)} rates × {len(SEEDS)} seeds, base `lab:plain`, "
+        f"{runs[0]['steps']} steps of 32 × 8. {page.on_file(cells(), runs)}; `+changes` marks a tree with "
+        "uncommitted changes, here new lines of this folder.\n\n"
+        "Held-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions of odd position; the peak step is "
+        "chosen on the 300 of even position. Numbers over seeds are median (range); intervals are paired 95 % "
+        "bootstraps over questions, one a seed. MCS: first step with reward accuracy below 1 %. Collapse step: "
+        "ground-truth reward below half the base's for 5 steps. Length, cut (responses that hit the limit of 44 "
+        "tokens) and repetition (share of repeated 4-grams) are the last step's.\n\n"
+        "Regenerate with `python -m urlvr_jax.main study grid draw`; run again with "
+        "`python -m urlvr_jax.main study grid run`.\n\n"
+        "![held-out accuracy](held_out.png)\n\n![votes, length, repetition, entropy](dynamics.png)\n\n"
+        "## Findings\n\n"
+        f"{verdict_table(RULES, runs)}\n"
+        "Measured: an interval or a value for each seed, as the finding asks. Fixed in: the commit that first had "
+        "the finding's text and threshold.\n\n"
+        f"## All cells\n\n{table(runs)}"
     )
-    text += "## Findings\n\n" + verdicts(runs) + "\n## All cells\n\n"
-    (OUT / "README.md").write_text(text + table(runs))
-    plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    colours = dict(zip(GRID.RATES, ("#7a9a3a", "#1f5fa8", "#d9711c"), strict=True))
-    panels(plt, runs, colours, "eval_steps", ("eval_avg",), ("held-out accuracy",), "held_out.png")
-    panels(
-        plt, runs, colours, "curve_steps", ("reward_accuracy", "length", "repetition", "entropy"),
-        ("reward accuracy", "response length", "repetition rate", "entropy (nats)"), "dynamics.png",
-    )  # fmt: skip
-    print(f"wrote {OUT}/README.md, held_out.png, dynamics.png from {len(runs)} runs")
+    (folder() / "README.md").write_text(text)
+    _panels(runs, "eval_steps", {"eval_avg": "held-out accuracy"}, "held_out.png")
+    curves = {
+        "reward_accuracy": "reward accuracy",
+        "length": "response length",
+        "repetition": "repetition rate",
+        "entropy": "entropy (nats)",
+    }
+    _panels(runs, "curve_steps", curves, "dynamics.png")
+    print(f"wrote {folder()}/README.md, held_out.png, dynamics.png from {len(runs)} runs")
 
 
-def panels(plt, runs, colours, steps, names, labels, file) -> None:
-    """One column a reward, one row a curve, one line a seed, one colour a rate."""
-    columns = len(GRID.REWARDS)
+def _panels(runs: list[dict], steps: str, curves: dict[str, str], file: str) -> None:
+    """One column a reward, one row a curve, one line a seed, one colour a rate. curves: {name: label}."""
+    plt = page.pyplot()
+    columns = len(REWARDS)
     figure, axes = plt.subplots(
-        len(names), columns, figsize=(2.0 * columns, 1.9 * len(names)), sharex=True, sharey="row",
+        len(curves), columns, figsize=(2.0 * columns, 1.9 * len(curves)), sharex=True, sharey="row",
         layout="constrained", squeeze=False,
     )  # fmt: skip
-    for j, reward in enumerate(GRID.REWARDS):
-        for i, (name, label) in enumerate(zip(names, labels, strict=True)):
+    for j, reward in enumerate(REWARDS):
+        for i, (name, label) in enumerate(curves.items()):
             axis = axes[i][j]
             for r in (r for r in runs if r["reward"] == reward):
-                axis.plot(r[steps], r[name], color=colours[r["rate"]], lw=1, alpha=0.8)
+                axis.plot(r[steps], r[name], color=COLOURS[r["rate"]], lw=1, alpha=0.8)
             if j == 0:
                 axis.set_ylabel(label)
             if i == 0:
                 axis.set_title(reward, fontsize=8)
-            if i == len(names) - 1:
+            if i == len(curves) - 1:
                 axis.set_xlabel("step")
-    handles = [plt.Line2D([], [], color=c, label=f"lr {rate:g}") for rate, c in colours.items()]
+    handles = [plt.Line2D([], [], color=colour, label=f"lr {rate:g}") for rate, colour in COLOURS.items()]
     axes[0][-1].legend(handles=handles, frameon=False, fontsize=7)
-    figure.savefig(OUT / file, dpi=130)
+    figure.savefig(folder() / file, dpi=130)
     plt.close(figure)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("run", "draw"))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", choices=GRID.REWARDS)
-    options = parser.parse_args()
-    if options.what == "run":
-        only = lambda cell: options.only in (None, dict(cell.about)["reward"])
-        studies.run_missing(cells(), RUNS, options.jobs, only=only)
-    else:
-        draw()

@@ -1,16 +1,13 @@
-"""Runs of an experiment's configurations, one line of findings each, in a file of docs.
+"""Run what a study lacks: one line of findings a run, in a file of docs.
 
-A study is a list of `Cell`s and a file. `run_missing` runs each cell whose configuration and base have no line in the
-file, in a process and on a core of its own, and writes the line: findings, thinned curves, the commit, the
-configuration's hash, the base's sha256. Nothing is mixed: a line of another hash is stale and replaced.
+Each run is a process and has a core of its own. Its line holds findings, thinned curves, the commit, the
+configuration's hash and the base's sha256. A line of another hash is stale and replaced, never mixed with others.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
-import importlib.util
 import json
 import os
 import pathlib
@@ -20,13 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-from urlvr_jax import config as config_lib
-from urlvr_jax.lab import shipped
 from urlvr_jax.measure import collapse
 from urlvr_jax.measure.record import RunRecord
-from urlvr_jax.runtime import lines as lines_lib
+from urlvr_jax.runtime.lines import write_whole
+from urlvr_jax.studies.cell import Cell, read_runs, root
 
 CURVES = {
     "own_reward": "reward/mean",
@@ -44,69 +38,13 @@ CURVES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run: `experiment` as after --config, "experiments/grid.py:self_certainty,3e-05", and its seed."""
-
-    experiment: str
-    seed: int
-    about: tuple[tuple[str, object], ...] = ()  # what its line says of it, first
-
-    @property
-    def config(self):
-        c = configuration(self.experiment)
-        c.seed = self.seed
-        return c
-
-    @functools.cached_property
-    def hash(self) -> str:
-        return hash_of(self.config)
-
-    def has(self, line: dict | None) -> bool:
-        """Whether a line on file is this cell's: the same configuration, and a base that has not changed."""
-        if line is None or line["config_hash"] != self.hash:
-            return False
-        return line.get("base_sha256") in (None, base_sha256(self.config.model.path))
-
-
-def hash_of(c) -> str:
-    return config_lib.config_hash(config_lib.flat(c))
-
-
-@functools.cache
-def module(file: str):
-    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, ROOT / file)
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
-def configuration(experiment: str):
-    file, _, argument = experiment.partition(":")
-    return module(file).get_config(*[argument] if argument else [])
-
-
-def base_sha256(path: str) -> str | None:
-    """As its recipe says; None for a base without one."""
-    folder = shipped.base(path) if path.startswith("lab:") else pathlib.Path(path)
-    recipe = folder / "recipe.json"
-    return json.loads(recipe.read_text())["sha256"][:16] if recipe.is_file() else None
-
-
-def read(file: pathlib.Path) -> list[dict]:
-    return lines_lib.read_lines(file) if file.is_file() else []
-
-
-def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8, only=lambda cell: True):
-    """Run what `file` lacks of those cells that `only` lets through, and keep it in the order of `cells`.
-
-    Curves have a point every `thin` steps.
-    """
-    key = lambda line: tuple((k, line[k]) for k, _ in cells[0].about) + (("seed", line["seed"]),)
-    place = {(*cell.about, ("seed", cell.seed)): i for i, cell in enumerate(cells)}
-    kept = {key(line): line for line in read(file)}
-    missing = [cell for at, cell in zip(place, cells, strict=True) if not cell.has(kept.get(at))]
-    todo = list(filter(only, missing))
+def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8) -> None:
+    """Run the cells that have no line in `file`, and keep it in their order. Curves have a point every `thin` steps."""
+    place = {cell.place: i for i, cell in enumerate(cells)}
+    names = [*cells[0].about, "seed"] if cells else []
+    place_of = lambda line: tuple(line[name] for name in names)
+    kept = {place_of(line): line for line in read_runs(file)} if cells else {}
+    todo = [cell for cell in cells if not cell.has(kept.get(cell.place))]
     print(f"{len(todo)} of {len(cells)} cells to run", flush=True)
     cores: queue.Queue = queue.Queue()
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
@@ -116,57 +54,51 @@ def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8,
         futures = [pool.submit(_run, cell, cores, thin) for cell in todo]
         for i, future in enumerate(concurrent.futures.as_completed(futures)):
             line = future.result()
-            kept[key(line)] = line
-            ordered = sorted(kept.items(), key=lambda item: place.get(item[0], len(place)))
-            _write(file, [line for _, line in ordered])
-            held, what = line["held_out"], " ".join(str(v) for _, v in key(line)[:-1])
-            print(
-                f"{i + 1}/{len(todo)} {what} seed {line['seed']}: {held['base']:.3f} {held['peak']:.3f} "
-                f"{held['final']:.3f} mcs {line['mcs']}",
-                flush=True,
-            )
+            kept[place_of(line)] = line
+            ordered = sorted(kept, key=lambda at: place.get(at, len(place)))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, "".join(json.dumps(kept[at]) + "\n" for at in ordered))
+            print(f"{i + 1}/{len(todo)} {_text(line, names)}", flush=True)
 
 
-def _write(file: pathlib.Path, lines: list[dict]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".tmp")
-    beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(beside, file)
+def _text(line: dict, names: list[str]) -> str:
+    held = line["held_out"]
+    what = " ".join(f"{name} {line[name]}" for name in names)
+    return f"{what}: {held['base']:.3f} {held['peak']:.3f} {held['final']:.3f} mcs {line['mcs']}"
 
 
 def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
-    """Run one cell in a process of its own, on one core."""
+    """Run one cell in a process of its own, on one core; its line."""
     core = cores.get()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="study-"))
     try:
-        words = [sys.executable, "-m", "urlvr_jax.main", "--config", cell.experiment]
-        words += [f"--config.seed={cell.seed}", "--workdir", str(folder)]
+        words = [sys.executable, "-m", "urlvr_jax.main", *cell.flags, "--workdir", str(folder)]
         pin = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, preexec_fn=pin)
+        done = subprocess.run(words, cwd=root(), capture_output=True, text=True, preexec_fn=pin)
         if done.returncode:
-            raise RuntimeError(f"{cell}: exit status {done.returncode}\n{done.stderr[-2000:]}")
-        return condense(folder, cell, thin)
+            raise RuntimeError(f"{' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        return condense(RunRecord(folder), cell, thin)
     finally:
         cores.put(core)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def condense(folder: pathlib.Path, cell: Cell, thin: int) -> dict:
+def condense(run: RunRecord, cell: Cell, thin: int) -> dict:
     """A run's folder -> one line of findings."""
-    run = RunRecord(folder)
-    lines, evals, git = run.lines, run.first_set(), run.attempt["git"]
-    trained = [line for line in lines if "reward/mean" in line]
+    evals = run.first_set()
+    git = run.attempt["git"]
+    trained = [line for line in run.lines if "reward/mean" in line]
     line = {
-        **dict(cell.about),
+        **cell.about,
         "seed": cell.seed,
         "config_hash": run.record["config_hash"],
-        "base_sha256": base_sha256(cell.config.model.path),
+        "base_sha256": cell.base_sha256,
         "commit": git.get("commit"),
         "modified": git.get("modified"),
-        "steps": lines[-1]["step"],
+        "steps": run.lines[-1]["step"],
         "held_out": dataclasses.asdict(collapse.rise_and_fall_of(evals)),
-        "mcs": collapse.mcs(lines),
-        "collapse_step": collapse.collapse_step(lines),
+        "mcs": collapse.mcs(run.lines),
+        "collapse_step": collapse.collapse_step(run.lines),
         "eval_steps": [e["step"] for e in evals],
         "eval_avg": [round(sum(e["correct"]) / len(e["correct"]) / e["k"], 4) for e in evals],
         "seconds_per_step": round(sorted(x["timing_s/step"] for x in trained)[len(trained) // 2], 3),
@@ -178,26 +110,3 @@ def condense(folder: pathlib.Path, cell: Cell, thin: int) -> dict:
             line[name] = [rounded(x, metric) for x in trained[::thin]]
             line[f"{name}_last"] = rounded(trained[-1], metric)
     return line
-
-
-def spread(values: list) -> str:
-    """Median and range over seeds; 'never' counts as later than any step."""
-    if all(v is None for v in values):
-        return "never"
-    if any(v is None for v in values):
-        return " ".join("never" if v is None else str(v) for v in values)
-    if all(isinstance(v, int) for v in values):
-        return " ".join(map(str, values))
-    middle = sorted(values)[len(values) // 2]
-    return f"{middle:.2f} ({min(values):.2f}–{max(values):.2f})"
-
-
-def commits(lines: list[dict]) -> str:
-    return ", ".join(sorted({f"{r['commit'][:12]}{'+changes' if r['modified'] else ''}" for r in lines}))
-
-
-def reward_of(c) -> object:
-    """The card of a configuration's reward: its `About`."""
-    from urlvr_jax.rewards import expression
-
-    return expression.REWARDS[c.reward.name].about

@@ -36,6 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for a run of several processes")
     flags.DEFINE_integer("processes", 1, "how many processes this run has")
     flags.DEFINE_integer("process_id", 0, "which of them this is, from 0")
+    flags.DEFINE_integer("jobs", 2, "study: runs made at once, a process and a core each")
     flags.DEFINE_string("prompt", "", "generate: one question; without it they are read from stdin")
     flags.DEFINE_string(
         "out",

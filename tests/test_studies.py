@@ -1,0 +1,187 @@
+"""Studies: which lines are fresh, what rules say of them, what is run, and the pages made from them."""
+
+import json
+import types
+
+import pytest
+
+from urlvr_jax.errors import UserError
+from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.studies import cell as cell_lib
+from urlvr_jax.studies import countdown, experiments, grid, page, rule
+from urlvr_jax.studies import run as run_lib
+from urlvr_jax.studies.cell import Cell
+from urlvr_jax.studies.rule import Need, Rule
+from urlvr_jax.verbs import study
+
+
+@pytest.mark.parametrize("study", [grid, countdown])
+def test_every_line_on_file_is_a_cells_and_every_cell_has_one(study):
+    lines = cell_lib.read_runs(study.folder() / "runs.jsonl")
+    assert len(lines) == len(study.cells())
+    assert not cell_lib.missing(study.cells(), lines) and not cell_lib.stale(study.cells(), lines)
+
+
+@pytest.mark.parametrize("study", [grid, countdown])
+def test_a_studys_page_has_its_tables_of_today(study):
+    text = (study.folder() / "README.md").read_text()
+    lines = cell_lib.read_runs(study.folder() / "runs.jsonl")
+    assert study.table(lines) in text and rule.verdict_table(study.RULES, lines) in text
+    assert page.on_file(study.cells(), lines) in text
+
+
+def test_the_grid_tunes_no_reward_apart():
+    cells = grid.cells()
+    assert {tuple(cell.overrides) for cell in cells} == {("reward.name", "optim.lr")}
+    assert len({cell.hash for cell in cells}) == len(cells) == 9 * 3 * 3
+
+
+def test_a_cell_is_its_file_its_keys_and_its_seed():
+    cell = Cell("experiments/grid.py", 3, {"reward.name": "random", "optim.lr": 3e-5}, {"reward": "random"})
+    c = cell.config
+    assert (c.reward.name, c.optim.lr, c.seed, c.steps) == ("random", 3e-5, 3, 150)
+    assert cell.place == ("random", 3)
+    assert cell.flags == [
+        "--config",
+        "experiments/grid.py",
+        "--config.reward.name=random",
+        "--config.optim.lr=3e-05",
+        "--config.seed=3",
+    ]
+    assert cell.has({"config_hash": cell.hash}) and cell.has(
+        {"config_hash": cell.hash, "base_sha256": None}
+    )
+    assert not cell.has({"config_hash": cell.hash, "base_sha256": "another"})
+    assert not cell.has({"config_hash": "another"}) and not cell.has(None)
+
+
+def test_a_study_is_run_from_a_checkout(tmp_path, monkeypatch):
+    checkout = cell_lib.root()
+    monkeypatch.chdir(checkout / "docs" / "grid")
+    assert cell_lib.root() == checkout
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run `study` from a checkout"):
+        cell_lib.root()
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("grid",), ("grid", "write"), ("grids", "run"), ("grid", "run", "now")]
+)
+def test_an_action_that_a_study_does_not_have_is_refused(words):
+    with pytest.raises(UserError, match=r"give one of study grid run\|draw\|check; study countdown"):
+        study.run(types.SimpleNamespace(jobs=1), *words)
+
+
+def test_words_after_another_verb_are_refused(launcher):
+    call = launcher.run(["plan", "grid"])
+    assert call.status != 0 and "unknown verb 'plan grid'" in call.err + call.out
+
+
+# ---- rules ----------------------------------------------------------------------------------
+
+
+def line(arm, seed, final, fall=0.0, collapse=None):
+    interval = {"mean": fall, "low": fall - 0.1, "high": fall + 0.1}
+    held = {"final": final, "fall": interval}
+    return {"arm": arm, "seed": seed, "held_out": held, "collapse_step": collapse, "length": [4.0, 9.0]}
+
+
+LINES = [
+    line("a", 0, 0.5, fall=-0.2),
+    line("a", 1, 0.6, collapse=7),
+    line("a", 2, 0.7),
+    line("b", 2, 0.4),
+    line("b", 0, 0.4),
+    line("b", 1, 0.4),
+]
+
+
+def verdict_of(*needs, against=None):
+    return rule.verdict(
+        Rule("text", {"arm": "a"}, tuple(Need(*n) for n in needs), "1234567", against), LINES
+    )
+
+
+def test_a_rule_counts_the_seeds_that_meet_all_of_its_needs():
+    stands = ("held_out.fall.mean", ">", -0.1), ("collapse_step", "is", None)
+    verdict = verdict_of(*stands)
+    assert verdict.holds == "1 of 3 seeds"
+    assert verdict.measured == "-0.20 [-0.30, -0.10]; +0.00 [-0.10, +0.10]; +0.00 [-0.10, +0.10]"
+    assert verdict_of(("held_out.final", ">=", 0.6)) == ("0.60 (0.50–0.70)", "2 of 3 seeds")
+    assert verdict_of(("length.1", ">=", 2.0, "length.0")).holds == "3 of 3 seeds"
+    assert verdict_of(("length.1", ">", 2.25, "length.0")).holds == "0 of 3 seeds"
+
+
+def test_a_rule_about_a_difference_pairs_seeds_and_uses_students_t():
+    # differences 0.1, 0.2, 0.3: mean 0.2, standard deviation 0.1, t(0.975, 2) = 4.302653
+    verdict = verdict_of(("held_out.final", ">=", 0.2 - 1e-9), against={"arm": "b"})
+    reach = 4.302653 * 0.1 / 3**0.5
+    assert verdict == (f"+0.200 [{0.2 - reach:+.3f}, {0.2 + reach:+.3f}]", "yes")
+    assert verdict_of(("held_out.final", ">=", 0.25), against={"arm": "b"}).holds == "no"
+    assert verdict_of(("held_out.final", ">=", 0.0), against={"arm": "c"}) == ("-", "too few seeds")
+
+
+# ---- running --------------------------------------------------------------------------------
+
+
+def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatch, capsys):
+    cells = [
+        Cell("experiments/grid.py", seed, {"optim.lr": rate}, {"rate": rate})
+        for rate in (0.1, 0.2)
+        for seed in (0, 1)
+    ]
+    held = {"held_out": {"base": 0.5, "peak": 0.5, "final": 0.5}, "mcs": None}
+    found = lambda cell: {**cell.about, "seed": cell.seed, "config_hash": cell.hash, **held}
+    file = tmp_path / "study" / "runs.jsonl"
+    file.parent.mkdir()
+    old = found(cells[2]) | {"config_hash": "another"}
+    file.write_text("".join(json.dumps(x) + "\n" for x in (old, found(cells[1]))))
+    ran = []
+    monkeypatch.setattr(run_lib, "_run", lambda cell, cores, thin: ran.append(cell) or found(cell))
+    run_lib.run_missing(cells, file, jobs=2)
+    assert set(ran) == {cells[0], cells[2], cells[3]}
+    assert cell_lib.read_runs(file) == [found(cell) for cell in cells]
+    run_lib.run_missing(cells, file, jobs=1)
+    run_lib.run_missing([], file, jobs=1)
+    assert len(ran) == 3 and "0 of 0 cells to run" in capsys.readouterr().out
+
+
+def test_a_runs_folder_becomes_a_line(tmp_path):
+    steps = [{"step": s, "reward/mean": s / 10, "timing_s/step": 0.1} for s in range(1, 7)]
+    evals = [{"step": s, "set": "heldout", "k": 2, "correct": [2, s // 6, 0, 0]} for s in (0, 6)]
+    for file, lines in (("metrics", [{"step": 0}, *steps]), ("evals", evals)):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    git = {"commit": "abc", "modified": False}
+    (tmp_path / "record.json").write_text(json.dumps({"config_hash": "h", "attempts": [{"git": git}]}))
+    cell = Cell("experiments/grid.py", 5, {}, {"reward": "self_certainty"})
+    made = run_lib.condense(RunRecord(tmp_path), cell, thin=4)
+    assert list(made)[:3] == ["reward", "seed", "config_hash"] and made["steps"] == 6
+    assert made["commit"] == "abc" and made["base_sha256"] == cell.base_sha256 is not None
+    assert made["curve_steps"] == [1, 5] and made["own_reward"] == [0.1, 0.5]
+    assert made["own_reward_last"] == 0.6 and "entropy" not in made
+    assert made["eval_avg"] == [0.25, 0.375] and made["held_out"]["final_minus_base"]["mean"] == 0.25
+
+
+# ---- the experiments' texts -----------------------------------------------------------------
+
+
+def test_the_experiments_texts_say_what_the_runs_on_file_say(monkeypatch):
+    assert not experiments.changed_texts(), "python -m urlvr_jax.main study experiments write"
+    lines = experiments.runs_on_file()
+    other = [r | {"held_out": r["held_out"] | {"base": 0.123}} for r in lines]
+    monkeypatch.setattr(experiments, "runs_on_file", lambda: other)
+    assert len(experiments.changed_texts()) == 11  # the README, docs/experiments, nine experiments
+
+
+def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
+    assert experiments.stale_rows() == []
+    certain = {cell.hash for cell in experiments.Row("experiments/selfcert.py").cells()}
+    lines = experiments.runs_on_file()
+    changed = [r | {"config_hash": "another"} if r["config_hash"] in certain else r for r in lines]
+    changed = [r | {"base_sha256": "another"} if r.get("arm") == "oracle" else r for r in changed]
+    monkeypatch.setattr(experiments, "runs_on_file", lambda: changed)
+    assert [text.split(":")[0] for text in experiments.stale_rows()] == [
+        "experiments/selfcert.py",
+        "experiments/countdown.py --config.reward.name=countdown",
+    ]
+    assert experiments.check() == 1

@@ -1,0 +1,46 @@
+"""Pieces of a study's page: tables, intervals, and which runs stand behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from urlvr_jax.studies import cell as cell_lib
+from urlvr_jax.studies.cell import Cell
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, one line a row."""
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def intervals(differences: list[dict]) -> str:
+    """Mean and 95 % interval of each."""
+    return "; ".join(f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]" for d in differences)
+
+
+def plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def on_file(cells: list[Cell], lines: list[dict]) -> str:
+    """How many runs there are, and which commits made them."""
+    return (
+        f"{len(lines)} runs on file, {len(cell_lib.missing(cells, lines))} missing, "
+        f"{len(cell_lib.stale(cells, lines))} stale; commits {commits(lines)}"
+    )
+
+
+def commits(lines: list[dict]) -> str:
+    return ", ".join(sorted({f"{r['commit'][:12]}{'+changes' if r['modified'] else ''}" for r in lines}))
+
+
+def pyplot():
+    """matplotlib's, without a display, in the style of the studies' figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
+    return pyplot

@@ -1,0 +1,25 @@
+"""study: run the cells of a study that are missing, and write the pages that their findings make."""
+
+from __future__ import annotations
+
+import importlib
+
+from urlvr_jax.errors import UserError
+
+STUDIES = {
+    "grid": ("run", "draw", "check"),
+    "countdown": ("run", "draw", "check"),
+    "experiments": ("run", "check", "write"),
+}
+
+
+def run(flag, *words: str) -> int:
+    """`study NAME ACTION`, from a checkout; run: --jobs runs at once. Exit status 1 where `check` finds something."""
+    name, action = words if len(words) == 2 else ("", "")
+    if action not in STUDIES.get(name, ()):
+        known = "; ".join(f"study {name} {'|'.join(actions)}" for name, actions in STUDIES.items())
+        raise UserError(f"{' '.join(('study', *words))!r} is not possible: give one of {known}")
+    if flag.jobs < 1:
+        raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
+    study = importlib.import_module(f"urlvr_jax.studies.{name}")
+    return (study.run(flag.jobs) if action == "run" else getattr(study, action)()) or 0
