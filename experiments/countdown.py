@@ -1,26 +1,26 @@
 """Countdown in the laboratory: the policy judges its own solutions, beside the oracle and a certainty.
 
-    python -m urlvr_jax.main --config experiments/countdown.py                                   self-verification
-    python -m urlvr_jax.main --config experiments/countdown.py:self_verify,response_first        asked in another order
-    python -m urlvr_jax.main --config experiments/countdown.py:countdown                         the oracle
-    python -m urlvr_jax.main --config experiments/countdown.py:trajectory_level_entropy          or any other reward
+    python -m urlvr_jax.main --config experiments/countdown.py                                    self-verification
 
-The base has read documents that judge solutions, in both orders; `:self_verify` needs one that has.
+    --config.reward.name=countdown                      the oracle
+    --config.reward.name=trajectory_level_entropy       or any other reward
+    --config.verify.template='V{response}?{prompt}'     the verifier is asked in another order
+
+The base has read documents that judge solutions, in both orders; `self_verify` needs one that has.
 """
 
 from urlvr_jax import config
 from urlvr_jax.lab.countdown_world import WORDINGS
 
 
-def get_config(reward="self_verify"):
-    reward, _, wording = reward.partition(",")
+def get_config():
     c = config.default()
     c.model.path = "lab:countdown_judge"
     c.data.train = "lab:countdown_train"
     c.answers.style = "lab_expression"
     c.answers.check = "countdown"
-    c.reward.name = reward
-    c.verify.template = WORDINGS[wording or "question_first"]
+    c.reward.name = "self_verify"
+    c.verify.template = WORDINGS["question_first"]
     c.verify.prompt_buckets = (40,)
     c.rollout.max_new_tokens = 26
     c.rollout.response_buckets = (26,)

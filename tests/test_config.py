@@ -1,45 +1,26 @@
 """Every experiment loads, and what cannot work is refused with key, value and remedy."""
 
-import importlib.util
-import itertools
 import json
 import pathlib
 
 import pytest
 
 from urlvr_jax import config
-from urlvr_jax.lab import world
+from urlvr_jax.lab import shipped
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 
 
-def load(file):
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def arguments(file):
-    """The arguments an experiment file is meant to be called with."""
-    if file.stem == "grid":
-        grid = load(file)
-        return [(f"{reward},{rate}",) for reward, rate in itertools.product(grid.REWARDS, grid.RATES)]
-    if file.stem == "lab_pretrain":
-        return [(recipe,) for recipe in world.RECIPES]
-    return [()]
-
-
 CASES = [
-    pytest.param(file, args, id=":".join((file.stem, *args)))
-    for file in sorted(EXPERIMENTS.glob("*.py"))
-    for args in [(), *arguments(file)]
+    *(str(file.relative_to(EXPERIMENTS)) for file in sorted(EXPERIMENTS.rglob("*.py"))),
+    *(f"lab_pretrain.py:{recipe}" for recipe in shipped.WORLDS),
+    *(f"paper/dapo.py:{machine}" for machine in ("h100-8", "v5e-16")),
 ]
 
 
-@pytest.mark.parametrize("file, args", CASES)
-def test_every_experiment_loads_and_validates(file, args):
-    c = load(file).get_config(*args)
+@pytest.mark.parametrize("experiment", CASES)
+def test_every_experiment_loads_and_validates(experiment):
+    c = config.load_experiment(f"{EXPERIMENTS}/{experiment}")
     config.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor)
     flat = config.flat(c)
     assert json.loads(json.dumps(flat)) == flat
@@ -47,14 +28,10 @@ def test_every_experiment_loads_and_validates(file, args):
     assert c.is_locked
 
 
-def test_the_grid_tunes_no_reward_apart():
-    grid = load(EXPERIMENTS / "grid.py")
-    changed = set()
-    base = config.flat(grid.get_config())
-    for reward, rate in itertools.product(grid.REWARDS, grid.RATES):
-        flat = config.flat(grid.get_config(f"{reward},{rate}"))
-        changed |= {key for key in flat if flat[key] != base[key]}
-    assert changed == {"reward.name", "optim.lr"}
+@pytest.mark.parametrize("experiment", ["paper/dapo.py:majority_voting", "paper/mcs.py:gpt-2"])
+def test_an_argument_that_an_experiment_does_not_know_is_named(experiment, launcher):
+    call = launcher.run(["--config", f"experiments/{experiment}", "--dry_run"])
+    assert call.status != 0 and f"{experiment.removeprefix('paper/')}: the argument is a m" in call.err
 
 
 def test_a_misspelt_key_in_an_experiment_file_stops_with_the_nearest_key(launcher, tmp_path):

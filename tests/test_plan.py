@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-import importlib.util
 import json
 import pathlib
+import runpy
 import types
 
 import jax
@@ -19,13 +19,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAPER = sorted((ROOT / "experiments" / "paper").glob("*.py"))
 
 
-def load(file):
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @functools.cache
 def model_of(path):
     c = paper()
@@ -33,23 +26,30 @@ def model_of(path):
     return memory.open_model(c)
 
 
-def paper(argument="majority_voting"):
-    return load(ROOT / "experiments" / "paper" / "dapo.py").get_config(argument)
+def paper(machine="h100-8"):
+    return config_lib.load_experiment(f"{ROOT}/experiments/paper/dapo.py:{machine}")
+
+
+REWARDS = (
+    "ground_truth", "majority_voting", "self_certainty", "token_level_entropy", "trajectory_level_entropy",
+    "probability",
+)  # fmt: skip
+MODELS = tuple(runpy.run_path(str(ROOT / "experiments" / "paper" / "mcs.py"))["MODELS"])
 
 
 @pytest.mark.parametrize(
-    ("file", "argument"),
+    ("experiment", "reward"),
     [
-        *[("dapo", f"{r}@{m}") for m in ("h100-8", "v5e-16") for r in (
-            "ground_truth", "majority_voting", "self_certainty", "token_level_entropy",
-            "trajectory_level_entropy", "probability")],
-        *[("mcs", name) for name in load(ROOT / "experiments" / "paper" / "mcs.py").MODELS],
-        ("ttt_amc", "majority_voting"), ("ttt_amc", "trajectory_level_entropy"),
+        *((f"dapo.py:{machine}", reward) for machine in ("h100-8", "v5e-16") for reward in REWARDS),
+        *((f"mcs.py:{name}", "majority_voting") for name in MODELS),
+        ("ttt_amc.py", "majority_voting"),
+        ("ttt_amc.py", "trajectory_level_entropy"),
     ],
-)  # fmt: skip
-def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(file, argument):
-    c = load(ROOT / "experiments" / "paper" / f"{file}.py").get_config(argument)
-    machine = plan.machine(argument.partition("@")[2] or "h100-8")
+)
+def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(experiment, reward):
+    c = config_lib.load_experiment(f"{ROOT}/experiments/paper/{experiment}")
+    c.reward.name = reward
+    machine = plan.machine("v5e-16" if experiment.endswith("v5e-16") else "h100-8")
     config_lib.validate(c, machine.devices)
     model = model_of(c.model.path)
     assert not plan.why_not(c, model, machine.devices)
@@ -94,7 +94,7 @@ def test_the_plan_and_the_compiler_agree_on_a_small_program():
 
 
 def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
-    c = paper("majority_voting@v5e-16")
+    c = paper("v5e-16")
     model = model_of(c.model.path)
     total = lambda phase: sum(memory.memory(c, model)[phase].values())
     rollout, update = total("rollout"), total("update")
@@ -107,7 +107,7 @@ def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
 
 
 def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
-    c = paper("majority_voting@v5e-16")
+    c = paper("v5e-16")
     model = model_of(c.model.path)
     plain = memory.Model(dataclasses.replace(model.config, attention="xla"))
     update = lambda model, platform: sum(memory.memory(c, model, platform)["update"].values())
@@ -115,7 +115,7 @@ def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
 
 
 def test_weights_are_gathered_along_fsdp_alone_and_every_layers_at_once_on_a_cpu_without_a_loop():
-    c = paper("majority_voting@v5e-16")
+    c = paper("v5e-16")
     model = model_of(c.model.path)
     m, part = model.config, "gathered table and kernels"
     table, kernels = m.vocab_size * m.d_model * 2, 2 * (model.parameters - memory.table_elements(model))
@@ -130,7 +130,7 @@ def test_weights_are_gathered_along_fsdp_alone_and_every_layers_at_once_on_a_cpu
 
 
 def test_a_head_split_over_tensor_is_gathered_for_its_gradient():
-    c = paper("majority_voting@v5e-16")
+    c = paper("v5e-16")
     model = model_of(c.model.path)
     work = lambda: memory.update_memory(c, model)["larger of head and layer"]
     c.mesh.fsdp, c.mesh.tensor = 8, 2
@@ -139,7 +139,7 @@ def test_a_head_split_over_tensor_is_gathered_for_its_gradient():
 
 
 def test_one_cpu_device_with_few_slots_holds_its_kernels_twice_while_decoding():
-    c = paper("majority_voting@v5e-16")
+    c = paper("v5e-16")
     model = model_of(c.model.path)
     again = lambda: memory.rollout_memory(c, model, "cpu")["kernels in another order"]
     c.mesh.data = c.mesh.fsdp = c.mesh.tensor = 1

@@ -14,7 +14,8 @@ dapo.py beside this file; `steps` is half as many again as the paper's collapse 
 """
 
 import pathlib
-import runpy
+
+from urlvr_jax import config
 
 MODELS = {  # name: (model on the Hub, steps, positions, rollout.slots)
     "olmo2-7b": ("allenai/OLMo-2-1124-7B", 60, 4096, 32),
@@ -28,7 +29,9 @@ MODELS = {  # name: (model on the Hub, steps, positions, rollout.slots)
 
 
 def get_config(name="qwen3-1.7b"):
-    c = runpy.run_path(str(pathlib.Path(__file__).with_name("dapo.py")))["get_config"]("majority_voting")
+    if name not in MODELS:
+        raise config.ConfigError(f"mcs.py:{name}: the argument is a model, one of {sorted(MODELS)}")
+    c = config.load_experiment(str(pathlib.Path(__file__).with_name("dapo.py")))
     c.model.path, c.steps, positions, c.rollout.slots = MODELS[name]
     c.rollout.max_new_tokens = positions - 1024
     c.rollout.response_buckets = tuple(sorted({2048, positions - 1024}))
