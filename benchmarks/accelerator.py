@@ -29,7 +29,9 @@ import tempfile
 import threading
 import time
 
-from accelerator_phases import (
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "speed"))
+
+from accelerator_phases import (  # noqa: E402
     FULL_SHARE,
     LARGE,
     SYSTEMS,
@@ -95,7 +97,7 @@ class Worker:
 
 
 def interpreter(system: str) -> str:
-    """This one, unless the peers' environment (peers/setup.sh) has torch."""
+    """This one, unless the peers' environment (speed/peers/setup.sh) has torch."""
     from children import interpreter as of_peer
     from specs import HOME
 

@@ -5,23 +5,19 @@ import pathlib
 import subprocess
 import sys
 
+import children
 import jax.numpy as jnp
 import launcher
 import numpy as np
+import protocol
 import pytest
+import report
+import specs
+
+from urlvr_jax.models import folders, transformer
+from urlvr_jax.scoring.score import score
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-for folder in (ROOT / "benchmarks", ROOT / "benchmarks" / "peers"):
-    sys.path.insert(0, str(folder))
-
-import children  # noqa: E402
-import protocol  # noqa: E402
-import report  # noqa: E402
-import specs  # noqa: E402
-
-from urlvr_jax.models import folders, transformer  # noqa: E402
-from urlvr_jax.scoring.score import score  # noqa: E402
-
 SIZE = {
     "d_model": 16, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "d_ff": 24, "vocab_size": 13,
 }  # fmt: skip
@@ -80,7 +76,7 @@ def test_the_work_counted_is_that_of_a_count_by_hand(job):
 
 def test_a_child_answers_by_lines_and_its_death_is_loud(tmp_path, monkeypatch):
     (tmp_path / "echo.py").write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks' / 'peers')!r})\n"
+        f"import sys; sys.path.insert(0, {str(children.PEERS)!r})\n"
         "from protocol import Server\n"
         "server = Server()\n"
         "print('noise')\n"
@@ -111,14 +107,19 @@ def run_benchmark(file: str, *options, **variables) -> str:
 def test_a_tiny_specification_runs_from_weights_to_the_table(tmp_path):
     (tmp_path / "spec.json").write_text(json.dumps(WORK | {"repeats": 1}))
     run_benchmark(
-        "run.py", "--spec", tmp_path / "spec.json", "--out", tmp_path / "out.json", PEERS_HOME=str(tmp_path)
+        "speed/run.py",
+        "--spec",
+        tmp_path / "spec.json",
+        "--out",
+        tmp_path / "out.json",
+        PEERS_HOME=str(tmp_path),
     )
     ours = json.loads((tmp_path / "out.json").read_text())["systems"]["ours"]
     assert all(ours[phase]["seconds"] > 0 for phase in ("rollout", "score", "update", "step"))
 
 
 def test_a_published_model_is_lowered_at_full_size_with_its_own_number_of_parameters():
-    assert "| 1,543,714,304 |" in run_benchmark("full_size.py", "Qwen2.5-1.5B")
+    assert "| 1,543,714,304 |" in run_benchmark("checks/full_size.py", "Qwen2.5-1.5B")
 
 
 def test_the_accelerators_phases_run_on_a_small_shape(tmp_path):

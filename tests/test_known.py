@@ -1,4 +1,4 @@
-"""The published models at full size, abstractly: `benchmarks/full_size.py` lowers an update of each."""
+"""The published models at full size, abstractly: `benchmarks/checks/full_size.py` lowers an update of each."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """What one device holds in each phase of a step: bytes by part, from shapes alone.
 
 Nothing is compiled: sizes come from config.json and from what `sample.py`, `score.py` and `train_step.py` keep in
-memory. `benchmarks/plan_against_compiler.py` sets them against the compiler's own count, docs/plan.md has the table, and
+memory. `benchmarks/checks/plan_against_compiler.py` sets them against the compiler's own count, docs/plan.md has the table, and
 every constant of `FIT` comes from compiled programs.
 
     R  devices with different rows = data * fsdp      M = fsdp * tensor, shares of a weight in training

@@ -1,6 +1,6 @@
 """Canonical keys beside math-verify on every pair of golds; prints the list of disagreements.
 
-    python benchmarks/answers_against_math_verify.py --data FOLDER [--tables] [--out FILE]
+    python benchmarks/checks/answers_against_math_verify.py --data FOLDER [--tables] [--out FILE]
 
 FOLDER has math_sample100.jsonl, amc23.jsonl and aime24.jsonl. math-verify is asked in both orders, because it
 is asymmetric. With `--tables` the hand-made pairs of the tests too. About 15 ms a question, two a pair.
@@ -15,7 +15,7 @@ import pathlib
 import re
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from answer_tables import GOLDS, PAIRS  # noqa: E402
@@ -138,7 +138,7 @@ def main() -> None:
     real, of_golds = compare_golds(found, given.one_order)
     lines = [
         "# Where canonical keys and math-verify disagree", "",
-        f"Written by `python benchmarks/answers_against_math_verify.py {' '.join(options(sys.argv))}`;",
+        f"Written by `python benchmarks/checks/answers_against_math_verify.py {' '.join(options(sys.argv))}`;",
         "docs/answers.md has the reasons. `=`: held equal. Reversed: gold and answer exchanged.", "",
         "## Golds of MATH (a sample of 100), AMC 2023 and AIME 2024", "",
         f"{real} pairs of {len(found)} distinct golds ({len(integers)} integers in all), "

@@ -1,6 +1,6 @@
 """Compile attention's kernels for TPUs that are not here, alone and on a mesh, and read what XLA says.
 
-    JAX_PLATFORMS=cpu python benchmarks/tpu_attention.py --topology v5e:2x2
+    JAX_PLATFORMS=cpu python benchmarks/speed/tpu_attention.py --topology v5e:2x2
 
 Needs libtpu, which brings the compiler, and no TPU. Nothing runs: no time is measured.
 """

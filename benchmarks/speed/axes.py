@@ -1,7 +1,7 @@
 """What a step costs along each axis of its work: seconds of rollout, score and update around a small shape.
 
-    python benchmarks/axes.py run [--axis vocab] [--threads 1]     measure; lines in docs/performance/axes.jsonl
-    python benchmarks/axes.py draw                                 docs/performance/axes.png, and the slopes
+    python benchmarks/speed/axes.py run [--axis vocab] [--threads 1]     measure; lines in docs/performance/axes.jsonl
+    python benchmarks/speed/axes.py draw                                 docs/performance/axes.png, and the slopes
 
 Each point is a process of its own; medians of three warm calls. The slope is that of a straight line through
 the logarithms: 1 is proportional. `devices` are replicas of the mesh, on a CPU pretended ones that share the

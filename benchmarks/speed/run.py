@@ -1,12 +1,12 @@
 """Rollout, score, update and the whole GRPO step, ours and peers', on the same weights, in one run.
 
-    python benchmarks/run.py --spec tiny                                      ours alone
-    python benchmarks/run.py --spec tiny --against transformers,trl,tunix     beside peers, one core
-    python benchmarks/run.py --spec my.json --threads 2 --repeats 3 --out result.json
-    python benchmarks/run.py --spec tiny --against transformers,trl,tunix --tune      micro-batches first
+    python benchmarks/speed/run.py --spec tiny                                      ours alone
+    python benchmarks/speed/run.py --spec tiny --against transformers,trl,tunix     beside peers, one core
+    python benchmarks/speed/run.py --spec my.json --threads 2 --repeats 3 --out result.json
+    python benchmarks/speed/run.py --spec tiny --against transformers,trl,tunix --tune      micro-batches first
 
 Specs: tiny, small, lab, qwen3-1.7b, or a JSON file (see specs.py). Peers need their environments:
-`benchmarks/peers/setup.sh`, once. Every system is a process of its own, pinned to the same --threads cores;
+`benchmarks/speed/peers/setup.sh`, once. Every system is a process of its own, pinned to the same --threads cores;
 one repetition of each in turn, medians. Two cold calls come first: what they take beyond warm ones is the
 compile time. With the transformers peer, one update on the same recorded rollouts must give the same
 parameters; all systems must give the same mean log-probability to a fixed probe. `--tune` only tries
@@ -227,7 +227,9 @@ def tune(name: str, work: dict, systems: list[str], cores: list[int]) -> None:
             "micro_batch": best["update"], "score_micro_batch": best["score"], "seconds": seen,
         }  # fmt: skip
         names = ",".join(entry["systems"])
-        entry["command"] = f"python benchmarks/run.py --spec {name} --threads {len(cores)} --tune {names}"
+        entry["command"] = (
+            f"python benchmarks/speed/run.py --spec {name} --threads {len(cores)} --tune {names}"
+        )
         TABLE.write_text(json.dumps(kept, indent=1) + "\n")
 
 

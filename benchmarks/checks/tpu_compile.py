@@ -1,6 +1,6 @@
 """Compile a configuration's rollout and update ahead of time for TPUs that are not here, and read what XLA says.
 
-    python benchmarks/tpu_compile.py --config experiments/paper/dapo.py:v5e-16 --topology v5e:4x4
+    python benchmarks/checks/tpu_compile.py --config experiments/paper/dapo.py:v5e-16 --topology v5e:4x4
 
 Needs `pip install 'urlvr_jax[tpu]'` and no TPU: libtpu brings the compiler. For each executable: seconds to compile,
 bytes a device by kind against the chip's memory, and the collectives in the compiled program.

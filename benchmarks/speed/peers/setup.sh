@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The environments of the peers: torch (plain transformers, TRL) and tunix (JAX). Needed once, a few minutes.
 #
-#     benchmarks/peers/setup.sh                        under ~/.cache/urlvr_jax_peers
-#     PEERS_HOME=folder benchmarks/peers/setup.sh      elsewhere; set the same for benchmarks/run.py
+#     benchmarks/speed/peers/setup.sh                    under ~/.cache/urlvr_jax_peers
+#     PEERS_HOME=folder benchmarks/speed/peers/setup.sh  elsewhere; set the same for benchmarks/speed/run.py
 #
 # PYTHON names the interpreter (3.11 or newer). The versions are those the results were measured with.
 set -euo pipefail

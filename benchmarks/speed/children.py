@@ -33,7 +33,7 @@ def interpreter(name: str) -> str:
     path = specs.HOME / environment / "bin" / "python"
     if environment and not path.exists():
         raise ChildError(
-            f"{name}: {path} does not exist; make the environments with benchmarks/peers/setup.sh"
+            f"{name}: {path} does not exist; make the environments with benchmarks/speed/peers/setup.sh"
         )
     return str(path) if environment else sys.executable
 

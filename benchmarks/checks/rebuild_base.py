@@ -1,8 +1,8 @@
 """Rebuild a base of the laboratory from its recipe and compare it with the one that ships.
 
-    python benchmarks/rebuild_base.py plain             train on one core, compare, print
-    python benchmarks/rebuild_base.py plain --record    make it the one that ships
-    python benchmarks/rebuild_base.py plain --run DIR   the same of a run that has been made already
+    python benchmarks/checks/rebuild_base.py plain             train on one core, compare, print
+    python benchmarks/checks/rebuild_base.py plain --record    make it the one that ships
+    python benchmarks/checks/rebuild_base.py plain --run DIR   the same of a run that has been made already
 
 On the same machine, core and versions the weights should have the recorded sha256. Elsewhere rounding
 differs; then avg@8, maj@8 and pass@8 at T = 1, and of a base that judges the rates of its verdicts, must fall within
@@ -21,12 +21,10 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from urlvr_jax import config
+from urlvr_jax.lab import countdown_world, shipped
 
-from urlvr_jax import config  # noqa: E402
-from urlvr_jax.lab import countdown_world, shipped  # noqa: E402
-
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
 MEASURES = ("avg@8", "maj@8", "pass@8")

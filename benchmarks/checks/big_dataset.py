@@ -1,6 +1,6 @@
 """A published data set's size: 1.8 million rows that ask 17,398 questions, read until the first step's prompts are there.
 
-    python benchmarks/big_dataset.py [--tokenizer FOLDER] [--format jsonl]
+    python benchmarks/checks/big_dataset.py [--tokenizer FOLDER] [--format jsonl]
 
 Writes the file first (verl's columns, as DAPO-Math-17k is published), then reads it in a process of its own on
 one core, and prints seconds and the most memory that process held.

@@ -1,6 +1,6 @@
 """Kill a run at random moments, resume it, and compare with the run that was left alone.
 
-    python benchmarks/kill_and_resume.py [--kills 20] [--seed 0]
+    python benchmarks/checks/kill_and_resume.py [--kills 20] [--seed 0]
 
 Each trial starts the same laboratory run in a fresh folder, sends SIGKILL to its process group, and
 runs the same command again to the end. Three trials in ten kill while Orbax is writing: as soon as a
@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 STEPS, EVERY = 24, 3

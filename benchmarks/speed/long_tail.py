@@ -1,7 +1,7 @@
 """A long tail of lengths: what refilled slots save while decoding, and packing in the update.
 
-    python benchmarks/long_tail.py --scale 0.1                   a look, in a minute or two
-    python benchmarks/long_tail.py --out result.json             the figures, four minutes on one core
+    python benchmarks/speed/long_tail.py --scale 0.1                   a look, in a minute or two
+    python benchmarks/speed/long_tail.py --out result.json             the figures, four minutes on one core
 
 512 rows (64 prompts x 8), lengths log-normal with median 400 and sigma 1, cut at 7168, imposed through `limits`;
 64 slots. The model is random and tiny. `--scale` shrinks lengths and blocks alike. Three questions:
@@ -26,7 +26,7 @@ import sys
 import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

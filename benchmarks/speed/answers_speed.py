@@ -1,6 +1,6 @@
 """Answers under fire and under load: fuzzed text, and a step's worth of long responses.
 
-    python benchmarks/answers_speed.py [--fuzzed 100000] [--responses 8192]
+    python benchmarks/speed/answers_speed.py [--fuzzed 100000] [--responses 8192]
 
 Prints two JSON lines. A string that raises ends the program; memory is the process's peak before and after.
 """
@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from answer_tables import GOLDS  # noqa: E402

@@ -1,8 +1,8 @@
 """The verb `plan` beside the compiler's own count of memory.
 
-    python benchmarks/plan_against_compiler.py            all rows, a process each; v5e rows need libtpu, no TPU
-    python benchmarks/plan_against_compiler.py --held-out rows fixed before any was compiled: six of a CPU, one of a v5e
-    python benchmarks/plan_against_compiler.py NAME ...   some of them
+    python benchmarks/checks/plan_against_compiler.py            all rows, a process each; v5e rows need libtpu, no TPU
+    python benchmarks/checks/plan_against_compiler.py --held-out rows fixed before any was compiled: six of a CPU, one of a v5e
+    python benchmarks/checks/plan_against_compiler.py NAME ...   some of them
 
 A row compiles rollout, scoring and update of one configuration on pretended devices and prints, for each, the compiler's
 bytes a device (arguments + results - aliased + temporaries), the plan's, and their ratio.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 2**20
 
 

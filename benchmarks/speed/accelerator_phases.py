@@ -12,7 +12,7 @@ import time
 
 from report import Cost
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIB = 2**30
 LARGE = {
     "model": {

@@ -1,6 +1,6 @@
 """A checkpoint as they come from the Hub, in and out: load it, train on GSM8K without labels, export it.
 
-    python benchmarks/real_checkpoint.py [--small] [--questions FILE] [--folder FOLDER]
+    python benchmarks/checks/real_checkpoint.py [--small] [--questions FILE] [--folder FOLDER]
 
 `transformers` writes a Qwen2 of 0.48 billion parameters in bfloat16, in several files, with a byte-level
 BPE tokenizer trained on the questions; nothing in it is trained, so only the machinery is checked:
@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 QUESTIONS = ROOT.parent / "shared" / "data" / "gsm8k_train.jsonl"

@@ -1,7 +1,7 @@
 """Seconds a step of every experiment, here and in a checkout of an earlier commit, in turn on one core.
 
     git worktree add /tmp/before 1760367
-    python benchmarks/experiment_times.py --before /tmp/before [--steps 20] [--rounds 3] [--out FILE.json]
+    python benchmarks/speed/experiment_times.py --before /tmp/before [--steps 20] [--rounds 3] [--out FILE.json]
 
 1760367 is the last commit before packing, refilled slots and shared prompts. Each round runs both once, in a process
 of its own, without evaluations; a step's time is the median over rounds of each run's median step, the first three
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPERIMENTS = (
     "selfcert", "token_entropy", "trajectory_entropy", "probability", "majority", "ground_truth",
     "random_reward", "format_reward", "length_reward", "co_reward", "countdown", "lab_pretrain:plain",

@@ -13,7 +13,7 @@ job = read_job(sys.argv[1])
 if job.devices > 1:
     flag = f"--xla_force_host_platform_device_count={job.devices}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

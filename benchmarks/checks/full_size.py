@@ -1,6 +1,6 @@
 """The published models at full size, abstractly: parameters, layout, and one update lowered, not compiled.
 
-    python benchmarks/full_size.py [NAME ...]
+    python benchmarks/checks/full_size.py [NAME ...]
 
 Eight pretended devices (data 2, fsdp 2, tensor 2), 64 prompts of up to 1024 tokens, 8 responses each up to
 8192 tokens in all or the model's context, bfloat16 compute, `model.remat`, `model.scan`. Nothing is allocated. Exit status 1
@@ -17,7 +17,7 @@ import pathlib
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
