@@ -27,8 +27,6 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 QUESTIONS = ROOT.parent / "shared" / "data" / "gsm8k_train.jsonl"
 FULL = dict(hidden_size=1536, intermediate_size=8960, num_hidden_layers=10, num_attention_heads=12)
 SMALL = dict(hidden_size=64, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import collections
 import json
 import os
-import pathlib
 import sys
 import tempfile
 import time
 
 from report import Cost
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIB = 2**30
 LARGE = {
     "model": {
@@ -120,7 +118,6 @@ class Ours:
 
     def __init__(self, work: dict, cache: str):
         os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
-        sys.path.insert(0, str(ROOT))
         import jax
         import numpy as np
 

@@ -16,13 +16,13 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests"))  # its hand-made answers
 
 from answer_tables import GOLDS  # noqa: E402
 from test_answers_equal import fuzzed  # noqa: E402
 
-from urlvr_jax.answers import canonical, extract
-from urlvr_jax.answers import classes as classes_lib
+from urlvr_jax.answers import canonical, extract  # noqa: E402
+from urlvr_jax.answers import classes as classes_lib  # noqa: E402
 
 HUGE = ["9" * 1_000_000, "\\boxed{" + "9" * 1_000_000 + "}", "\\boxed{" * 140_000, "{" * 500_000 + "}" * 500_000,
         "\\frac{" * 160_000, "A-" * 500_000, "#### " + "1,000" * 200_000]  # fmt: skip

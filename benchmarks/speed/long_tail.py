@@ -26,13 +26,13 @@ import sys
 import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from urlvr_jax.models import transformer  # noqa: E402
 from urlvr_jax.rollout import sample  # noqa: E402
+from urlvr_jax.rollout.slots import blocks_of  # noqa: E402
 from urlvr_jax.scoring.packing import PackShape, pack  # noqa: E402
 
 PROMPTS, GROUP, SLOTS = 64, 8, 64
@@ -96,14 +96,10 @@ class Rollout:
         return seconds, int(out["blocks"])
 
 
-def block_width(longest: int, block: int) -> int:
-    """As `sample.sample` evens it out."""
-    return -(-longest // -(-longest // block))
-
-
 def refilled(lengths, longest: int, block: int, greedy: int) -> dict:
     seconds, blocks = Rollout(PROMPTS, longest, block)(lengths, 0)
-    columns = blocks * block_width(longest, block)
+    _, width = blocks_of(longest, block)
+    columns = blocks * width
     return {
         "block": block, "seconds": seconds, "columns": columns, "makespan": columns / greedy,
         "tokens_per_s": int(lengths.sum()) / seconds,
@@ -112,10 +108,14 @@ def refilled(lengths, longest: int, block: int, greedy: int) -> dict:
 
 def in_waves(lengths, longest: int, block: int) -> dict:
     """The same rows, 64 at a time: a wave lasts as long as its longest row."""
-    run, seconds, columns = Rollout(SLOTS // GROUP, longest, block), 0.0, 0
+    run = Rollout(SLOTS // GROUP, longest, block)
+    _, width = blocks_of(longest, block)
+    seconds = 0.0
+    columns = 0
     for i, wave in enumerate(lengths.reshape(-1, SLOTS)):
         one, blocks = run(wave, i)
-        seconds, columns = seconds + one, columns + blocks * block_width(longest, block)
+        seconds += one
+        columns += blocks * width
     return {
         "block": block, "seconds": seconds, "columns": columns,
         "tokens_per_s": int(lengths.sum()) / seconds,

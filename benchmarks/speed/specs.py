@@ -13,13 +13,11 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 HOME = pathlib.Path(os.environ.get("PEERS_HOME", pathlib.Path.home() / ".cache" / "urlvr_jax_peers"))
 SPECIALS = ("<pad>", "<eos>", "<unk>")  # ids 0, 1, 2 of a random model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
 
 from protocol import Server, check_tokens, clock, quickest, read_job, toy_reward, work_done
@@ -13,18 +12,17 @@ job = read_job(sys.argv[1])
 if job.devices > 1:
     flag = f"--xla_force_host_platform_device_count={job.devices}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from urlvr_jax import __version__
+from urlvr_jax import __version__  # noqa: E402
 from urlvr_jax import config as config_lib  # noqa: E402
 from urlvr_jax.learning.advantages import step_advantages  # noqa: E402
 from urlvr_jax.models import folders  # noqa: E402
 from urlvr_jax.runtime import opening  # noqa: E402
-from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.engine import Engine  # noqa: E402
 from urlvr_jax.runtime.random_keys import random_key  # noqa: E402
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts  # noqa: E402
 
