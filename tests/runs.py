@@ -4,11 +4,9 @@ import json
 import subprocess
 import sys
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 import pyarrow.parquet
 import pytest
+from kill_and_resume import final_state
 from launcher import ROOT, environment, tiny
 
 LABELLED = {f"train/ensemble/{x}" for x in ("label_accuracy", "reward_accuracy", "ground_truth_reward")}
@@ -60,30 +58,6 @@ def metrics_of(run):
 
 def without_clocks(lines):
     return [{k: v for k, v in line.items() if not k.startswith(CLOCKS)} for line in lines]
-
-
-def final_state(run):
-    """Every leaf of a run's latest checkpoint, as bytes, by path."""
-    steps = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
-    folder = run / "checkpoints" / str(max(steps)) / "default"
-    handler = ocp.PyTreeCheckpointer()
-    tree = handler.metadata(folder).item_metadata.tree
-    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    found = handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=arguments))
-    return max(steps), {path: np.asarray(x).tobytes() for path, x in leaves(found)}
-
-
-def leaves(tree, path=()):
-    items = (
-        tree.items()
-        if isinstance(tree, dict)
-        else enumerate(tree)
-        if isinstance(tree, list | tuple)
-        else ()
-    )
-    if not isinstance(tree, dict | list | tuple):
-        return [] if tree is None else [(path, tree)]
-    return [x for key, value in items for x in leaves(value, (*path, str(key)))]
 
 
 def assert_same_run(a, b):

@@ -27,8 +27,6 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 STEPS, EVERY = 24, 3
 CLOCKS = ("timing_s/", "perf/")
 
@@ -110,28 +108,33 @@ def kill(process: subprocess.Popen) -> bool:
     return process.wait() == -signal.SIGKILL
 
 
-def outcome(folder: pathlib.Path) -> dict:
-    """What must not depend on having been killed."""
+def final_state(folder: pathlib.Path) -> tuple[int, dict[tuple[str, ...], bytes]]:
+    """Step of a run's latest checkpoint, and every leaf of it by its path."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    steps = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
-    saved = folder / "checkpoints" / str(max(steps)) / "default"
+    step = max(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+    saved = folder / "checkpoints" / str(step) / "default"
     reader = ocp.PyTreeCheckpointer()
     as_numpy = lambda _: ocp.RestoreArgs(restore_type=np.ndarray)
     restore_args = jax.tree.map(as_numpy, reader.metadata(saved).item_metadata.tree)
     tree = reader.restore(saved, args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    name = lambda path: tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    clock = lambda name: name.startswith(CLOCKS)
+    return step, {name(path): np.asarray(x).tobytes() for path, x in leaves}
+
+
+def outcome(folder: pathlib.Path) -> dict:
+    """What must not depend on having been killed."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    step, state = final_state(folder)
+    without_clocks = lambda line: {k: v for k, v in line.items() if not k.startswith(CLOCKS)}
     return {
-        "metrics": [
-            {k: v for k, v in line.items() if not clock(k)} for line in lines(folder / "metrics.jsonl")
-        ],
+        "metrics": [without_clocks(line) for line in lines(folder / "metrics.jsonl")],
         "evaluations": lines(folder / "evals.jsonl"),
-        "step": max(steps),
-        "state": {jax.tree_util.keystr(path): np.asarray(x).tobytes() for path, x in leaves},
+        "step": step,
+        "state": state,
     }
 
 
