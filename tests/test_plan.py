@@ -11,7 +11,10 @@ import jax
 import pytest
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.planning import memory, plan
+from urlvr_jax.planning import memory, report
+from urlvr_jax.planning.machines import machine as machine_of
+from urlvr_jax.planning.meshes import meshes, why_not
+from urlvr_jax.planning.seconds import seconds
 from urlvr_jax.runtime import engine
 from urlvr_jax.verbs import plan as plan_verb
 
@@ -49,15 +52,15 @@ MODELS = tuple(runpy.run_path(str(ROOT / "experiments" / "paper" / "mcs.py"))["M
 def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(experiment, reward):
     c = config_lib.load_experiment(f"{ROOT}/experiments/paper/{experiment}")
     c.reward.name = reward
-    machine = plan.machine("v5e-16" if experiment.endswith("v5e-16") else "h100-8")
+    machine = machine_of("v5e-16" if experiment.endswith("v5e-16") else "h100-8")
     config_lib.validate(c, machine.devices)
     model = model_of(c.model.path)
-    assert not plan.why_not(c, model, machine.devices)
+    assert not why_not(c, model, machine.devices, machine.chip.platform)
     assert c.data.prompt_buckets[-1] + c.rollout.max_new_tokens <= model.config.max_positions
     for phase, parts in memory.memory(c, model, machine.chip.platform).items():
-        assert sum(parts.values()) <= plan.USABLE * machine.chip.memory, phase
+        assert sum(parts.values()) <= machine.usable, phase
     for phase in ("rollout", "update"):
-        assert 0 < plan.seconds(c, model, machine.chip, 1000)[phase] < 3600
+        assert 0 < seconds(c, model, machine.chip, 1000)[phase] < 3600
 
 
 def test_every_experiment_file_of_the_paper_is_tested():
@@ -154,13 +157,13 @@ def test_one_cpu_device_with_few_slots_holds_its_kernels_twice_while_decoding():
 
 def test_meshes_are_legal_fit_and_are_ranked():
     c = paper()
-    model, machine = model_of(c.model.path), plan.machine("v5e-16")
-    found = plan.meshes(c, model, machine)
+    model, machine = model_of(c.model.path), machine_of("v5e-16")
+    found = meshes(c, model, machine)
     assert found and [sum(x.seconds.values()) for x in found] == sorted(
         sum(x.seconds.values()) for x in found
     )
     for x in found:
-        assert x.peak <= plan.USABLE * machine.chip.memory
+        assert x.peak <= machine.usable
         c.mesh.update(x.mesh)
         c.rollout.slots, c.optim.micro_rows = x.slots, x.micro_rows
         config_lib.validate(c, 16)
@@ -169,20 +172,30 @@ def test_meshes_are_legal_fit_and_are_ranked():
 
 def test_what_does_not_fit_is_said():
     c = paper()
-    assert plan.meshes(c, model_of("Qwen/Qwen3-8B-Base"), plan.machine("v5e-4")) == []
+    assert meshes(c, model_of("Qwen/Qwen3-8B-Base"), machine_of("v5e-4")) == []
     c.rollout.max_new_tokens = 40_000
     c.rollout.response_buckets = (40_000,)
-    assert "exceed the model's 32768" in plan.report(c)["configured"]["problem"]
+    assert "exceed the model's 32768" in report.report(c)["configured"]["problem"]
 
 
 @pytest.mark.parametrize("name", ["v5e", "v7-8", "h100-0", "v4-3"])
 def test_unknown_hardware_names_the_choices(name):
     with pytest.raises(config_lib.ConfigError, match=f"--hardware={name}"):
-        plan.machine(name)
+        machine_of(name)
 
 
 def test_sizes_of_v4_and_v5p_count_cores():
-    assert plan.machine("v5p-16").devices == 8 and plan.machine("v5e-16").devices == 16
+    assert machine_of("v5p-16").devices == 8 and machine_of("v5e-16").devices == 16
+
+
+def test_a_kernel_that_a_gpu_lacks_is_refused_whatever_this_host_is():
+    c = paper()
+    c.model.attention = "pallas"
+    found = report.report(c, machine_of("h100-8"))
+    assert "no kernel for a GPU" in found["configured"]["problem"] and found["meshes"] == []
+    assert "h100-8, 8 devices: no mesh fits" in report.text(found)
+    c.mesh.fsdp, c.optim.micro_rows = 16, 16
+    assert report.report(c, machine_of("v5e-16"))["configured"]["problem"] == ""
 
 
 def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
@@ -192,4 +205,4 @@ def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
     best = found["meshes"][0]
     assert best["mesh"].keys() == {"data", "fsdp", "tensor"} and best["slots"] > 0
     assert found["configured"]["problem"] == "" and "fits" not in found["configured"]  # it is for 8 devices
-    assert plan.text(found).splitlines()[0].startswith("Qwen/Qwen3-1.7B-Base: 1,720,574,976 parameters")
+    assert report.text(found).splitlines()[0].startswith("Qwen/Qwen3-1.7B-Base: 1,720,574,976 parameters")

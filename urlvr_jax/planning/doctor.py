@@ -19,7 +19,7 @@ from typing import NamedTuple
 from urlvr_jax import config as config_lib
 from urlvr_jax.errors import DataError, UserError
 from urlvr_jax.planning import memory as memory_lib
-from urlvr_jax.planning import plan
+from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
@@ -79,9 +79,8 @@ def devices(c) -> list[Finding]:
     try:
         seen = jax.devices()
     except RuntimeError as error:
-        return [
-            Finding("devices", "fail", f"{error!s:.300}", "install the extra [cuda] or [tpu] that fits")
-        ]
+        remedy = "install the extra [cuda] or [tpu] that fits"
+        return [Finding("devices", "fail", f"{error!s:.300}", remedy)]
     wanted = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
     text = (
         f"{len(seen)} x {seen[0].device_kind} in {jax.process_count()} process(es); the mesh takes {wanted}"
@@ -100,10 +99,22 @@ def devices(c) -> list[Finding]:
     return [Finding("devices", "ok", text)]
 
 
-def settings(c) -> list[Finding]:
-    """config.validate, as if the machine had the mesh's devices; and what is legal but seldom meant."""
+def _local_devices() -> list:
+    """This process's devices; none where jax finds no backend, which `devices` says."""
+    import jax
+
     try:
-        config_lib.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor)
+        return jax.local_devices()
+    except RuntimeError:
+        return []
+
+
+def settings(c) -> list[Finding]:
+    """config.validate, as if this machine had the mesh's devices; and what is legal but seldom meant."""
+    local = _local_devices()
+    platform = local[0].platform if local else None
+    try:
+        config_lib.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor, platform)
     except config_lib.ConfigError as error:
         return [Finding("configuration", "fail", str(error), "change the key that is named")]
     out = [Finding("configuration", "ok", f"{len(config_lib.flat(c))} keys")]
@@ -205,31 +216,34 @@ def weights(path: pathlib.Path) -> Finding:
 
 def memory(c) -> list[Finding]:
     """The plan's peak a device against what the devices have; on CPUs, all of them against free RAM."""
-    import jax
-
+    local = _local_devices()
+    if not local:
+        return []  # said by `devices`
     try:
         model = memory_lib.open_model(c)
     except UserError:
         return []  # said by `model_folder`
-    local = jax.local_devices()
     platform = local[0].platform
     parts = memory_lib.memory(c, model, platform)
     phase = max(parts, key=lambda p: sum(parts[p].values()))
     need = sum(parts[phase].values())
+    has = (local[0].memory_stats() or {}).get("bytes_limit")
+    what = "of the device"
     if platform == "cpu":
-        has, need, what = _free_ram(), need * len(local), "free RAM"
-    else:
-        has, what = (local[0].memory_stats() or {}).get("bytes_limit"), "of the device"
+        need *= len(local)
+        has = _free_ram()
+        what = "free RAM"
     if has is None:
-        return [
-            Finding("memory", "warn", f"plan: {need / GIB:.2f} GiB; the device does not say what it has")
-        ]
+        text = f"plan: {need / GIB:.2f} GiB; the device does not say what it has"
+        return [Finding("memory", "warn", text, "see that it has as much")]
     text = f"plan: {need / GIB:.2f} GiB at the peak ({phase}), {has / GIB:.2f} GiB {what}"
     if need > has:
-        return [Finding("memory", "fail", text, "fewer rollout.slots or optim.micro_rows, model.remat = True, or more "
-                        "devices on mesh.fsdp; the verb `plan` says what fits")]  # fmt: skip
-    return [Finding("memory", "warn" if need > plan.USABLE * has else "ok", text,
-                    "leave some: the plan is within 15 % of the compiler" if need > plan.USABLE * has else "")]  # fmt: skip
+        remedy = "fewer rollout.slots or optim.micro_rows, model.remat = True, or more devices on mesh.fsdp; the verb"
+        return [Finding("memory", "fail", text, f"{remedy} `plan` says what fits")]
+    if need > USABLE * has:
+        remedy = "leave some: the plan is within 15 % of the compiler"
+        return [Finding("memory", "warn", text, remedy)]
+    return [Finding("memory", "ok", text)]
 
 
 def _free_ram() -> float | None:

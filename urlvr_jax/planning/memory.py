@@ -22,6 +22,7 @@ from urlvr_jax.scoring import head
 from urlvr_jax.scoring.packing import PackShape
 
 GIB = 2**30
+MIB = 2**20
 
 
 class Model:
@@ -277,6 +278,13 @@ def _gathered(c, model: Model, platform: str, scoring: bool) -> tuple[float, flo
 
 
 PHASES = {"rollout": rollout_memory, "score": score_memory, "update": update_memory}
+
+
+def phases(c) -> tuple[str, ...]:
+    """The programs that a run of this configuration has."""
+    if c.mode != "rl":
+        return ("update",)
+    return ("rollout", "score", "update") if c.rollout.rescore or c.kl.coef else ("rollout", "update")
 
 
 def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]]:

@@ -1,0 +1,92 @@
+"""Which meshes of a machine can hold an experiment, with the slots and micro-batches that suit each."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.planning.machines import Machine
+from urlvr_jax.planning.memory import Model, memory
+from urlvr_jax.planning.seconds import expected
+from urlvr_jax.runtime import sharding
+
+
+class Choice(NamedTuple):
+    """A mesh with the slots and micro-batches that suit it."""
+
+    mesh: dict[str, int]
+    slots: int
+    micro_rows: int
+    memory: dict[str, dict[str, float]]  # phase -> part -> bytes a device
+    seconds: dict[str, float]  # phase -> of an expected step
+
+    @property
+    def peak(self) -> float:
+        return max(sum(parts.values()) for parts in self.memory.values())
+
+
+def why_not(c, model: Model, devices: int, platform: str) -> str:
+    """Why this configuration's mesh cannot hold the model or the batch on such devices; "" if it can."""
+    mesh = dict(c.mesh)
+    heads = model.config.n_heads
+    for name, leaf in model.shapes.items():
+        for size, axis in zip(leaf.shape, tuple(sharding.partition_spec(name)), strict=False):
+            if axis is not None and size % mesh[axis]:
+                return f"{name}: {size} does not divide over {axis} = {mesh[axis]}"
+    if heads % mesh["tensor"]:
+        return f"{heads} heads do not divide over tensor = {mesh['tensor']}"
+    try:
+        config_lib.validate(c, devices, platform)
+    except config_lib.ConfigError as error:
+        return str(error)
+    return ""
+
+
+def fitted(c, model: Model, machine: Machine, mesh: dict) -> Choice | None:
+    """The largest micro-batch, then the most slots, with which this mesh fits the machine; None if none does."""
+    platform = machine.chip.platform
+    c = copy.deepcopy(c)
+    c.mesh.update(mesh)
+    shards = config_lib.shards(c)
+    group = config_lib.train_group(c)
+    rows = config_lib.minibatch_prompts(c) * group
+
+    def fits(*phases: str) -> bool:
+        found = memory(c, model, platform)
+        return all(sum(found[p].values()) <= machine.usable for p in phases if p in found)
+
+    def largest(key: str, sizes, *phases: str) -> bool:
+        """Set the key to the largest legal size with which these phases fit."""
+        for size in sorted(sizes, reverse=True):
+            c.update_from_flattened_dict({key: size})
+            if fits(*phases) and not why_not(c, model, machine.devices, platform):
+                return True
+        return False
+
+    c.rollout.slots = shards  # the least, so that only micro-batches can be illegal
+    each = [n for n in range(1, rows // shards + 1) if group % n == 0 or n % group == 0]
+    if not largest("optim.micro_rows", [shards * n for n in each], "update", "score"):
+        return None
+    slots = range(shards, config_lib.rows_per_step(c) + 1, shards)
+    if not largest("rollout.slots", slots, "rollout"):
+        return None
+    return Choice(
+        mesh,
+        c.rollout.slots,
+        c.optim.micro_rows,
+        memory(c, model, platform),
+        expected(c, model, machine.chip),
+    )
+
+
+def meshes(c, model: Model, machine: Machine) -> list[Choice]:
+    """Every legal mesh of a machine that fits, the quickest step first."""
+    sizes = [n for n in range(1, machine.devices + 1) if machine.devices % n == 0]
+    found = []
+    for tensor in sizes:
+        for fsdp in sizes:
+            if machine.devices % (tensor * fsdp) == 0:
+                mesh = {"data": machine.devices // (tensor * fsdp), "fsdp": fsdp, "tensor": tensor}
+                found.append(fitted(c, model, machine, mesh))
+    return sorted(filter(None, found), key=lambda choice: sum(choice.seconds.values()))

@@ -1,0 +1,77 @@
+"""Seconds of a step on a named chip: a roofline of its data sheet. No chip has confirmed it; it ranks meshes."""
+
+from __future__ import annotations
+
+import math
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.planning import memory
+from urlvr_jax.planning.machines import Chip
+from urlvr_jax.planning.memory import Model
+
+# Assumed, not measured.
+PRODUCTS = 0.40  # share of peak FLOP/s that products reach
+READING = 0.60  # share of the memory's bandwidth that decoding reaches
+LINKS = 0.60  # share of the links that a collective reaches; none is hidden behind products
+LATENCY = 10e-6  # seconds that a collective takes however little it moves: felt by every decoded column
+MEAN_LENGTH = 0.25  # mean response, as a share of max_new_tokens, in the time "expected"
+
+
+def seconds(c, model: Model, chip: Chip, length: float) -> dict[str, float]:
+    """{phase: predicted seconds} of a step whose responses have `length` tokens on average."""
+    times = {
+        "rollout": lambda: _rollout(c, model, chip, length),
+        "score": lambda: _over_tokens(c, model, chip, length, scoring=True),
+        "update": lambda: _over_tokens(c, model, chip, length, scoring=False) * c.optim.epochs,
+    }
+    return {phase: times[phase]() for phase in memory.phases(c)}
+
+
+def expected(c, model: Model, chip: Chip) -> dict[str, float]:
+    """`seconds` of responses of the length assumed."""
+    return seconds(c, model, chip, MEAN_LENGTH * c.rollout.max_new_tokens)
+
+
+def _flops(model: Model, tokens: float, context: float) -> float:
+    """Of a forward pass over so many tokens, each attending to `context` others."""
+    m = model.config
+    table = m.vocab_size * m.d_model
+    body = model.parameters - memory.table_elements(model)
+    return tokens * (2 * body + 2 * table + 4 * m.n_layers * m.n_heads * m.head_dim * context)
+
+
+def _rollout(c, model: Model, chip: Chip, length: float) -> float:
+    """Every decoded column reads the weights once and each slot's keys and values."""
+    m = model.config
+    mesh = dict(c.mesh)
+    rate = PRODUCTS * chip.flops * math.prod(mesh.values())
+    slots = config_lib.slots(c)
+    here = slots / config_lib.shards(c)
+    prompt = c.data.prompt_buckets[-1]
+    longest = c.rollout.max_new_tokens
+    window = longest / 2 if length == longest else min(longest / 2, 2 * length)
+    read = memory.weight_elements(model, mesh, training=False) * memory.item(m.compute_dtype)
+    read += here * (prompt + window) * memory.cache_bytes(model, mesh)
+    column = max(read / (READING * chip.bandwidth), _flops(model, slots, prompt + window) / rate)
+    if mesh["tensor"] > 1:  # two sums a layer
+        summed = 2 * 2 * m.n_layers * here * m.d_model * memory.item(m.compute_dtype)
+        column += summed * (1 - 1 / mesh["tensor"]) / (LINKS * chip.link) + 2 * m.n_layers * LATENCY
+    columns = config_lib.rows_per_step(c) * length / slots
+    return columns * column + _flops(model, c.data.prompts_per_step * prompt, prompt / 2) / rate
+
+
+def _over_tokens(c, model: Model, chip: Chip, length: float, scoring: bool) -> float:
+    """An update, or a scoring pass: products over all tokens, and weights gathered for each micro-batch."""
+    mesh = dict(c.mesh)
+    width = c.rollout.response_buckets[-1]
+    prompt = c.data.prompt_buckets[-1]
+    tokens = config_lib.rows_per_step(c) * length
+    shape, _ = memory.micro_shape(c, scoring)
+    micro_batches = max(1.0, tokens / (shape.units * shape.rows * width))
+    prompts = micro_batches * shape.units * shape.prompts * prompt
+    passes = 1 if scoring else 4 if c.model.remat else 3  # forward passes' worth of products
+    gathers = 1 if scoring else passes - 1  # the weights forward, again, and their gradients back
+    work = passes * (_flops(model, tokens, width) + _flops(model, prompts, prompt))
+    moved = (1 - 1 / mesh["fsdp"]) * model.parameters / mesh["tensor"]
+    moved *= memory.item(model.config.compute_dtype) * micro_batches * gathers
+    return work / (PRODUCTS * chip.flops * math.prod(mesh.values())) + moved / (LINKS * chip.link)
