@@ -105,6 +105,16 @@ def test_more_memory_than_there_is_fails(monkeypatch):
     assert found.status == "fail" and "free RAM" in found.seen
 
 
+def test_without_a_backend_the_checks_of_devices_say_so_and_the_others_go_on(monkeypatch):
+    def none():
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr("jax.devices", none)
+    monkeypatch.setattr("jax.local_devices", none)
+    assert doctor.devices(configured())[0].status == "fail" and doctor.memory(configured()) == []
+    assert doctor.settings(configured())[0].status == "ok"
+
+
 def test_questions_that_are_not_there_fail(tmp_path):
     (train, held) = doctor.questions(configured(data__train=str(tmp_path / "no.jsonl")))
     assert train.status == "fail" and held.status == "ok"

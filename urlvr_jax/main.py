@@ -19,7 +19,7 @@ The story of the data, one step:
     python -m urlvr_jax.main score --model FOLDER_OR_RUN --data COMPLETIONS --config.reward.name=NAME
     python -m urlvr_jax.main rewards
     python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
-    python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16
+    python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16 [--compile]
     python -m urlvr_jax.main doctor --config experiments/x.py
     python -m urlvr_jax.main countdown --out FILE [--count 4000] [--config.seed=0]
     python -m urlvr_jax.main study experiments check

@@ -1,6 +1,6 @@
 """What is wrong with this machine or configuration, found before anything loads.
 
-A check is a function of the configuration that yields findings; none of them raises for what the user can cause.
+A check is a function of the configuration that yields findings; none raises for what the user can cause.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def settings(c) -> list[Finding]:
 
 
 def model_folder(c) -> list[Finding]:
-    """Configuration, tokenizer, every shard there and of the size its header says; lengths within the context.
+    """Configuration, tokenizer, every shard, of the size its header says; lengths within the context.
 
     Nothing is downloaded: of a Hub name only the local cache is looked at.
     """
@@ -238,10 +238,10 @@ def memory(c) -> list[Finding]:
         return [Finding("memory", "warn", text, "see that it has as much")]
     text = f"plan: {need / GIB:.2f} GiB at the peak ({phase}), {has / GIB:.2f} GiB {what}"
     if need > has:
-        remedy = "fewer rollout.slots or optim.micro_rows, model.remat = True, or more devices on mesh.fsdp; the verb"
-        return [Finding("memory", "fail", text, f"{remedy} `plan` says what fits")]
+        keys = "fewer rollout.slots or optim.micro_rows, model.remat = True, or more devices on mesh.fsdp"
+        return [Finding("memory", "fail", text, f"{keys}; the verb `plan` says what fits")]
     if need > USABLE * has:
-        remedy = "leave some: the plan is within 15 % of the compiler"
+        remedy = "leave some: it is an estimate; `plan --compile` asks the compiler"
         return [Finding("memory", "warn", text, remedy)]
     return [Finding("memory", "ok", text)]
 
@@ -300,7 +300,8 @@ def disk(c, workdir: pathlib.Path) -> list[Finding]:
     need = state * (c.checkpoint.keep + 2)
     place = _existing(workdir)
     free = shutil.disk_usage(place).free
-    text = f"{free / GIB:.1f} GiB free under {place}; {c.checkpoint.keep} + 2 checkpoints take {need / GIB:.1f} GiB"
+    taken = f"{c.checkpoint.keep} + 2 checkpoints take {need / GIB:.1f} GiB"
+    text = f"{free / GIB:.1f} GiB free under {place}; {taken}"
     if not os.access(place, os.W_OK):
         return [Finding("disk", "fail", f"{place} cannot be written", "give another --workdir")]
     if free < need:

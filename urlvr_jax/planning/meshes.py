@@ -44,7 +44,7 @@ def why_not(c, model: Model, devices: int, platform: str) -> str:
 
 
 def fitted(c, model: Model, machine: Machine, mesh: dict) -> Choice | None:
-    """The largest micro-batch, then the most slots, with which this mesh fits the machine; None if none does."""
+    """The largest micro-batch, then the most slots, with which this mesh fits; None if none does."""
     platform = machine.chip.platform
     c = copy.deepcopy(c)
     c.mesh.update(mesh)

@@ -92,6 +92,8 @@ def _configured(own: dict) -> list[str]:
     for phase, parts in own.get("bytes", {}).items():
         lines.append(f"    {phase}: {in_words(sum(parts.values()))} a device")
         lines += [f"        {in_words(size):>12}  {name}" for name, size in parts.items() if size]
+    if "bytes" in own:
+        lines.append("    temporaries are an estimate; --compile asks the compiler")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Seconds of a step on a named chip: a roofline of its data sheet. No chip has confirmed it; it ranks meshes."""
+"""Seconds of a step on a named chip, by a roofline of its data sheet: unconfirmed, for ranking meshes."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ def define_flags() -> None:
         "step", None, "evaluate, generate, export, score: a run's checkpoint; the latest if not given"
     )
     flags.DEFINE_string("hardware", "", "plan: a machine, v5e-16 or h100-8; see docs/plan.md")
+    flags.DEFINE_bool(
+        "compile", False, "plan: ask the compiler for each program's bytes, beside the estimate"
+    )
     flags.DEFINE_bool("json", False, "plan, doctor: for machines")
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for a run of several processes")
     flags.DEFINE_integer("processes", 1, "how many processes this run has")
