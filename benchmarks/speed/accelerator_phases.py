@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import pathlib
 import sys
 import tempfile
 import time
