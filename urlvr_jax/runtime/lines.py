@@ -11,33 +11,34 @@ import pathlib
 class Lines:
     """JSON lines with a `step`, appended; durable before a checkpoint commits.
 
-    writes: false on every process but the writer's; then nothing is opened and nothing happens.
+    writes: false on every process but the writer's; then nothing is opened and nothing happens. No file
+    stays open between two lines.
     """
 
     def __init__(self, file: pathlib.Path, writes: bool = True):
         self.file = file
-        self._out = open(file, "a", encoding="utf-8") if writes else None  # noqa: SIM115
+        self.writes = writes
+        if writes:
+            file.touch()
 
     def write(self, line: dict) -> None:
         """A number that is not finite is left out: NaN is not JSON (skipped updates are counted)."""
         finite = {k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
         text = json.dumps(finite, allow_nan=False) + "\n"
-        if self._out:
-            self._out.write(text)
-            self._out.flush()
+        if self.writes:
+            with open(self.file, "a", encoding="utf-8") as out:
+                out.write(text)
 
     def sync(self) -> None:
-        if self._out:
-            self._out.flush()
-            os.fsync(self._out.fileno())
+        if self.writes:
+            with open(self.file, "a", encoding="utf-8") as out:
+                os.fsync(out.fileno())
 
     def truncate_after(self, step: int) -> None:
         """Keep whole lines up to `step`; a torn last line of a killed run goes too."""
-        if self._out:
-            self._out.close()
+        if self.writes:
             kept = [line for line in read_lines(self.file) if line["step"] <= step]
             write_whole(self.file, "".join(json.dumps(line) + "\n" for line in kept))
-            self._out = open(self.file, "a", encoding="utf-8")  # noqa: SIM115
 
 
 def read_lines(file: pathlib.Path) -> list[dict]:

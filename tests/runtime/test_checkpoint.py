@@ -1,7 +1,6 @@
 """What is saved comes back bit for bit; what is broken, torn or does not fit is said and survived."""
 
 import contextlib
-import json
 import os
 import pathlib
 import resource
@@ -15,12 +14,9 @@ import numpy as np
 import optax
 import pytest
 
-from urlvr_jax import config
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.runtime import sharding
 from urlvr_jax.runtime.checkpoint import CheckpointError, Checkpoints
-from urlvr_jax.runtime.lines import read_lines
-from urlvr_jax.runtime.workdir import Workdir, WorkdirError
 
 MESH = sharding.make_mesh(2, 2, 2)
 OPTIMIZER = optax.adamw(1e-3)
@@ -343,87 +339,3 @@ def test_a_full_disk_is_noticed_at_the_next_save_without_waiting(tmp_path, capsy
         assert checkpoints.failed == 1
         assert on_disk(disk) == [1, 3], "the save that noticed the failure is itself not lost"
     assert "could not be written" in capsys.readouterr().err
-
-
-# ---- the run's folder -----------------------------------------------------------------------
-
-
-def open_workdir(path, **changes):
-    c = config.default()
-    c.update_from_flattened_dict(changes)
-    return Workdir(path, c, {"parameters": 3})
-
-
-def test_the_record_gets_one_entry_an_attempt(tmp_path):
-    for _ in range(2):
-        open_workdir(tmp_path)
-    record = json.loads((tmp_path / "record.json").read_text())
-    assert len(record["attempts"]) == 2
-    for attempt in record["attempts"]:
-        assert {"jax", "flax", "optax", "orbax-checkpoint", "transformers"} <= set(attempt["versions"])
-        assert {"started", "git", "python", "devices", "parameters"} <= set(attempt)
-
-
-def test_a_torn_last_line_is_dropped_and_lines_past_the_restored_step_too(tmp_path):
-    workdir = open_workdir(tmp_path)
-    for step in range(6):
-        workdir.metrics.write({"step": step, "x": 0.1 * step})
-        workdir.evals.write({"step": step, "set": "heldout"})
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 6, "x": 0.6, "reward/me')
-    assert [x["step"] for x in read_lines(tmp_path / "metrics.jsonl")] == [0, 1, 2, 3, 4, 5]
-    before = (tmp_path / "metrics.jsonl").read_text().split("\n")
-    workdir = open_workdir(tmp_path)
-    workdir.truncate_after(4)
-    workdir.metrics.write({"step": 5, "x": 7})
-    after = (tmp_path / "metrics.jsonl").read_text().split("\n")
-    assert after == [*before[:5], '{"step": 5, "x": 7}', ""]
-    assert [x["step"] for x in read_lines(tmp_path / "evals.jsonl")] == [0, 1, 2, 3, 4]
-
-
-def test_completions_past_the_restored_step_are_removed(tmp_path):
-    workdir = open_workdir(tmp_path)
-    for step in (2, 4, 123456):
-        workdir.completions(step, {"prompt": ["Q"], "reward": [1.0]})
-    (tmp_path / "completions" / "completions_00004.tmp").write_bytes(b"torn")
-    workdir.truncate_after(2)
-    assert [p.name for p in (tmp_path / "completions").glob("*.parquet")] == ["completions_00002.parquet"]
-
-
-def test_a_resume_with_another_configuration_is_refused_with_the_difference(tmp_path):
-    open_workdir(tmp_path)
-    with pytest.raises(WorkdirError) as error:
-        open_workdir(tmp_path, **{"optim.lr": 0.5, "seed": 3, "steps": 200})
-    lines = str(error.value).splitlines()
-    assert "  optim.lr: 0.0001 -> 0.5" in lines and "  seed: 0 -> 3" in lines
-    assert not any("steps" in line for line in lines if "->" in line)
-    assert str(tmp_path) in lines[0] and "--workdir" in lines[-1]
-    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0, "the record stays"
-    open_workdir(tmp_path)
-
-
-def test_more_steps_are_accepted_and_recorded(tmp_path):
-    open_workdir(tmp_path, steps=100)
-    open_workdir(tmp_path, steps=150)
-    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 150
-
-
-def test_fewer_steps_are_refused(tmp_path):
-    open_workdir(tmp_path, steps=100)
-    with pytest.raises(WorkdirError, match="steps: 100 -> 50"):
-        open_workdir(tmp_path, steps=50)
-
-
-@pytest.mark.parametrize("steps", [50, 200])
-def test_other_steps_under_a_cosine_schedule_are_refused_once(tmp_path, steps):
-    open_workdir(tmp_path, **{"optim.schedule": "cosine"})
-    with pytest.raises(WorkdirError) as error:
-        open_workdir(tmp_path, **{"optim.schedule": "cosine", "steps": steps})
-    assert str(error.value).count(f"steps: 100 -> {steps}") == 1
-
-
-def test_a_changed_tuple_is_a_difference_and_the_same_tuple_is_not(tmp_path):
-    open_workdir(tmp_path, **{"data.prompt_buckets": (8, 16)})
-    open_workdir(tmp_path, **{"data.prompt_buckets": (8, 16)})
-    with pytest.raises(WorkdirError, match=r"data.prompt_buckets: \[8, 16\] -> \[8, 32\]"):
-        open_workdir(tmp_path, **{"data.prompt_buckets": (8, 32)})

@@ -16,7 +16,7 @@ from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.types import STATISTICS, Prompts, Reference, RewardInputs, Rollouts, UndeclaredError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 P, G, T = 3, 4, 5
 RNG = np.random.default_rng(8)
 STATS = {n: RNG.uniform(0.1, 2, (P * G, T)).astype(np.float32) for n in STATISTICS}

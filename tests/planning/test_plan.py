@@ -24,7 +24,7 @@ from urlvr_jax.planning.seconds import seconds
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.verbs import plan as plan_verb
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PAPER = sorted((ROOT / "experiments" / "paper").glob("*.py"))
 
 

@@ -15,7 +15,7 @@ from urlvr_jax.answers.algebra import Algebra, Outside, text
 from urlvr_jax.answers.formula import parse
 
 DATA = pathlib.Path(
-    os.environ.get("URLVR_DATA", pathlib.Path(__file__).resolve().parents[2] / "shared" / "data")
+    os.environ.get("URLVR_DATA", pathlib.Path(__file__).resolve().parents[3] / "shared" / "data")
 )
 FORMATS = {
     "boxed": "so it is\n$\\boxed{%s}$.",
