@@ -3,6 +3,7 @@
 from launcher import tiny
 from safetensors import safe_open
 
+from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders
 
 
@@ -17,4 +18,6 @@ def test_the_laboratory_trains_in_bfloat16_and_exports_what_it_trained(launcher,
     with safe_open(out / "model.safetensors", framework="numpy") as tensors:
         assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"BF16"}  # noqa: SIM118
     assert '"bfloat16"' in (out / "config.json").read_text()
-    assert folders.load(out, folders.model_config(out))
+    base = folders.load(shipped.base("lab:plain"), folders.model_config(shipped.base("lab:plain")))
+    for name, learnt in folders.load(out, folders.model_config(out)).items():
+        assert (learnt != base[name].astype(learnt.dtype)).any(), f"{name} is still the base's"

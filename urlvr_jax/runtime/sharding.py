@@ -205,9 +205,10 @@ def put(tree, sharding):
         x = np.asarray(x)
         return jax.make_array_from_callback(x.shape, s, lambda index: x[index])
 
-    if isinstance(sharding, NamedSharding):
-        return jax.tree.map(lambda x: one(x, sharding), tree)
-    return jax.tree.map(one, tree, sharding)
+    with jax.transfer_guard_host_to_device("allow"):  # this is the door
+        if isinstance(sharding, NamedSharding):
+            return jax.tree.map(lambda x: one(x, sharding), tree)
+        return jax.tree.map(one, tree, sharding)
 
 
 def place_key(key, sharding):

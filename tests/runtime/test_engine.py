@@ -1,0 +1,55 @@
+"""One step by the engine: nothing moves between host and device unsaid, and the reference stays what it was."""
+
+import jax
+import numpy as np
+import pytest
+from helpers import experiment
+
+from urlvr_jax.data import stream
+from urlvr_jax.runtime.opening import open_run
+from urlvr_jax.runtime.random_keys import random_key
+
+
+@pytest.fixture(scope="module")
+def run():
+    how = {"kl.coef": 0.1, "kl.place": "loss", "optim.lr": 1e-2, "data.prompt_buckets": (16,)}
+    return open_run(experiment(**how, **{"mesh.data": 2, "mesh.fsdp": 4}))
+
+
+def step(run, state, number, reference, guard="allow"):
+    """One rollout, score and update; what the updates say. Keys, three numbers, are made outside the guard."""
+    engine, c = run.engine, run.c
+    prompts = stream.prompts_at(run.questions, number, c.data.prompts_per_step, c.seed, c.data.shuffle)
+    key = random_key(c.seed, "rollout", number)
+    with jax.transfer_guard(guard):
+        rollouts = engine.sample(engine.to_rollout(state.params), prompts, key, engine.rollout_shape(16))
+        return learn(run, state, number, reference, prompts, rollouts)
+
+
+def learn(run, state, number, reference, prompts, rollouts):
+    ref_logp = run.engine.score(reference, prompts, rollouts)["logp"]
+    advantages = np.random.default_rng(number).standard_normal(rollouts.tokens.shape).astype(np.float32)
+    said = []
+    for batch in run.engine.minibatches(prompts, rollouts, advantages, rollouts.stats["logp"], ref_logp):
+        state, metrics = run.engine.update(state, batch)
+        said.append(metrics)
+    return state, jax.device_get(said)
+
+
+def test_a_step_moves_nothing_between_host_and_device_unsaid(run):
+    state = run.engine.new_state(run.base_params())
+    reference = run.base_params()
+    state, _ = step(run, state, 1, reference)  # compiles
+    step(run, state, 2, reference, "disallow")
+
+
+def test_updates_leave_the_reference_as_it_was(run):
+    reference, base = run.base_params(), jax.device_get(run.base_params())
+    state = run.engine.new_state(run.base_params())
+    for number in range(1, 4):
+        state, said = step(run, state, number, reference)
+    assert sum(float(np.sum(x["actor/kl"])) for x in said) > 0, "the policy has left it"
+    after, moved = jax.device_get(reference), jax.device_get(state.params)
+    for name, x in base.items():
+        np.testing.assert_array_equal(after[name], x, err_msg=name)
+    assert any(np.any(moved[name] != x) for name, x in base.items())
