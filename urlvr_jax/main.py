@@ -32,7 +32,6 @@ import importlib
 import os
 import pathlib
 import sys
-import time
 
 import jax
 import numpy as np
@@ -43,7 +42,7 @@ from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import Asked
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
-from urlvr_jax.measure import evaluate, metrics, summary
+from urlvr_jax.measure import evaluate, metrics
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
@@ -61,39 +60,39 @@ from urlvr_jax.verbs.flags import config_file, define_flags, friendly
 
 def train(c, folder: pathlib.Path) -> int:
     """Run an experiment to `c.steps`, or from where its folder stands. Returns the exit status."""
-    began, compiles, stop = time.perf_counter(), CompileCounter(), StopSignal()
+    progress = Progress(c.steps)
+    compiles = CompileCounter()
+    stop = StopSignal()
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
     reward = expression.load_configured(c)
     run = open_run(c)
-    engine, tokenizer, labels = run.engine, run.tokenizer, run.labels
+    engine, tokenizer = run.engine, run.tokenizer
     require_inputs(reward, run)
     workdir = Workdir(folder, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
-    sampling, kl_on = c.mode == "rl", bool(c.kl.coef)
+    sampling = c.mode == "rl"
+    kl = bool(c.kl.coef)
     rescore = c.rollout.rescore and sampling
-    verifying = "verification" in reward.needs
-    engine.compile_all(sampling=sampling, scoring=kl_on or rescore, verifying=verifying)
+    engine.compile_all(sampling=sampling, scoring=kl or rescore, verifying="verification" in reward.needs)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
     state, first = restored or (engine.new_state(run.base_params()), 0)
-    reference_params = run.base_params() if kl_on and c.kl.reference == "fixed" else None
+    reference_params = run.base_params() if kl and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
     watch = evaluate.Watch(run, workdir)
-    progress = Progress(c.steps)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
-    progress.say(f"{workdir.path}: {reward.fn.__name__}, from step {first}")
-    if run.test_time_training:
-        progress.say(summary.test_time_text(run.test_time_training))
+    progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
     if first == 0 and run.eval_sets:
         line = metrics.Line(0, labelled=watch.evaluate(state.params, 0))
         workdir.metrics.write(line.whole())
-        progress.evaluation(line.whole(), run.test_time_training)
+        progress.evaluation(line.whole())
 
     ahead = run.begin(state.params, first + 1) if first < c.steps else None
     for step in range(first + 1, c.steps + 1):
-        clock, last = Clock(), step == c.steps
+        clock = Clock()
+        last = step == c.steps
         # ---- 1 prompts, 2 rollouts -------------------------------------------------------------
         prompts, rollouts = run.finish(ahead)
         clock.lap("rollout")
@@ -101,14 +100,14 @@ def train(c, folder: pathlib.Path) -> int:
         # ---- 3 statistics of every token, and the reference's log-probabilities ----------------
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
         ref_logp = np.zeros_like(stats["logp"])
-        if kl_on:
+        if kl:
             ref_logp = engine.score(reference_params or state.params, prompts, rollouts)["logp"]
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
         texts = tokenizer.decode(rollouts.rows())
         answers = read_answers(texts, c.rollout.group, c.answers.style, run.check.key_of)
-        gold = labels.of(prompts)
+        gold = run.labels.of(prompts)
         correct = run.check.right(answers, Asked(prompts.questions, prompts.texts, gold))
 
         # ---- 5 rewards -------------------------------------------------------------------------
@@ -146,7 +145,7 @@ def train(c, folder: pathlib.Path) -> int:
         line.free |= metrics.of_speed(line.free)
         checkpoints.wait()  # the save that ran beside this step: so a kill repeats <= checkpoint.every
         workdir.metrics.write(line.whole())
-        progress.step(step, line.whole(), run.test_time_training)
+        progress.step(step, line.whole())
 
         # ---- guard and checkpoint --------------------------------------------------------------
         stopped = stop.seen()
@@ -167,8 +166,7 @@ def train(c, folder: pathlib.Path) -> int:
     # ---- 9 analysis ----------------------------------------------------------------------------
     checkpoints.close()
     progress.analysis(workdir.path, sampling)
-    minutes = (time.perf_counter() - began) / 60
-    progress.say(f"{workdir.path}: done in {minutes:.1f} min, {compiles.seconds:.0f} s of it compiling")
+    progress.done(workdir.path, compiles.seconds)
     return 1 if checkpoints.failed else 0
 
 

@@ -61,7 +61,8 @@ def _plain_number(answer: str) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _key(answer: str) -> str:
     for _ in range(4):  # a key is its own key: reading it again must change nothing
-        before, answer = answer, _plain_number(answer) or _read(answer)
+        before = answer
+        answer = _plain_number(answer) or _read(answer)
         if answer == before:
             break
     return answer

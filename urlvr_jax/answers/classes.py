@@ -64,7 +64,8 @@ def group_classes(keys: list[str | None], group: int) -> tuple[np.ndarray, list[
 
     Ids follow `tie_order`, so 'the smallest id among the most frequent' is the vote's tie rule.
     """
-    ids, names = [], []
+    ids = []
+    names = []
     for start in range(0, len(keys), group):
         part = keys[start : start + group]
         order = {k: i for i, k in enumerate(sorted({k for k in part if k is not None}, key=tie_order))}

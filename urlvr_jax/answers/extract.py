@@ -48,7 +48,8 @@ def _boxed(response: str) -> Extracted | None:
     first = min((i for i in map(response.find, ("\\boxed", "\\fbox")) if i >= 0), default=None)
     if first is None:
         return None
-    found, opened = None, []
+    found = None
+    opened = []
     for match in _BRACES.finditer(response, first):
         token = match[0]
         if token == "}":

@@ -46,7 +46,9 @@ def tokens(formula: str) -> list[str]:
     """Numbers, commands, single letters, names and signs; `Outside` if anything else occurs."""
     if len(formula) > MAX_TEXT or not formula.isascii():
         raise Outside
-    out, at, formula = [], 0, formula.rstrip()
+    out = []
+    at = 0
+    formula = formula.rstrip()
     while at < len(formula):
         match = _TOKEN.match(formula, at)
         if not match:
@@ -78,7 +80,10 @@ def parse(formula: str, algebra: Algebra | None = None) -> Value:
 
 class _Parser:
     def __init__(self, tokens: list[str], algebra: Algebra):
-        self.tokens, self.at, self.depth, self.algebra = tokens, 0, 0, algebra
+        self.tokens = tokens
+        self.at = 0
+        self.depth = 0
+        self.algebra = algebra
 
     @property
     def next(self) -> str:
@@ -114,7 +119,8 @@ class _Parser:
         return {"+": to.add, "-": to.subtract, "*": to.multiply, "/": to.divide}[sign](a, b)
 
     def term(self) -> Value:
-        value, after_slash = self.signed(), False
+        value = self.signed()
+        after_slash = False
         while True:
             if self.next in ("*", "/"):
                 after_slash = self.next == "/"
@@ -288,7 +294,8 @@ class _Parser:
         """What follows a function's name: a bracket, or a product up to the next sign or function."""
         if self.next in ("(", "{"):
             return self.atom()
-        value, count = None, 0
+        value = None
+        count = 0
         while self.starts_factor() and self.next.removeprefix("\\") not in FUNCTIONS - {"sqrt"}:
             if self.next in ("(", "["):
                 raise Outside  # \sin x(y) has two readings

@@ -82,7 +82,8 @@ def clean(text: str) -> str:
     text = re.sub(r"\\text\s*\{\s*\}", "", _ONE.sub(r"\1", text))
     text = " ".join(text.split())
     while True:
-        before, text = text, text.strip().removesuffix("\\").strip('`*"')
+        before = text
+        text = text.strip().removesuffix("\\").strip('`*"')
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1]
         if text == before:
@@ -113,7 +114,9 @@ def split(text: str, separators: str) -> tuple[list[str], list[str]]:
     """(parts, separators found) outside all brackets; `Outside` if these do not balance."""
     if not any(s in text for s in separators):
         return [text], []
-    parts, found, start = [], [], 0
+    parts = []
+    found = []
+    start = 0
     for at, token, depth in depths(text):
         if depth == 0 and token in separators:
             parts.append(text[start:at])

@@ -176,7 +176,8 @@ def right(texts, answers, questions, prompts, mode: str = "strict") -> np.ndarra
     texts `[B]`, answers `[B]` (each one's expression, or None), questions `[P]` as in their file, prompts `[P]` as
     rendered for the model: `tinyzero` looks for the response behind the prompt's own marker.
     """
-    group, out = len(texts) // len(questions), []
+    group = len(texts) // len(questions)
+    out = []
     for p, question in enumerate(questions):
         task = parse(question)
         if task is None:

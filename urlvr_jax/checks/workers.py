@@ -91,7 +91,8 @@ class Pool:
             future, *pair = task
             if not future.set_running_or_notify_cancel():
                 continue
-            verdict, lost = None, True
+            verdict = None
+            lost = True
             for _ in range(ATTEMPTS):
                 try:
                     worker = worker or _Worker(self.grader)
@@ -100,7 +101,8 @@ class Pool:
                     break
                 answer = worker.ask(pair, self.deadline_s, self._closed)
                 if isinstance(answer, dict):
-                    verdict, lost = answer["verdict"], False
+                    verdict = answer["verdict"]
+                    lost = False
                     break
                 worker.kill()
                 worker = None

@@ -92,7 +92,11 @@ class _Batch:
     """Some rows of a table. Keys are equal where questions are."""
 
     def __init__(self, where: str, start: int, number: int, found: shapes.Columns, batch):
-        self.file, self.start, self.number, self.columns, self.batch = where, start, number, found, batch
+        self.file = where
+        self.start = start
+        self.number = number
+        self.columns = found
+        self.batch = batch
         self.prompts = self.column(found.prompt)
         names = ((field, getattr(found, field)) for field in ("id", "rephrased"))
         self.others = {field: self.column(name) for field, name in names if name}
@@ -121,13 +125,15 @@ class _Batch:
         golds: dict[int, str | None] = {-1: None}  # by code
         codes, answer_codes = codes.tolist(), answer_codes.tolist()
         for i, times in chosen:
-            key, code = keys[codes[i]], answer_codes[i]
+            key = keys[codes[i]]
+            code = answer_codes[i]
             if code not in golds:
                 golds[code] = shapes.gold(answers[code], self.where(i))
             into.add(key, golds[code], lambda i=i, key=key: self._row(i, key), times)
 
     def _row(self, i: int, key: str) -> dict:
-        where, found = self.where(i), self.columns
+        where = self.where(i)
+        found = self.columns
         value = key if found.shape == shapes.COUNTDOWN else self._value(self.prompts, i)
         before, prompt = shapes.question(value, where)
         row = {"prompt": prompt, "before": before, "where": where, "number": self.number + i}
@@ -147,7 +153,8 @@ class _Batch:
         import pyarrow
         import pyarrow.compute as pc
 
-        name, column = self.columns.prompt, self.prompts
+        name = self.columns.prompt
+        column = self.prompts
         if self.columns.shape == shapes.COUNTDOWN:
             self._no_nulls(column, name)
             target = self.column("target")
@@ -155,8 +162,10 @@ class _Batch:
             column = self._countdown(column, target)
         elif _is_messages(column.type):
             self._no_nulls(column, name)
-            large, (field, between) = pyarrow.large_string(), _BETWEEN
-            message, offsets = column.flatten(), column.offsets
+            large = pyarrow.large_string()
+            (field, between) = _BETWEEN
+            message = column.flatten()
+            offsets = column.offsets
             parts = [pc.struct_field(message, part).cast(large) for part in ("role", "content")]
             texts = pc.binary_join_element_wise(*parts, pyarrow.scalar(field, large))
             offsets = pc.subtract(offsets, offsets[0])

@@ -16,10 +16,12 @@ def documents_at(name: str, tokenizer, step: int, count: int, seed: int, buckets
     tokens = [np.array(tokenizer.encode(q), np.int32) for q, _, _ in rows]
     questions = Questions(tuple(ids), tuple(q for q, _, _ in rows), tuple(tokens), tuple(buckets), 0, "")
     responses = np.zeros((count, longest), np.int32)
-    lengths, ended = np.zeros(count, np.int32), np.zeros(count, bool)
+    lengths = np.zeros(count, np.int32)
+    ended = np.zeros(count, bool)
     for i, (_, text, ends) in enumerate(rows):
         ids = tokenizer.encode(text) + [tokenizer.end_id] * ends
         responses[i, : len(ids)] = ids
-        lengths[i], ended[i] = len(ids), ends
+        lengths[i] = len(ids)
+        ended[i] = ends
     stats = {n: np.zeros((count, longest), np.float32) for n in STATISTICS}
     return take(questions, range(count)), Rollouts(responses, lengths, ended, stats)

@@ -99,7 +99,8 @@ def _of_hub(name: str):
     repository, *rest = name.removeprefix("hf:").split(":")
     if len(rest) > 2 or not all((repository, *rest)):
         raise DataError(f"{name!r}: write hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT")
-    config, split = rest[0] if len(rest) == 2 else None, rest[-1] if rest else None
+    config = rest[0] if len(rest) == 2 else None
+    split = rest[-1] if rest else None
     try:
         data = datasets.load_dataset(repository, config, split=split)
     except (
@@ -147,6 +148,7 @@ def _give_ids(found: Distinct) -> None:
     for row in rows:
         row["id"] = str(row.get("id", row.pop("number")))
         if (before := seen.setdefault(row["id"], row["where"])) is not row["where"]:
-            (file, _, place), here = before.rpartition(", "), row["where"].rpartition(", ")[0]
+            (file, _, place) = before.rpartition(", ")
+            here = row["where"].rpartition(", ")[0]
             place = place if file == here else before
             raise DataError(f"{row['where']}: id {row['id']!r} occurs before, in {place}")

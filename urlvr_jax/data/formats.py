@@ -90,7 +90,8 @@ class PromptFormat:
     """
 
     def __init__(self, tokenizer, form: str = "text", template: str = "{prompt}", system: str = ""):
-        self.tokenizer, self.chat = tokenizer, form == "chat"
+        self.tokenizer = tokenizer
+        self.chat = form == "chat"
         self.preset = preset(template)
         self.system = system or (self.preset.system if self.chat else "")
         if self.chat:
@@ -106,8 +107,11 @@ class PromptFormat:
 
         befores and wheres: the messages before each question, and where it stands, for errors.
         """
-        befores, wheres = befores or [()] * len(questions), wheres or [""] * len(questions)
-        texts, ids, apart = [], [], 0
+        befores = befores or [()] * len(questions)
+        wheres = wheres or [""] * len(questions)
+        texts = []
+        ids = []
+        apart = 0
         for start in range(0, len(questions), CHUNK):
             part = slice(start, start + CHUNK)
             rows = list(zip(questions[part], befores[part], wheres[part], strict=True))
@@ -173,7 +177,8 @@ class PromptFormat:
 
         before = tuple(m | {"content": hide(m["content"])} for m in before)
         (text,) = self._render([self._filled(hide(question), before, where)])
-        ids, run = [], ""
+        ids = []
+        run = ""
         parts = re.split("\ue000(\\d+)\ue001", text)
         for k, part in enumerate(parts):
             if k % 2:
@@ -207,7 +212,8 @@ class PromptFormat:
             )
 
     def _warnings(self) -> list[str]:
-        t, out = self.tokenizer, []
+        t = self.tokenizer
+        out = []
         closes = t.end_of_turn
         if not self.chat:
             if closes in t.declared_stop_ids and not t.control.search(self.preset.text):

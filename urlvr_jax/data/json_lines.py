@@ -64,7 +64,9 @@ def _is_array(path: pathlib.Path) -> bool:
 
 def gather(into: Distinct, path: pathlib.Path, named: dict[str, str], strict: bool) -> None:
     known: dict[tuple, shapes.Columns] = {}
-    first, number, prompt_column = into.lines, 0, None
+    first = into.lines
+    number = 0
+    prompt_column = None
     seen = set() if into.deduplicate else None
     for number, where, row in _json_array(path) if _is_array(path) else _json_lines(path, seen):
         if row is None:

@@ -69,7 +69,8 @@ def rephraser(how: str):
 
 def in_pairs(rows: list[dict], how: str) -> list[dict]:
     """Every row followed by its other wording, whose id ends in "~"; DataError where there is none."""
-    other, out = rephraser(how), []
+    other = rephraser(how)
+    out = []
     for row in rows:
         text = other(row)
         if not isinstance(text, str) or not text:
@@ -148,7 +149,8 @@ def prompts_at(questions: Questions, step: int, count: int, seed: int, shuffle: 
     epochs, offsets = np.divmod(np.arange((step - 1) * count, step * count), len(questions))
     if shuffle:
         for epoch in np.unique(epochs):
-            rng, together = np.random.default_rng((seed, _SHUFFLE_STREAM, int(epoch))), 1 + questions.paired
+            rng = np.random.default_rng((seed, _SHUFFLE_STREAM, int(epoch)))
+            together = 1 + questions.paired
             order = rng.permutation(len(questions) // together)
             order = (order[:, None] * together + np.arange(together)).reshape(-1)
             offsets[epochs == epoch] = order[offsets[epochs == epoch]]

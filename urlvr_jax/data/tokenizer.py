@@ -47,7 +47,8 @@ class Tokenizer:
     @functools.cached_property
     def added_bos(self) -> int | None:
         """BOS where the tokenizer itself puts it before a plain text, else None."""
-        bos, file = self.hf.bos_token_id, self.path / "tokenizer_config.json"
+        bos = self.hf.bos_token_id
+        file = self.path / "tokenizer_config.json"
         asked = file.is_file() and json.loads(file.read_text()).get(
             "add_bos_token"
         )  # this loader heeds no such key

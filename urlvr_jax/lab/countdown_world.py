@@ -125,7 +125,8 @@ def respond(numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> str:
 def _bluff(numbers, solution: Chain, rng) -> str:
     """A response that ends at the target by a false result, a number nobody gave, or a number left out; or
     whose expression is not what its steps say."""
-    target, guess = solution.values()[1], _draw(numbers, rng)
+    target = solution.values()[1]
+    guess = _draw(numbers, rng)
     (a, b, c), (s, t) = guess.numbers, guess.signs
     first = guess.values()[0]
     kind = rng.choice(4)
@@ -155,7 +156,8 @@ def _judged(text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: i
 def documents(recipe: str, seed: int, step: int, count: int, longest: int):
     """`count` documents (question, answer, ends), a function of (seed, step)."""
     rng = np.random.default_rng((seed, _DOCUMENT_STREAM, step))
-    out, shares = [], RECIPES[recipe]
+    out = []
+    shares = RECIPES[recipe]
     while len(out) < count:
         numbers, solution = task(rng)
         text = question(numbers, solution.values()[1])

@@ -56,10 +56,12 @@ RECIPES = {
 def chain(rng: np.random.Generator) -> tuple[list[int], list[str]]:
     """Numbers and signs of one question; every running value is within 0..LARGEST."""
     count = int(rng.integers(2, 6))
-    numbers, signs = [int(rng.integers(1, 20))], []
+    numbers = [int(rng.integers(1, 20))]
+    signs = []
     value = numbers[0]
     while len(numbers) < count:
-        sign, number = "+-"[int(rng.integers(2))], int(rng.integers(1, 20))
+        sign = "+-"[int(rng.integers(2))]
+        number = int(rng.integers(1, 20))
         after = value + number if sign == "+" else value - number
         if 0 <= after <= LARGEST:
             numbers.append(number)
@@ -79,7 +81,8 @@ def rephrase(text: str) -> str:
     signed = [(t.lstrip("+-"), "-" if t.startswith("-") else "+") for t in terms]
     orders = []
     for order in sorted(set(itertools.permutations(signed))):
-        numbers, signs = [int(n) for n, _ in order], [s for _, s in order[1:]]
+        numbers = [int(n) for n, _ in order]
+        signs = [s for _, s in order[1:]]
         values = itertools.accumulate(int(s + n) for n, s in order)
         if order[0][1] == "+" and all(0 <= v <= LARGEST for v in values):
             orders.append(question(numbers, signs))
@@ -106,7 +109,8 @@ def _wrong(value: int, rng) -> int:
 
 
 def _steps(numbers, signs, slip: float, rng) -> list[str]:
-    value, steps = numbers[0], []
+    value = numbers[0]
+    steps = []
     for sign, number in zip(signs, numbers[1:], strict=True):
         result = value + number if sign == "+" else value - number
         if rng.random() < slip:

@@ -58,7 +58,8 @@ def batch_loss(graph, params, batch: Batch, weights, layout: Layout, config: Upd
     mask = (layout.source >= 0) & (source % width < batch.lengths[source // width])
     # Columns without meaning get the value 0, so nothing under the mask can overflow.
     take = lambda x: jnp.where(mask, x.reshape(-1)[source], 0.0)
-    logp, old = jnp.where(mask, stats["logp"], 0.0), take(batch.old_logp)
+    logp = jnp.where(mask, stats["logp"], 0.0)
+    old = take(batch.old_logp)
     difference = jnp.abs(jax.lax.stop_gradient(logp) - old)
     losses, facts = objective.token_losses(
         logp,

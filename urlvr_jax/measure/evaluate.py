@@ -59,9 +59,13 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
 
 def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluation:
     """Sample k answers a question with rollout-layout parameters and check them by `answers.check`."""
-    c, check = engine.c, CHECKS[engine.c.answers.check]
+    c = engine.c
+    check = CHECKS[engine.c.answers.check]
     options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
-    correct, majority, lengths, ended = [], [], [], []
+    correct = []
+    majority = []
+    lengths = []
+    ended = []
     for real, prompts, rollouts, texts in responses(
         engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
@@ -89,7 +93,9 @@ def all_sets(run, params, step: int) -> tuple[dict[str, float], list[dict]]:
 
     params are in the layout of training.
     """
-    metrics, lines, params = {}, [], run.engine.to_rollout(params)
+    metrics = {}
+    lines = []
+    params = run.engine.to_rollout(params)
     for name, questions, labels in run.eval_sets:
         result = evaluate(run.engine, params, run.tokenizer, questions, labels, step)
         metrics |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}

@@ -8,7 +8,10 @@ from urlvr_jax.measure.collapse import TRUTH, mcs
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.measure.summary import kind_of_set, test_time_text
 
-BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9711c", "#2e8b57", "#777777"
+BLUE = "#1f5fa8"
+ORANGE = "#d9711c"
+GREEN = "#2e8b57"
+GREY = "#777777"
 
 
 def rise_and_fall(path) -> pathlib.Path:

@@ -30,7 +30,8 @@ def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
 def summary(path) -> str:
     """What a run showed, in a few lines."""
     run = RunRecord(path)
-    lines, shared = run.lines, run.trained_on()
+    lines = run.lines
+    shared = run.trained_on()
     out = [test_time_text(shared)] if shared else []
     if evals := run.first_set():
         what = kind_of_set(evals[0]["set"], shared)

@@ -37,9 +37,9 @@ def causal(columns, width: int):
 
 
 class SameId(NamedTuple):
-    """`visible`, told as data: a query sees the keys of its id; if causal, none of a later column.
+    """A mask given as ids: a query sees the keys of its id; if causal, none of a later column.
 
-    Where the id is negative stands no token; what is computed there has no meaning.
+    A negative id marks padding; what is computed there has no meaning.
     """
 
     queries: jax.Array  # int32 [B, C]
@@ -139,12 +139,12 @@ def takes_kernel(kernel: str, platform: str, columns: int, width: int) -> bool:
 def attend_to(q, segments, kernel: str = "auto"):
     """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
 
-    kernel: "xla", plain products; "pallas", `flash.attend` wherever every segment tells its mask as `SameId`
+    kernel: "xla", plain products; "pallas", `flash.attend` wherever every mask is a `SameId`
     (prefill, scoring, the update; not decoding), interpreted off the TPU; "auto", the latter on a TPU for
     more than QUERY_BLOCK queries with heads of a multiple of 64.
     """
-    told = all(isinstance(visible, SameId) for _, visible in segments)
-    if not told or not takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
+    by_ids = all(isinstance(visible, SameId) for _, visible in segments)
+    if not by_ids or not takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
         return attend_in_blocks(q, segments)
     from urlvr_jax.models import flash  # imported late: Pallas takes a third of a second
 

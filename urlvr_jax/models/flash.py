@@ -118,8 +118,10 @@ def _score_gradient(q, do, log_total, delta, part: Part, causal, query_block, ke
 
 
 def _forward_kernel(steps, causal, *refs):
-    tables, (q, *refs) = refs[: len(steps)], refs[len(steps) :]
-    parts, (out, log_total, top, total, sums) = _parts(refs, len(steps)), refs[4 * len(steps) :]
+    tables = refs[: len(steps)]
+    (q, *refs) = refs[len(steps) :]
+    parts = _parts(refs, len(steps))
+    (out, log_total, top, total, sums) = refs[4 * len(steps) :]
 
     def start():
         top[...] = jnp.full_like(top, LOW)
@@ -130,7 +132,8 @@ def _forward_kernel(steps, causal, *refs):
         s, visible = _scores(q[...], part, causal, query_block, key_block)
         s = jnp.where(visible, s, LOW)
         new = jnp.maximum(top[...], jnp.max(s, axis=0, keepdims=True))
-        p, shrink = jnp.where(visible, jnp.exp(s - new), 0.0), jnp.exp(top[...] - new)
+        p = jnp.where(visible, jnp.exp(s - new), 0.0)
+        shrink = jnp.exp(top[...] - new)
         values = part.values[...]
         grown = jax.lax.dot_general(values, p.astype(values.dtype), TN, preferred_element_type=jnp.float32)
         top[...] = new
@@ -146,8 +149,10 @@ def _forward_kernel(steps, causal, *refs):
 
 
 def _queries_kernel(steps, causal, *refs):
-    tables, (q, do, log_total, delta, *refs) = refs[: len(steps)], refs[len(steps) :]
-    parts, (dq, sums) = _parts(refs, len(steps)), refs[4 * len(steps) :]
+    tables = refs[: len(steps)]
+    (q, do, log_total, delta, *refs) = refs[len(steps) :]
+    parts = _parts(refs, len(steps))
+    (dq, sums) = refs[4 * len(steps) :]
 
     def start():
         sums[...] = jnp.zeros_like(sums)
@@ -194,7 +199,9 @@ def _over_keys(kernel, q, parts, causal, by_query, outputs, scratch):
     of_query = pl.BlockSpec((None, None, block, width), lambda b, n, i, s, *_: (b, n, i, 0))
     a_number = pl.BlockSpec((None, None, 1, block), lambda b, n, i, s, *_: (b, n, 0, i))
     like = lambda x: a_number if x.shape[2] == 1 else of_query
-    inputs, specs, first = [q, *by_query], [of_query, *map(like, by_query)], 0
+    inputs = [q, *by_query]
+    specs = [of_query, *map(like, by_query)]
+    first = 0
     for at, (part, count) in enumerate(zip(parts, steps, strict=True)):
         units, kv_heads, size, _ = part.keys.shape
 
@@ -223,7 +230,8 @@ def _over_keys(kernel, q, parts, causal, by_query, outputs, scratch):
 
 def _keys_kernel(causal, order, *refs):
     table, q, do, log_total, delta, *refs = refs
-    part, (dk, dv, dk_sum, dv_sum) = Part(*refs[:4]), refs[4:]
+    part = Part(*refs[:4])
+    (dk, dv, dk_sum, dv_sum) = refs[4:]
     key_block, step = pl.program_id(2), pl.program_id(3)
 
     @pl.when(step == 0)
@@ -250,9 +258,14 @@ def _keys_kernel(causal, order, *refs):
 
 def _over_queries(q, do, log_total, delta, part: Part, causal: bool):
     """Gradients of a part's keys and values."""
-    (rows, heads, columns, width), (units, kv_heads, size, _) = q.shape, part.keys.shape
-    block, key_block = _block(columns), _block(part.keys.shape[2])
-    line, blocks, shared, repeat = columns // block, size // key_block, rows // units, heads // kv_heads
+    (rows, heads, columns, width) = q.shape
+    (units, kv_heads, size, _) = part.keys.shape
+    block = _block(columns)
+    key_block = _block(part.keys.shape[2])
+    line = columns // block
+    blocks = size // key_block
+    shared = rows // units
+    repeat = heads // kv_heads
     # [B, query blocks, key blocks] -> [U, key blocks, rows that share it x query blocks]
     meet = _meet(part, causal).reshape(units, shared * line, blocks).swapaxes(1, 2)
 

@@ -369,7 +369,9 @@ def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) ->
 
     Without a layout they are NumPy arrays on the host. Raises FolderError, see `_stored`.
     """
-    shapes, dtype, out = structure(config)[1], jnp.dtype(config.param_dtype), {}
+    shapes = structure(config)[1]
+    dtype = jnp.dtype(config.param_dtype)
+    out = {}
     with _opened(path, config, shapes) as stored:
         # The largest first: what is copied on the way counts least when little is loaded yet.
         for name in sorted(shapes, key=lambda n: (-shapes[n].size, n)):

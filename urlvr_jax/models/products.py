@@ -16,7 +16,7 @@ from urlvr_jax.runtime import sharding
 # On a CPU logits of a large vocabulary stand [V, N]: the products of the head's gradients want them so.
 LARGE_VOCABULARY = 4096
 FEW = 64  # up to so many tokens a CPU multiplies faster with the vocabulary first
-TURNED = 2048  # entries of a vocabulary turned around at once: they stay in the cache
+TURNED = 2048  # entries of a vocabulary transposed at once: they stay in the cache
 FEW_ROWS = 128  # of a product on a CPU: see `for_few_rows`
 LARGE_KERNEL = 2**17  # elements
 
@@ -27,7 +27,7 @@ def vocabulary_axis(tokens: int, vocab: int) -> int:
 
 
 def turned(z):
-    """`[V, N]` -> `[N, V]`. On a CPU a large one in a loop: else all that reads it turns it around again."""
+    """`[V, N]` -> `[N, V]`. On a CPU a large one in a loop: else all that reads it transposes it again."""
     vocab, count = z.shape
     if sharding.platform() != "cpu" or sharding.devices() > 1 or vocab < LARGE_VOCABULARY:
         return z.T

@@ -84,6 +84,7 @@ def _kept(plain, theta: float, half: int, scaling: RopeScaling) -> np.ndarray:
     first, last = at(scaling.high), at(scaling.low)
     if scaling.truncate:
         first, last = math.floor(first), math.ceil(last)
-    first, last = max(first, 0), min(last, 2 * half - 1)
+    first = max(first, 0)
+    last = min(last, 2 * half - 1)
     last = last + 0.001 if first == last else last
     return 1 - np.clip((np.arange(half) - first) / (last - first), 0, 1)

@@ -53,7 +53,8 @@ def versions(requirements) -> list[Finding]:
     """The packages installed against the ranges this was tested with."""
     from packaging.requirements import Requirement
 
-    out, checked = [], 0
+    out = []
+    checked = 0
     for text in requirements:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):

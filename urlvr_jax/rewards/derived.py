@@ -35,7 +35,8 @@ class Derived(NamedTuple):
 
 
 def _answer_span(facts: Facts):
-    rows, spans = facts.rollouts.rows(), [f and f[1:] for f in facts.answers.found]
+    rows = facts.rollouts.rows()
+    spans = [f and f[1:] for f in facts.answers.found]
     width = facts.rollouts.tokens.shape[1]
     return jnp.asarray(answer_mask(facts.tokenizer, rows, facts.answers.texts, spans, width))
 

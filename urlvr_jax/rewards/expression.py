@@ -94,7 +94,8 @@ def compute_terms(fn, inputs: RewardInputs, reference: Reference | None) -> tupl
     """
     if not isinstance(fn, Sum):
         return call(fn, inputs.only(needs_of(fn)), reference), {}
-    total, terms = None, {}
+    total = None
+    terms = {}
     for term in fn.terms:
         raw = call(term.fn, inputs.only(needs_of(term.fn, term.options)), reference, term.options)
         value = NORMALISERS[term.normaliser](raw) if term.normaliser else raw
@@ -224,11 +225,13 @@ def _term(weight: float, node: ast.expr, open_file) -> Term:
         node = node.args[0]
     named = node.func if isinstance(node, ast.Call) else node
     if isinstance(named, ast.Name):
-        fn, label = _known(named.id), named.id
+        fn = _known(named.id)
+        label = named.id
         options = _options(node, fn)
         rehearse(fn, options)
     elif _file(named):
-        fn, label = open_file(named.value), named.value.rpartition(":")[2]
+        fn = open_file(named.value)
+        label = named.value.rpartition(":")[2]
         options = _options(node, fn)
         if fn is not None:
             needs_of(fn, options)

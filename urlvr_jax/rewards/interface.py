@@ -116,7 +116,8 @@ def own_inputs(lengths, group: int, *, stats=None, **given) -> RewardInputs:
     lengths int `[B]`, B = P * group; stats {name: `[B, T]`}. given: derived inputs by their names, and fields of
     `RewardInputs`; texts and prompts are empty where none are given. TypeError for any other name.
     """
-    rows, stats = len(lengths), stats or {}
+    rows = len(lengths)
+    stats = stats or {}
     width = next(iter(stats.values())).shape[1] if stats else 1
     derived = {n: x if isinstance(x, tuple) else jnp.asarray(x) for n, x in given.items() if n in DERIVED}
     fields = dict(

@@ -15,7 +15,9 @@ from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import Prompts
 
-YES, NO, AMBIGUOUS = 1, 0, -1
+YES = 1
+NO = 0
+AMBIGUOUS = -1
 PLACEHOLDERS = ("{prompt}", "{response}")
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{)?\s*(true|false)\s*\}", re.I)
 _YES = re.compile(r"\b(?:yes|true|correct|right)\b", re.I)
@@ -55,7 +57,8 @@ def ask(engine, params, tokenizer, prompts: Prompts, step: int, texts: list[str]
     One generation a response, at `verify.temperature`, its randomness a function of the step. A verification prompt that
     is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
     """
-    c, key = engine.c, random_key(engine.c.seed, "verify", step)
+    c = engine.c
+    key = random_key(engine.c.seed, "verify", step)
     group = len(texts) // len(prompts.ids)
     questions = [question for question in prompts.questions for _ in range(group)]
     asked = [render(c.verify.template, q, t) for q, t in zip(questions, texts, strict=True)]

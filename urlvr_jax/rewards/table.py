@@ -44,7 +44,8 @@ def records() -> list[dict[str, str]]:
 
 def text() -> str:
     """A block a reward, fields aligned, under the family's heading."""
-    lines, family = [], None
+    lines = []
+    family = None
     for record in records():
         if record["family"] != family:
             family = record["family"]
@@ -59,7 +60,8 @@ def text() -> str:
 
 def markdown() -> str:
     """A block a reward under its family's heading, and what can be asked for by `@needs`."""
-    lines, family = [], None
+    lines = []
+    family = None
     for record in records():
         if record["family"] != family:
             family = record["family"]

@@ -148,7 +148,8 @@ def sample(
     }
 
     def body(s):
-        time, before, ring = s["block"] * width, s["slots"], s["ring"]
+        time = s["block"] * width
+        before = s["slots"]
         prompt = prompts_of(run, before.row)
         age = jnp.where(before.ended, 0, time - before.born) // width  # in blocks: rows begin with them
 
@@ -160,7 +161,7 @@ def sample(
             return decode
 
         needed = jnp.searchsorted(jnp.array(sizes), jnp.max(age))
-        after, cache, out = jax.lax.switch(needed, list(map(with_window, sizes)), ring, before)
+        after, cache, out = jax.lax.switch(needed, list(map(with_window, sizes)), s["ring"], before)
         put = lambda r, x: jax.lax.dynamic_update_index_in_dim(r, x, s["block"] % r.shape[0], axis=0)
         taken = s["taken"]
         if run.refill:
@@ -169,7 +170,7 @@ def sample(
             "block": s["block"] + 1,
             "taken": taken,
             "slots": after,
-            "ring": jax.tree.map(put, ring, cache),
+            "ring": jax.tree.map(put, s["ring"], cache),
             "out": write(s["out"], before, out, age),
         }
 

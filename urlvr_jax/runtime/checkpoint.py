@@ -96,7 +96,8 @@ class Checkpoints:
 
     def _sweep(self) -> None:
         """Remove what a failed save left. Its threads may still be writing: until nothing comes back."""
-        quiet, deadline = 0, time.monotonic() + SWEEP_SECONDS
+        quiet = 0
+        deadline = time.monotonic() + SWEEP_SECONDS
         while quiet < 3 and time.monotonic() < deadline:
             leftovers = list(self.folder.glob("*orbax-checkpoint-tmp*"))
             for leftover in leftovers:

@@ -30,7 +30,8 @@ class CompileCounter:
     """Counts what XLA is asked to compile from now on."""
 
     def __init__(self):
-        self.count, self.seconds = 0, 0.0
+        self.count = 0
+        self.seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
     def _listen(self, event: str, seconds: float, **_):

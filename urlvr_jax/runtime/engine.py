@@ -80,7 +80,9 @@ class Engine:
         self.rollout_layout = sharding.rollout_layout(self.mesh, self.shapes)
         self.optimizer = optimizer.optimizer(c.optim, config_lib.total_updates(c))
         self.stop_ids = np.array(stop_ids, np.int32)
-        self._samplers, self._scorers, self._updaters = {}, {}, {}
+        self._samplers = {}
+        self._scorers = {}
+        self._updaters = {}
         to_compute = lambda p: {n: x.astype(model_config.compute_dtype) for n, x in p.items()}
         self._to_rollout = jax.jit(to_compute, out_shardings=self.rollout_layout)
 
@@ -129,7 +131,8 @@ class Engine:
 
     def verification_shape(self, width: int, rows: int) -> SampleShape:
         """One verdict on each of `rows` responses."""
-        v, slots = self.c.verify, min(self.c.rollout.slots or rows, rows)
+        v = self.c.verify
+        slots = min(self.c.rollout.slots or rows, rows)
         return SampleShape(rows, width, 1, slots, v.temperature, 1.0, v.max_new_tokens)
 
     def sampler(self, shape: SampleShape):
@@ -217,7 +220,8 @@ class Engine:
         """The compiled scoring pass of one (prompt, response) bucket."""
         bucket = (prompt_width, width)
         if bucket not in self._scorers:
-            prompts, rows = self.c.data.prompts_per_step, config_lib.rows_per_step(self.c)
+            prompts = self.c.data.prompts_per_step
+            rows = config_lib.rows_per_step(self.c)
             fn = functools.partial(score.score_all, self.graph, temperature=self.c.rollout.temperature)
             ints = functools.partial(self._abstract, jnp.int32)
             args = (ints(prompts, prompt_width), ints(prompts), ints(rows, width))
@@ -290,7 +294,8 @@ class Engine:
         bucket = (prompt_width, width)
         if bucket not in self._updaters:
             prompts, group = config_lib.minibatch_prompts(self.c), config_lib.train_group(self.c)
-            rows, of = prompts * group, self._abstract
+            rows = prompts * group
+            of = self._abstract
             batch = Batch(
                 of(jnp.int32, prompts, prompt_width),
                 of(jnp.int32, prompts),
@@ -317,7 +322,8 @@ class Engine:
         narrowest response bucket that holds the step's longest row.
         """
         c = self.c
-        group, kept = c.rollout.group, config_lib.train_group(c)
+        group = c.rollout.group
+        kept = config_lib.train_group(c)
         width = self.response_bucket(rollouts)
         trained = lambda x: x.reshape(-1, group, *x.shape[1:])[:, :kept]
         rows = [trained(x)[:, :, :width] for x in (rollouts.tokens, advantages, old_logp, ref_logp)]

@@ -86,7 +86,8 @@ class Run:
                 c.data.prompt_buckets, c.rollout.max_new_tokens,
             )  # fmt: skip
         prompts = stream.prompts_at(self.questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
-        key, shape = random_key(c.seed, "rollout", step), engine.rollout_shape(prompts.tokens.shape[1])
+        key = random_key(c.seed, "rollout", step)
+        shape = engine.rollout_shape(prompts.tokens.shape[1])
         return prompts, engine.start_sample(engine.to_rollout(params), prompts, key, shape)
 
     def finish(self, begun: tuple[Prompts, object]) -> tuple[Prompts, Rollouts]:

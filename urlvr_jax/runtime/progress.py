@@ -23,19 +23,30 @@ class Progress:
     """Prints a step's main numbers; at most one plain line every `seconds` where no terminal is."""
 
     def __init__(self, steps: int, seconds: float = 5.0):
-        self.steps, self.seconds = steps, seconds
-        self.terminal, self.writes = sys.stdout.isatty(), hosts.is_writer()
+        self.steps = steps
+        self.trained = {}
+        self.seconds = seconds
+        self.began = time.perf_counter()
+        self.terminal = sys.stdout.isatty()
+        self.writes = hosts.is_writer()
         self._last = 0.0
         self._open_line = False
 
-    def step(self, step: int, metrics: dict, trained: dict) -> None:
-        """A step's line, and what it says of an evaluation. trained: see `summary.kind_of_set`."""
+    def opened(self, folder: pathlib.Path, reward: str, first: int, trained: dict) -> None:
+        """trained: see `summary.kind_of_set`."""
+        self.trained = trained
+        self.say(f"{folder}: {reward}, from step {first}")
+        if self.trained:
+            self.say(summary.test_time_text(self.trained))
+
+    def step(self, step: int, metrics: dict) -> None:
+        """A step's line, and what it says of an evaluation."""
         self._step(step, metrics)
         if any(name.startswith("eval/") for name in metrics):
-            self.evaluation(metrics, trained)
+            self.evaluation(metrics)
 
-    def evaluation(self, metrics: dict, trained: dict) -> None:
-        self.say(summary.eval_text(metrics, trained))
+    def evaluation(self, metrics: dict) -> None:
+        self.say(summary.eval_text(metrics, self.trained))
 
     def analysis(self, folder: pathlib.Path, drawn: bool) -> None:
         """What the whole run showed, and its figure."""
@@ -43,6 +54,10 @@ class Progress:
             self.say(summary.summary(folder))
             if drawn:
                 self.say(f"figure: {figure.rise_and_fall(folder)}")
+
+    def done(self, folder: pathlib.Path, compiling: float) -> None:
+        minutes = (time.perf_counter() - self.began) / 60
+        self.say(f"{folder}: done in {minutes:.1f} min, {compiling:.0f} s of it compiling")
 
     def _step(self, step: int, metrics: dict) -> None:
         due = time.monotonic() - self._last >= self.seconds

@@ -59,7 +59,8 @@ class Workdir:
     """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`)."""
 
     def __init__(self, path: pathlib.Path, c, facts: dict):
-        self.path, self.writes = pathlib.Path(path), hosts.is_writer()
+        self.path = pathlib.Path(path)
+        self.writes = hosts.is_writer()
         self.path.mkdir(parents=True, exist_ok=True)
         self.config = config_lib.flat(c)
         self._check_config()
@@ -77,7 +78,8 @@ class Workdir:
             old = added | json.loads(file.read_text())
             keys = sorted((set(old) | set(self.config)) - set(MAY_CHANGE))
             changed = [k for k in keys if old.get(k) != self.config.get(k)]
-            fewer, other = old["steps"] > self.config["steps"], old["steps"] != self.config["steps"]
+            fewer = old["steps"] > self.config["steps"]
+            other = old["steps"] != self.config["steps"]
             if fewer or (other and self.config["optim.schedule"] != "constant"):
                 changed.append("steps")
             if changed:

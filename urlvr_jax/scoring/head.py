@@ -101,11 +101,12 @@ def _statistics_backward(temperature, names, saved, cotangents):
     table = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     axis = vocabulary_axis(len(targets) // shards, head.shape[0])
-    nv, across = ("vn" if axis == 0 else "nv"), lambda x: jnp.expand_dims(x, axis)
+    nv = "vn" if axis == 0 else "nv"
+    across = lambda x: jnp.expand_dims(x, axis)
     scale = across(cotangents["logp"] / temperature)
 
     def one(d_hidden, start, rows):
-        """Of the vocabulary's entries start, ..., whose head is `rows`."""
+        """The block of the vocabulary that begins at `start`, whose head is `rows`."""
         rows = wide(rows.astype(hidden.dtype))
         z = kept
         if kept is None and axis == 0:
@@ -120,7 +121,8 @@ def _statistics_backward(temperature, names, saved, cotangents):
         return sharding.split_rows(d_hidden + d_more), d_rows
 
     vocab = head.shape[0]
-    block, d_hidden = _chunk(len(targets) // shards, vocab), jnp.zeros(hidden.shape, jnp.float32)
+    block = _chunk(len(targets) // shards, vocab)
+    d_hidden = jnp.zeros(hidden.shape, jnp.float32)
     if block == vocab or kept is not None:
         d_hidden, d_head = one(d_hidden, 0, table)
     else:

@@ -99,7 +99,8 @@ def _fill(lengths, columns: int, shape: PackShape, limit: int):
                     u, j = np.unravel_index(np.argmin(candidates), candidates.shape)
                     break
             else:
-                u, j = len(units), 0
+                u = len(units)
+                j = 0
                 units.append(([], []))
                 free = np.concatenate([free, np.full((1, shape.rows), columns)])
             members, places = units[u]

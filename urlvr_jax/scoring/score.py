@@ -40,12 +40,15 @@ def score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, lay
         stats = score(graph, params, prompt_tokens, prompt_lengths, tokens, temperature, plain, names)
         return {name: x.reshape(rows, width) for name, x in stats.items()}
     units, unit_rows, columns = layout.source.shape
-    filled, source = layout.source >= 0, jnp.maximum(layout.source, 0)
-    column, of_prompt = source % width, source // width // (rows // prompts)  # [U, J, C]
+    filled = layout.source >= 0
+    source = jnp.maximum(layout.source, 0)
+    column = source % width
+    of_prompt = source // width // (rows // prompts)  # [U, J, C]
     ids = lambda x: jnp.where(filled, x, -1).reshape(-1, columns)
 
     # The units' prompts, side by side; a response token sees those of its own prompt.
-    there, chosen = layout.prompts >= 0, jnp.maximum(layout.prompts, 0).reshape(-1)
+    there = layout.prompts >= 0
+    chosen = jnp.maximum(layout.prompts, 0).reshape(-1)
     by_place = lambda x: x.reshape(units, -1, *x.shape[1:]).swapaxes(0, 1)  # [M, U, ...]
     layers = side_by_side(jax.tree.map(by_place, prefill(model, prompt_tokens[chosen])))
     seen = jnp.where(there.reshape(-1), prompt_lengths[chosen] - 1, 0)

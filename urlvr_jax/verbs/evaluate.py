@@ -13,7 +13,8 @@ from urlvr_jax.verbs.opened import open_flag
 def run(flag) -> int:
     """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too."""
     c, engine, params, tokenizer, _, step = open_flag(flag)
-    results, prompt_format = {}, open_prompt_format(c, tokenizer)
+    results = {}
+    prompt_format = open_prompt_format(c, tokenizer)
     for name in [flag.data] if flag.data else c.eval.sets:
         questions, labels = open_evaluation(c, name, prompt_format)
         result = evaluate.evaluate(

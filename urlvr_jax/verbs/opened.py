@@ -50,9 +50,11 @@ def open_flag(flag) -> Opened:
         restored = checkpoints.restore(engine.state_shapes(), engine.state_layout(), flag.step)
         if restored is None:
             raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
-        params, step = restored[0].params, restored[1]
+        params = restored[0].params
+        step = restored[1]
     else:
-        params, step = folders.load(path, model_config, engine.training_layout), None
+        params = folders.load(path, model_config, engine.training_layout)
+        step = None
     return Opened(c, engine, params, tokenizer, path, step)
 
 

@@ -44,11 +44,13 @@ class Row(NamedTuple):
 
 def read(name: str) -> list[Row]:
     """Rows of a file of completions; DataError names file and line of a broken one."""
-    path, rows = pathlib.Path(name), []
+    path = pathlib.Path(name)
+    rows = []
     if not path.is_file():
         raise DataError(f"file of completions {name!r} does not exist")
     for number, where, row in json_rows(path):
-        response, ended = row.get("response"), row.get("ended", True)
+        response = row.get("response")
+        ended = row.get("ended", True)
         if not isinstance(response, str):
             raise DataError(f"{where}: needs a string `response`, has {str(row)[:80]!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in response):
@@ -122,7 +124,8 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
-    c, check = engine.c, CHECKS[engine.c.answers.check]
+    c = engine.c
+    check = CHECKS[engine.c.answers.check]
     texts = tokenizer.decode(rollouts.rows())
     answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
     correct = check.right(answers, Asked(prompts.questions, prompts.texts, Labels(gold).of(prompts)))
@@ -169,7 +172,8 @@ def _resized(engine: Engine, rollouts: Rollouts, group: int, prompts: int) -> En
     """The engine for groups and responses of this size, a few prompts a call."""
     c = engine.c.copy_and_resolve_references()
     width = rollouts.tokens.shape[1]
-    c.rollout.group, c.rollout.train_group = group, 0
+    c.rollout.group = group
+    c.rollout.train_group = 0
     c.rollout.max_new_tokens = max(width, c.rollout.max_new_tokens)
     c.rollout.response_buckets = tuple(sorted({width, c.rollout.max_new_tokens}))
     c.data.prompts_per_step = min(prompts, max(1, ROWS_AT_ONCE // group))
@@ -189,7 +193,8 @@ def _statistics(engine: Engine, params, prompts: Prompts, rollouts: Rollouts) ->
     parts = []
     for start in range(0, len(prompts.ids), count):
         chosen = np.arange(start, start + count)
-        real, chosen = chosen < len(prompts.ids), chosen % len(prompts.ids)
+        real = chosen < len(prompts.ids)
+        chosen = chosen % len(prompts.ids)
         rows = (chosen[:, None] * group + np.arange(group)).reshape(-1)
         some = Prompts((), (), prompts.tokens[chosen], prompts.lengths[chosen])
         lengths = np.where(np.repeat(real, group), rollouts.lengths[rows], 0).astype(np.int32)
