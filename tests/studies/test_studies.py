@@ -48,11 +48,25 @@ def test_a_cell_is_its_file_its_keys_and_its_seed():
         "--config.optim.lr=3e-05",
         "--config.seed=3",
     ]
-    assert cell.has({"config_hash": cell.hash}) and cell.has(
-        {"config_hash": cell.hash, "base_sha256": None}
-    )
-    assert not cell.has({"config_hash": cell.hash, "base_sha256": "another"})
-    assert not cell.has({"config_hash": "another"}) and not cell.has(None)
+    line = {"config_hash": cell.hash, "base_sha256": cell.base_sha256}
+    assert cell.base_sha256 and cell.has(line)
+    assert not cell.has(line | {"base_sha256": "another"}) and not cell.has({"config_hash": cell.hash})
+    assert not cell.has(line | {"config_hash": "another"}) and not cell.has(None)
+
+
+def test_a_page_is_drawn_of_fresh_runs_alone(capsys):
+    cells = [Cell("experiments/grid.py", seed, {}, {"reward": "random"}) for seed in (0, 1)]
+    lines = [
+        {"reward": "random", "seed": c.seed, "config_hash": c.hash, "base_sha256": c.base_sha256}
+        for c in cells
+    ]
+    old = lines[1] | {"base_sha256": "another"}
+    assert cell_lib.fresh(cells, [lines[0], old]) == [lines[0]]
+    assert cell_lib.check(cells, [lines[0], old]) == 1
+    said = capsys.readouterr().out
+    assert "missing: random seed 1" in said and "stale: reward random seed 1" in said
+    with pytest.raises(UserError, match="no fresh run"):
+        cell_lib.fresh(cells, [old])
 
 
 def test_a_study_is_run_from_a_checkout(tmp_path, monkeypatch):
@@ -131,7 +145,9 @@ def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatc
         for seed in (0, 1)
     ]
     held = {"held_out": {"base": 0.5, "peak": 0.5, "final": 0.5}, "mcs": None}
-    found = lambda cell: {**cell.about, "seed": cell.seed, "config_hash": cell.hash, **held}
+    found = lambda cell: {
+        **cell.about, "seed": cell.seed, "config_hash": cell.hash, "base_sha256": cell.base_sha256, **held
+    }  # fmt: skip
     file = tmp_path / "study" / "runs.jsonl"
     file.parent.mkdir()
     old = found(cells[2]) | {"config_hash": "another"}
@@ -144,6 +160,21 @@ def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatc
     run_lib.run_missing(cells, file, jobs=1)
     run_lib.run_missing([], file, jobs=1)
     assert len(ran) == 3 and "0 of 0 cells to run" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_costs_no_other_its_line(tmp_path, monkeypatch):
+    cells = [Cell("experiments/grid.py", seed, {}, {"reward": "random"}) for seed in (0, 1, 2)]
+    held = {"held_out": {"base": 0.5, "peak": 0.5, "final": 0.5}, "mcs": None}
+
+    def one(cell, cores, thin):
+        if cell.seed == 0:
+            raise UserError("exit status 1")
+        return {**cell.about, "seed": cell.seed, "config_hash": cell.hash, **held}
+
+    monkeypatch.setattr(run_lib, "_run", one)
+    with pytest.raises(UserError, match="1 of 3 runs failed"):
+        run_lib.run_missing(cells, tmp_path / "runs.jsonl", jobs=1)
+    assert [line["seed"] for line in cell_lib.read_runs(tmp_path / "runs.jsonl")] == [1, 2]
 
 
 def test_a_runs_folder_becomes_a_line(tmp_path):

@@ -63,7 +63,7 @@ class Cell:
         """Whether a line on file is this cell's: the same configuration, and a base that has not changed."""
         if line is None or line["config_hash"] != self.hash:
             return False
-        return line.get("base_sha256") in (None, self.base_sha256)
+        return line.get("base_sha256") == self.base_sha256
 
 
 def base_sha256(path: str) -> str | None:
@@ -83,6 +83,14 @@ def missing(cells: list[Cell], lines: list[dict]) -> list[Cell]:
     return [cell for cell in cells if not any(map(cell.has, lines))]
 
 
+def fresh(cells: list[Cell], lines: list[dict]) -> list[dict]:
+    """Lines that are some cell's; UserError if there are none."""
+    found = [line for line in lines if any(cell.has(line) for cell in cells)]
+    if not found:
+        raise UserError("this study has no fresh run on file: make them first, with `study NAME run`")
+    return found
+
+
 def stale(cells: list[Cell], lines: list[dict]) -> list[dict]:
     """Lines that are no cell's: of a configuration or a base that has changed."""
     return [line for line in lines if not any(cell.has(line) for cell in cells)]
@@ -93,5 +101,8 @@ def check(cells: list[Cell], lines: list[dict]) -> int:
     lacking, old = missing(cells, lines), stale(cells, lines)
     for cell in lacking:
         print(f"missing: {' '.join(map(str, cell.about.values()))} seed {cell.seed}")
+    for line in old:
+        names = [*cells[0].about, "seed", "config_hash"]
+        print(f"stale: {' '.join(f'{name} {line.get(name)}' for name in names)}")
     print(f"{len(cells) - len(lacking)} of {len(cells)} cells have their runs; {len(old)} lines are stale")
     return int(bool(lacking or old))

@@ -114,14 +114,15 @@ def _first_to_last(runs: list[dict], name: str) -> str:
 
 def draw() -> None:
     """Write the page and its figure."""
-    runs = read_runs(folder() / "runs.jsonl")
+    lines = read_runs(folder() / "runs.jsonl")
+    runs = cell_lib.fresh(cells(), lines)
     c = cells()[0].config
     wordings = ", ".join(f"`{WORDINGS[w]}` ({w.replace('_', ' ')})" for w in JUDGES.values())
     text = (
         "# Countdown: the policy as its own verifier\n\n"
         f"{len(ARMS)} rewards × {len(SEEDS)} seeds at one setting: base `{c.model.path}`, {c.steps} steps of "
-        f"{c.data.prompts_per_step} × {c.rollout.group}, rate {c.optim.lr:g}, no KL. {page.on_file(cells(), runs)}. "
-        f"Held-out accuracy is avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}, on the 150 questions "
+        f"{c.data.prompts_per_step} × {c.rollout.group}, rate {c.optim.lr:g}, no KL. {page.on_file(cells(), lines)}. "
+        f"Held-out accuracy is avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}, on the questions "
         "of odd position by the exact checker; the peak step is chosen on those of even position.\n\n"
         f"The verification prompts, both of which the base has read: {wordings}; T = {c.verify.temperature}. TPR and "
         "FPR: of a step's right and wrong rollouts, the share that the policy calls right; last: mean of the last "
@@ -130,10 +131,10 @@ def draw() -> None:
         "`python -m urlvr_jax.main study countdown run`.\n\n"
         "![held-out accuracy, the verifier's rates, reward against truth](countdown.png)\n\n"
         f"## Findings\n\n{verdict_table(RULES, runs)}\n"
-        "Differences of final held-out accuracy: mean over three seeds and a 95 % t interval; falls: paired "
+        "Differences of final held-out accuracy: mean over the seeds and a 95 % t interval; falls: paired "
         "bootstraps over questions, one a seed. Fixed in: the commit that first had the finding's text and "
         f"threshold.\n\n## Runs\n\n{table(runs)}\n"
-        "Why it does not hold here: [notes](notes.md).\n"
+        "What was tried and read of these runs: [notes](notes.md).\n"
     )
     (folder() / "README.md").write_text(text)
     _figure(runs)

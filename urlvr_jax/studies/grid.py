@@ -153,17 +153,18 @@ def _over_seeds(runs: list[dict]) -> list[str]:
 
 def draw() -> None:
     """Write the page and its figures."""
-    runs = read_runs(folder() / "runs.jsonl")
+    lines = read_runs(folder() / "runs.jsonl")
+    runs = cell_lib.fresh(cells(), lines)
+    c = cells()[0].config
     text = (
         "# The laboratory's grid\n\n"
-        f"{len(REWARDS)} rewards × {len(RATES)} rates × {len(SEEDS)} seeds, base `lab:plain`, "
-        f"{runs[0]['steps']} steps of 32 × 8. {page.on_file(cells(), runs)}; `+changes` marks a tree with "
-        "uncommitted changes, here new lines of this folder.\n\n"
-        "Held-out accuracy (avg@2 at T = 0.6, top-p 0.95) on the 300 questions of odd position; the peak step is "
-        "chosen on the 300 of even position. Numbers over seeds are median (range); intervals are paired 95 % "
+        f"{len(REWARDS)} rewards × {len(RATES)} rates × {len(SEEDS)} seeds, base `{c.model.path}`, "
+        f"{c.steps} steps of {c.data.prompts_per_step} × {c.rollout.group}. {page.on_file(cells(), lines)}.\n\n"
+        f"Held-out accuracy (avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}) on the questions of "
+        "odd position; the peak step is chosen on those of even position. Numbers over seeds are median (range); intervals are paired 95 % "
         "bootstraps over questions, one a seed. MCS: first step with reward accuracy below 1 %. Collapse step: "
-        "ground-truth reward below half the base's for 5 steps. Length, cut (responses that hit the limit of 44 "
-        "tokens) and repetition (share of repeated 4-grams) are the last step's.\n\n"
+        "ground-truth reward below half the base's for 5 steps. Length, cut (responses that hit the limit of "
+        f"{c.rollout.max_new_tokens} tokens) and repetition (share of repeated 4-grams) are the last step's.\n\n"
         "Regenerate with `python -m urlvr_jax.main study grid draw`; run again with "
         "`python -m urlvr_jax.main study grid run`.\n\n"
         "![held-out accuracy](held_out.png)\n\n![votes, length, repetition, entropy](dynamics.png)\n\n"

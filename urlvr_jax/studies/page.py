@@ -24,10 +24,11 @@ def plain(value: object) -> str:
 
 
 def on_file(cells: list[Cell], lines: list[dict]) -> str:
-    """How many runs there are, and which commits made them."""
+    """How many of the lines on file are fresh, which commits made those, and how many are left out."""
+    fresh = cell_lib.fresh(cells, lines)
     return (
-        f"{len(lines)} runs on file, {len(cell_lib.missing(cells, lines))} missing, "
-        f"{len(cell_lib.stale(cells, lines))} stale; commits {commits(lines)}"
+        f"{len(fresh)} runs on file, {len(cell_lib.missing(cells, lines))} missing, "
+        f"{len(lines) - len(fresh)} stale and left out; commits {commits(fresh)}"
     )
 
 

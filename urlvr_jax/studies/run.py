@@ -1,6 +1,6 @@
 """Run what a study lacks: one line of findings a run, in a file of docs.
 
-Each run is a process and has a core of its own. Its line holds findings, thinned curves, the commit, the
+Each run is a process, pinned to one core. Its line holds findings, thinned curves, the commit, the
 configuration's hash and the base's sha256. A line of another hash is stale and replaced, never mixed with others.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 
+from urlvr_jax.errors import UserError
 from urlvr_jax.measure import collapse
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.lines import write_whole
@@ -51,14 +52,23 @@ def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8)
     for i in range(jobs):
         cores.put(allowed[i % len(allowed)])
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        failed = []
         futures = [pool.submit(_run, cell, cores, thin) for cell in todo]
         for i, future in enumerate(concurrent.futures.as_completed(futures)):
+            if error := future.exception():
+                failed.append(error)
+                print(f"{i + 1}/{len(todo)} failed: {error}", flush=True)
+                continue
             line = future.result()
             kept[place_of(line)] = line
             ordered = sorted(kept, key=lambda at: place.get(at, len(place)))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, "".join(json.dumps(kept[at]) + "\n" for at in ordered))
             print(f"{i + 1}/{len(todo)} {_text(line, names)}", flush=True)
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(todo)} runs failed, the others are on file; first: {failed[0]}"
+        )
 
 
 def _text(line: dict, names: list[str]) -> str:
@@ -73,10 +83,14 @@ def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="study-"))
     try:
         words = [sys.executable, "-m", "urlvr_jax.main", *cell.flags, "--workdir", str(folder)]
-        pin = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
-        done = subprocess.run(words, cwd=root(), capture_output=True, text=True, preexec_fn=pin)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(words)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        process = subprocess.Popen(
+            words, cwd=root(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {core})
+        _, said = process.communicate()
+        if process.returncode:
+            raise UserError(f"{' '.join(words)}: exit status {process.returncode}\n{said[-2000:]}")
         return condense(RunRecord(folder), cell, thin)
     finally:
         cores.put(core)
