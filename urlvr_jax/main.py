@@ -112,7 +112,7 @@ def train(c, folder: pathlib.Path) -> int:
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = functools.partial(self_verification.ask, engine, state.params, tokenizer, prompts, step)
-        facts = Facts(answers, rollouts, tokenizer, verify)
+        facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
         inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
         rewards = step_rewards(reward, inputs, correct, step)
 
@@ -133,7 +133,7 @@ def train(c, folder: pathlib.Path) -> int:
         # ---- 8 metrics -------------------------------------------------------------------------
         line = metrics.of_step(c, step, rollouts, answers, rewards, correct, penalty)
         clock.lap("metrics")
-        line.free |= metrics.of_updates(jax.device_get(updates))
+        metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled)
         clock.lap("update")
         if watch.due(step, last):
             line.labelled |= watch.evaluate(state.params, step)

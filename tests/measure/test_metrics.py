@@ -1,7 +1,6 @@
 """Metrics and findings against numbers worked out by hand or by enumeration."""
 
 import dataclasses
-import itertools
 import json
 
 import helpers
@@ -118,23 +117,33 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
 
 
 def test_update_metrics_are_means_but_for_the_sampler_and_the_skipped():
-    names = (
-        "actor/loss",
-        "actor/sampler_logp_diff",
-        "actor/sampler_logp_diff_max",
-        "actor/skipped_updates",
-    )
-    line = metrics.of_updates([dict(zip(names, row, strict=True)) for row in ([1, 2, 3, 1], [3, 8, 9, 1])])
-    assert line == dict(zip(names, (2.0, 2.0, 3.0, 2.0), strict=True))
+    names = ("actor/entropy", "actor/loss", "actor/sampler_logp_diff", "actor/sampler_logp_diff_max")
+    names = (*names, "actor/skipped_updates")
+    updates = [dict(zip(names, row, strict=True)) for row in ([1, 1, 2, 3, 1], [5, 3, 8, 9, 1])]
+    c = helpers.experiment()
+    means = dict(zip(names, (3.0, 2.0, 2.0, 3.0, 2.0), strict=True))
+    line = metrics.Line(1)
+    metrics.add_updates(c, line, updates, labelled=False)
+    assert line.free == means and not line.labelled
+    line = metrics.Line(1)
+    metrics.add_updates(c, line, updates, labelled=True)
+    assert line.labelled == {"actor/loss": 2.0}, "made of advantages that were made of labels"
+    assert line.free == {name: x for name, x in means.items() if name != "actor/loss"}
+    c.mode = "supervised"
+    line = metrics.Line(1)
+    metrics.add_updates(c, line, updates, labelled=False)
+    assert set(line.free) == {"actor/entropy", "actor/loss", "actor/skipped_updates"}, "nobody sampled"
 
 
-def test_pass_at_k_equals_enumeration():
-    n = 6
-    for k in range(1, n + 1):
-        got = evaluate.pass_at(np.arange(n + 1), n, k)
-        for c in range(n + 1):
-            subsets = list(itertools.combinations([1] * c + [0] * (n - c), k))
-            np.testing.assert_allclose(got[c], np.mean([any(s) for s in subsets]), atol=1e-12)
+def test_a_second_generation_within_the_reward_is_no_idle_time():
+    clocks = {
+        "timing_s/step": 10.0,
+        "timing_s/reward": 5.0,
+        "timing_s/pack": 1.0,
+        "perf/rollout_tokens": 20.0,
+    }
+    assert metrics.of_speed(clocks) == {"perf/tokens_per_s": 2.0, "perf/device_idle": 0.6}
+    assert metrics.of_speed(clocks | {"timing_s/verify": 4.0})["perf/device_idle"] == 0.2
 
 
 def test_an_evaluation_reports_its_means_within_their_intervals():

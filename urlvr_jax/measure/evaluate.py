@@ -1,9 +1,8 @@
-"""Held-out evaluation: avg@k, maj@k, unbiased pass@k, with bootstrap intervals over questions."""
+"""Held-out evaluation: avg@k, maj@k, pass@k, with bootstrap intervals over questions."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -26,20 +25,15 @@ class Evaluation:
     ended: float  # share of responses that ended by themselves
 
     def metrics(self) -> dict[str, float]:
-        """avg@k, maj@k, pass@j, each with `/low` and `/high`: a 95 % bootstrap over questions."""
+        """avg@k, maj@k, pass@k (any of k samples is right), each with `/low` and `/high`: a 95 % bootstrap over questions."""
         values = {f"avg@{self.k}": self.correct / self.k, f"maj@{self.k}": self.majority}
-        for j in sorted({1, self.k} - {1}):
-            values[f"pass@{j}"] = pass_at(self.correct, self.k, j)
+        if self.k > 1:
+            values[f"pass@{self.k}"] = self.correct > 0
         out = {}
         for name, per_question in values.items():
             low, high = bootstrap_interval(per_question)
             out |= {name: float(per_question.mean()), f"{name}/low": low, f"{name}/high": high}
         return out | {"response_length/mean": self.mean_length, "ended": self.ended}
-
-
-def pass_at(correct: np.ndarray, n: int, k: int) -> np.ndarray:
-    """Unbiased pass@k of each question from n samples: 1 - C(n - c, k) / C(n, k)."""
-    return np.array([1 - math.comb(n - int(c), k) / math.comb(n, k) for c in correct])
 
 
 def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):

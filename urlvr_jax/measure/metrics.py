@@ -1,6 +1,7 @@
 """What one step tells: metrics of rollouts, votes and rewards under the field's names.
 
-A metric that cannot be computed (no labels, say) is absent from the line; it is never zero instead.
+A metric that cannot be computed (no labels, say) is absent from the line; it is never zero instead. What held-out
+questions tell (avg@k, maj@k, pass@k) is in evaluate.py, what a whole run tells in collapse.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.measure.intervals import rank_correlation
 from urlvr_jax.rewards.self_verification import AMBIGUOUS, YES
+
+# Of an update, what depends on the advantages, and so on labels where the reward does.
+FROM_ADVANTAGES = ("actor/loss", "actor/grad_norm", "actor/pg_clipfrac", "actor/pg_clipfrac_lower")
 
 
 @dataclasses.dataclass
@@ -166,22 +170,33 @@ def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dic
     return out
 
 
-def of_updates(updates: list[dict]) -> dict[str, float]:
-    """Means over a step's optimizer updates. The sampler's difference is the first update's: only
-    there the scored policy is the one that sampled."""
+def add_updates(c, line: Line, updates: list[dict], labelled: bool) -> None:
+    """Means over a step's optimizer updates. labelled: the rewards came from labels, so their advantages do.
+
+    The sampler's difference is the first update's: only there the scored policy is the one that sampled. In
+    supervised mode nobody sampled.
+    """
     out = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
     for name in ("actor/sampler_logp_diff", "actor/sampler_logp_diff_max"):
-        out[name] = float(updates[0][name])
+        if c.mode == "rl":
+            out[name] = float(updates[0][name])
+        else:
+            del out[name]
     out["actor/skipped_updates"] = float(sum(u["actor/skipped_updates"] for u in updates))
-    return out
+    for name, value in out.items():
+        of_labels = labelled and name in FROM_ADVANTAGES
+        (line.labelled if of_labels else line.free)[name] = value
 
 
 def of_speed(metrics: dict[str, float]) -> dict[str, float]:
     """Tokens a second and the share of a step in which the device waits, from a step's clocks."""
     seconds = metrics["timing_s/step"]
+    idle = metrics["timing_s/reward"] + metrics["timing_s/pack"]
+    if "timing_s/verify" in metrics:  # a second generation, within the reward's seconds
+        idle -= metrics["timing_s/verify"]
     return {
         "perf/tokens_per_s": metrics["perf/rollout_tokens"] / seconds,
-        "perf/device_idle": (metrics["timing_s/reward"] + metrics["timing_s/pack"]) / seconds,
+        "perf/device_idle": idle / seconds,
     }
 
 
