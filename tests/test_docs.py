@@ -13,7 +13,7 @@ import pytest
 from launcher import environment
 
 from urlvr_jax import config
-from urlvr_jax.data import formats, shapes
+from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.rewards import expression
 from urlvr_jax.types import STATISTICS
 
@@ -72,7 +72,7 @@ def test_every_shape_and_published_prompt_stands_in_the_document_of_the_data():
     text = (ROOT / "docs" / "data.md").read_text()
     for name in {shape.shape for shape in shapes.SHAPES}:
         assert f"\n| {name} |" in text, name
-    for name in formats.PRESETS:
+    for name in prompt_formats.PRESETS:
         assert f"\n| `{name}` |" in text, name
 
 

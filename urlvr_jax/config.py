@@ -17,7 +17,7 @@ import ml_collections
 
 from urlvr_jax.answers import extract
 from urlvr_jax.checks.table import CHECKS
-from urlvr_jax.data import formats, shapes
+from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning import advantages, objective
 from urlvr_jax.rewards import expression, interface, self_verification
@@ -191,7 +191,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.log.completions_every = _how(10)  # steps between tables of sampled completions; 0 = never
     c.log.completions_rows = _how(64)
     c.log.repetition_ngram = _how(4)
-    c.log.max_skipped_updates = _how(3)  # so many non-finite updates in a row stop the run, batch saved
+    c.log.max_skipped_updates = _how(3)  # steps in a row without a finite update that stop the run
 
     return c
 
@@ -361,10 +361,10 @@ def validate_answers(c) -> None:
 def validate_data(c) -> None:
     """ConfigError for a way from file to prompt that cannot work."""
     d = c.data
-    _one_of(c, "data.prompt_format", formats.FORMATS)
+    _one_of(c, "data.prompt_format", prompt_formats.FORMATS)
     for key, checked in (
-        ("data.template", lambda: formats.preset(d.template)),
-        ("data.prompt_format", lambda: formats.check(d.prompt_format, d.template, d.system)),
+        ("data.template", lambda: prompt_formats.preset(d.template)),
+        ("data.prompt_format", lambda: prompt_formats.check(d.prompt_format, d.template, d.system)),
         ("data.columns", lambda: shapes.parse(d.columns)),
     ):
         try:
@@ -458,7 +458,7 @@ def _validate_objective(c) -> None:
 
 
 def _validate_rewards(c) -> None:
-    """Names, options and sums; files are opened by `rewards.load`."""
+    """Names, options and sums; files are opened by `expression.load`."""
     shadow = c.reward.shadow
     if not isinstance(shadow, tuple | list) or not all(isinstance(s, str) for s in shadow):
         raise ConfigError(f"reward.shadow = {shadow!r}: give a tuple of rewards, \"('majority_voting',)\"")

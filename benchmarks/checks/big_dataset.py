@@ -109,7 +109,7 @@ def make_tokenizer(folder: pathlib.Path) -> None:
 def read(file: str, tokenizer: str) -> None:
     """The child: from imported modules to the prompts of step 1; one JSON object on standard output."""
     from urlvr_jax.data import stream
-    from urlvr_jax.data.formats import PromptFormat
+    from urlvr_jax.data.prompt_formats import PromptFormat
     from urlvr_jax.data.tokenizer import Tokenizer
 
     held = lambda: (

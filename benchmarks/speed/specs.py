@@ -256,7 +256,7 @@ def write_job(work: dict, folder: pathlib.Path, threads: int, job: pathlib.Path)
 def make_prompts(work: dict, tokenizer, ordinary):
     """(tokens `[P, L]` right-padded, lengths `[P]`, texts), from the question file or at random."""
     from urlvr_jax.data import stream
-    from urlvr_jax.data.formats import PromptFormat
+    from urlvr_jax.data.prompt_formats import PromptFormat
 
     if work["questions"]:
         questions, _ = stream.load(work["questions"], PromptFormat(tokenizer), (work["prompt_len"],))

@@ -13,7 +13,7 @@ import pytest
 
 from urlvr_jax import config, errors
 from urlvr_jax.data import files, stream
-from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build
 from urlvr_jax.measure import figure

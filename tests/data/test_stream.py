@@ -10,7 +10,7 @@ import pytest
 
 from urlvr_jax import errors
 from urlvr_jax.data import stream
-from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import build
 from urlvr_jax.lab import shipped as shipped_lib

@@ -10,7 +10,7 @@ from urlvr_jax import config, errors
 from urlvr_jax.answers import classes as classes_lib
 from urlvr_jax.checks.table import CHECKS, Asked
 from urlvr_jax.data import stream
-from urlvr_jax.data.formats import PromptFormat
+from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import shipped, world
 from urlvr_jax.rewards import RewardError, expression

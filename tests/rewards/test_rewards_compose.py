@@ -11,7 +11,7 @@ import pytest
 from urlvr_jax import config
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.measure import intervals, metrics
-from urlvr_jax.rewards import expression, interface, table
+from urlvr_jax.rewards import expression, interface, printed
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.types import STATISTICS, Prompts, Reference, RewardInputs, Rollouts, UndeclaredError
@@ -333,16 +333,16 @@ def test_a_value_that_is_not_finite_stops_the_step_and_is_named(value):
 
 def test_the_table_in_the_documents_is_what_the_code_says():
     document = (ROOT / "docs" / "rewards.md").read_text()
-    assert table.replaced(document) == document, (
+    assert printed.replaced(document) == document, (
         "run: python -m urlvr_jax.main rewards --out docs/rewards.md"
     )
 
 
 def test_the_text_and_the_table_have_every_reward_and_all_it_says_of_itself():
-    text, markdown = table.text(), table.markdown()
+    text, markdown = printed.text(), printed.markdown()
     for name, fn in expression.REWARDS.items():
         assert f"\n{name}" in "\n" + text and f"\n**`{name}" in markdown
         for said in (fn.about.formula, fn.about.norm, fn.about.range, fn.about.papers, fn.about.failure):
             assert said in text and said in markdown
     with pytest.raises(interface.RewardError, match="lacks the lines"):
-        table.replaced("# A document without a table\n")
+        printed.replaced("# A document without a table\n")

@@ -35,7 +35,10 @@ def read_answers(texts: list[str], group: int, style: str, key_of: Callable[[str
     """The answers of B responses in groups of `group`.
 
     style: of extract.EXTRACTORS. key_of: an answer's text -> its key, "" for none (`checks` say which).
+    ValueError if B is no multiple of `group`.
     """
+    if len(texts) % group:
+        raise ValueError(f"{len(texts)} responses are not in groups of {group}")
     found = [extract(text, style) for text in texts]
     keys = [None if f is None else key_of(f.text) or None for f in found]
     found = [None if k is None else f for f, k in zip(found, keys, strict=True)]

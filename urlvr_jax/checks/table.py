@@ -1,7 +1,7 @@
 """Who is right: the checks that `answers.check` names. No JAX, no reward.
 
-A check serves metrics and controls. To add one, write a function of `Answers` and `Asked` in a file here, and
-its line in CHECKS.
+A check serves metrics and controls. To add one, write in a file here what `Check` holds: how an answer becomes
+a key, and which of a step's answers are right; then give it a line in CHECKS.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def read(name: str, named: dict[str, str], strict: bool = True, deduplicate: boo
     """The questions that `name` stands for: a file, a folder, a pattern, lab:NAME or hf:NAME:CONFIG:SPLIT.
 
     A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`.
-    named, strict: what `data.columns` says, see `columns.find`.
+    named, strict: what `data.columns` says, see `shapes.find`.
     """
     found = Distinct(deduplicate)
     if name.startswith("hf:"):
@@ -127,9 +127,6 @@ def _saved(path: pathlib.Path):
         return datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a dataset that was saved whole ({error!s:.200})") from None
-
-
-# ---- JSON -------------------------------------------------------------------------------------
 
 
 # ---- ids --------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ import hashlib
 import numpy as np
 
 from urlvr_jax.data import files
-from urlvr_jax.data.formats import PromptFormat
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import bucket, padded
+from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.errors import DataError, UserCodeError
 from urlvr_jax.lab import world
 from urlvr_jax.runtime.user_code import load_function
@@ -27,7 +27,7 @@ _SHUFFLE_STREAM, _SUBSET_STREAM = 101, 102  # of NumPy generators
 class Origin:
     """What was read, for reports and the run's record."""
 
-    shape: str  # of the file, see columns.SHAPES
+    shape: str  # of the file, see shapes.SHAPES
     rows: int
     duplicates: int  # rows whose question came before: left out
     conflicts: int  # questions that came again with another gold answer: the first was kept

@@ -1,4 +1,8 @@
-"""What ships with the package under the name `lab:NAME`: bases, question files, and the worlds behind them."""
+"""What ships with the package under the name `lab:NAME`: bases, question files, and the worlds behind them.
+
+A base is a model of 0.1 M parameters pretrained on a made-up world: `lab:plain`, from which the experiments start,
+on sums such as Q12+7-3?. README.md here tells of each.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import re
 
 import numpy as np
 
-from urlvr_jax.data.formats import PromptFormat
 from urlvr_jax.data.padding import bucket, padded
+from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import Prompts
 

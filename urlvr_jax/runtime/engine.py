@@ -183,8 +183,14 @@ class Engine:
     def start_sample(self, params, prompts: Prompts, key, shape: SampleShape, real: int | None = None):
         """Begin rolling out responses to `prompts` with rollout-layout parameters; see `finish_sample`.
 
-        Only the first `real` prompts are rolled out (default: all); the others have length 0.
+        Only the first `real` prompts are rolled out (default: all); the others have length 0. ValueError where
+        the prompts are not of the shape.
         """
+        if prompts.tokens.shape != (shape.prompts, shape.width):
+            raise ValueError(
+                f"prompts {list(prompts.tokens.shape)}, but this rollout was made for "
+                f"[{shape.prompts}, {shape.width}]: data.prompts_per_step prompts, padded to its width"
+            )
         rows = np.arange(shape.rows)
         rolled_out = rows < (shape.prompts if real is None else real) * shape.group
         limits = np.where(rolled_out, shape.max_new_tokens, 0).astype(np.int32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from urlvr_jax.checks.table import CHECKS, Check
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import corpus, formats, shapes, stream
+from urlvr_jax.data import corpus, prompt_formats, shapes, stream
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import DataError
@@ -137,7 +137,7 @@ def open_model(c):
 
 def open_prompt_format(c, tokenizer):
     """How questions become prompts; what looks like a mistake is said on standard error."""
-    prompt_format = formats.of(c, tokenizer)
+    prompt_format = prompt_formats.of(c, tokenizer)
     for warning in prompt_format.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return prompt_format

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: remembered until the step is done."""
+"""Ctrl-C and SIGTERM: remembered until the step is done.
+
+Then `main.py` (the banner "guard and checkpoint") writes the step's metric line and a checkpoint, says where to go
+on, and exits with 128 + the signal.
+"""
 
 from __future__ import annotations
 

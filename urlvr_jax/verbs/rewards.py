@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pathlib
 
-from urlvr_jax.rewards import table
+from urlvr_jax.rewards import printed
 
 
 def run(flag) -> int:
     """Print them all; with --out the blocks in that document are written anew."""
     if flag.out:
         path = pathlib.Path(flag.out)
-        path.write_text(table.replaced(path.read_text()))
+        path.write_text(printed.replaced(path.read_text()))
     else:
-        print(table.text())
+        print(printed.text())
     return 0

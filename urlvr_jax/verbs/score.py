@@ -16,7 +16,7 @@ import numpy as np
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import CHECKS, Asked
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import formats, shapes
+from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.data.json_lines import json_rows
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import padded
@@ -119,7 +119,7 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         raise DataError(
             f"{lacking.where}: reward {reward.fn.__name__!r} needs an `answer` for every prompt"
         )
-    prompts = _prompts(groups, formats.of(c, tokenizer))
+    prompts = _prompts(groups, prompt_formats.of(c, tokenizer))
     rollouts = _rollouts(groups, tokenizer)
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)

@@ -13,7 +13,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config
 
 from urlvr_jax import config, errors
-from urlvr_jax.data.formats import DATE, PRESETS, PromptFormat, preset
+from urlvr_jax.data.prompt_formats import DATE, PRESETS, PromptFormat, preset
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.rewards import self_verification
 from urlvr_jax.types import Prompts, Rollouts
