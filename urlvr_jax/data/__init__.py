@@ -6,7 +6,7 @@ In: a file, a folder, `hf:` or `lab:` name, and how questions become prompts. Ou
     files.py       where the rows are           shapes.py     which column is what
     json_lines.py  the reader of JSON           arrow.py      the reader of tables
     distinct.py    each question once           labels.py     gold answers, apart
-    formats.py     text, chat, published prompts
+    prompt_formats.py     text, chat, published prompts
     tokenizer.py   text to ids and back         padding.py    ids to arrays
     stream.py      the prompts of a step        corpus.py     documents of supervised mode
 """

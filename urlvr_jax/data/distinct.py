@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 class Distinct:
-    """Distinct questions in the order of their files, and what was left out."""
+    """Distinct questions in the order of their files, and what was left out.
+
+    Two rows ask the same question when the prompt and the messages before it are the same text: their `key`. The first
+    row and its gold answer are kept; a later one with another answer is a conflict. Both are counted.
+    """
 
     def __init__(self, deduplicate: bool):
         self.deduplicate = deduplicate

@@ -9,7 +9,7 @@ acts and the gradient is -A grad log pi.
 
 KL estimators of d = log pi - log ref on sampled tokens, and what their gradient is in the loss:
 
-    k1  d              no pull at all (expected gradient 0): refused in the loss, right in the reward (`kl_penalty`)
+    k1  d              no pull at all (expected gradient 0): refused in the loss, right in the reward: `kl_penalty` in advantages.py
     k2  d^2 / 2        the gradient of KL(pi || ref)
     k3  e^-d + d - 1   the gradient of KL(ref || pi) on policy; verl's `low_var_kl`, the paper's choice
 """

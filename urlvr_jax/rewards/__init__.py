@@ -12,7 +12,7 @@ In: token statistics, answers, texts and lengths of a step's rollouts. Out: a nu
     unified.py            the paper's one form, with the others as instances of it
     expression.py         weighted sums, options, and loading by name or from a file
     compute.py            step 5 of the loop: inputs and rewards of a whole step
-    table.py              all of them as text and as the blocks of docs/rewards.md
+    printed.py              all of them as text and as the blocks of docs/rewards.md
 
 To add one: write a function in a file of your own (`--config.reward.fn=my_reward.py:my_reward`) or in a
 module here, say what it `@needs`; here also `@about` and its name in the module's METHODS. A control that asks

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: remembered until the step is done.
 
-Then `main.py` (the banner "guard and checkpoint") writes the step's metric line and a checkpoint, says where to go
-on, and exits with 128 + the signal.
+Then `main.py` has written the step's metric line; under the banner "guard and checkpoint" it saves, says where to go
+on, and exits with 128 + the signal, unless the step was the last.
 """
 
 from __future__ import annotations
