@@ -15,5 +15,9 @@ class DataError(UserError):
     """A question file, or its way to a prompt, that cannot be used; the message names file and row, or key."""
 
 
+class FolderError(UserError):
+    """A model folder that cannot be used; the message names file, key or tensor."""
+
+
 class UserCodeError(UserError):
     """A function of the user's own file that cannot be loaded; the message names file and line."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from urlvr_jax.errors import FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders as folders_lib
 from urlvr_jax.models import transformer
@@ -127,7 +128,7 @@ def test_weights_in_several_files_and_in_bfloat16_load(folders, tmp_path):
     half = folders_lib.load(folders[False], dataclasses.replace(config, param_dtype="bfloat16"))
     assert {x.dtype for x in half.values()} == {jnp.dtype("bfloat16")}
     next((tmp_path / "m").glob("model-00001*")).unlink()
-    with pytest.raises(folders_lib.FolderError, match="model-00001"):
+    with pytest.raises(FolderError, match="model-00001"):
         folders_lib.load(tmp_path / "m", config)
 
 
@@ -160,7 +161,7 @@ def test_a_tensor_that_is_unknown_missing_or_misshapen_is_named(folders, tmp_pat
     }
     for i, (named, change) in enumerate(cases.items()):
         path = rewritten(folders, tmp_path / str(i), change)
-        with pytest.raises(folders_lib.FolderError) as error:
+        with pytest.raises(FolderError) as error:
             folders_lib.load(path, config)
         assert named in str(error.value)
 
@@ -171,7 +172,7 @@ def test_a_tensor_that_is_there_twice_is_named(folders, tmp_path):
     shutil.copy(path / "model.safetensors", path / "again.safetensors")
     index = {"weight_map": {"a": "model.safetensors", "b": "again.safetensors"}}
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(folders_lib.FolderError, match=r"'(model|lm_head)\..*' is there twice"):
+    with pytest.raises(FolderError, match=r"'(model|lm_head)\..*' is there twice"):
         folders_lib.load(path, folders_lib.model_config(path))
 
 
@@ -190,16 +191,16 @@ def test_a_truncated_file_is_named(folders, tmp_path, keep):
     shutil.copytree(folders[False], path)
     whole = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(whole[:keep])
-    with pytest.raises(folders_lib.FolderError, match=r"model\.safetensors"):
+    with pytest.raises(FolderError, match=r"model\.safetensors"):
         folders_lib.load(path, folders_lib.model_config(path))
 
 
 def test_an_absent_file_or_configuration_is_named(folders, tmp_path):
     path = tmp_path / "empty"
     path.mkdir()
-    with pytest.raises(folders_lib.FolderError, match=r"no config\.json"):
+    with pytest.raises(FolderError, match=r"no config\.json"):
         folders_lib.model_config(path)
-    with pytest.raises(folders_lib.FolderError, match=r"'model\.safetensors' is missing"):
+    with pytest.raises(FolderError, match=r"'model\.safetensors' is missing"):
         folders_lib.load(path, helpers.model_config())
 
 
@@ -228,7 +229,7 @@ UNSUPPORTED = {  # what the message must name -> the change of a Qwen3 configura
 def test_a_configuration_that_is_not_supported_is_named(folders, tmp_path, named):
     theirs = json.loads((folders[False] / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(theirs | UNSUPPORTED[named]))
-    with pytest.raises(folders_lib.FolderError, match=re.escape(named)):
+    with pytest.raises(FolderError, match=re.escape(named)):
         folders_lib.model_config(tmp_path)
 
 
@@ -241,9 +242,9 @@ def test_a_window_or_a_context_shorter_than_the_run_is_an_error(folders, tmp_pat
         assert folders_lib.model_config(tmp_path).window == sees
     config = folders_lib.model_config(tmp_path)
     folders_lib.check_length(tmp_path, config, 40)
-    with pytest.raises(folders_lib.FolderError, match="sliding_window = 40"):
+    with pytest.raises(FolderError, match="sliding_window = 40"):
         folders_lib.check_length(tmp_path, config, 41)
-    with pytest.raises(folders_lib.FolderError, match="max_position_embeddings = 64"):
+    with pytest.raises(FolderError, match="max_position_embeddings = 64"):
         folders_lib.check_length(tmp_path, dataclasses.replace(config, window=0), 65)
 
 
@@ -252,11 +253,9 @@ def test_a_model_is_a_folder_or_a_name_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     assert folders_lib.resolve(str(tmp_path)) == tmp_path
-    with pytest.raises(folders_lib.FolderError, match=r"'no/such/folder' does not exist"):
+    with pytest.raises(FolderError, match=r"'no/such/folder' does not exist"):
         folders_lib.resolve("no/such/folder")
-    with pytest.raises(
-        folders_lib.FolderError, match=r"some-owner/some-model.* set model\.path to that folder"
-    ):
+    with pytest.raises(FolderError, match=r"some-owner/some-model.* set model\.path to that folder"):
         folders_lib.resolve("some-owner/some-model")
     asked = {}
     monkeypatch.setattr(
@@ -270,14 +269,14 @@ def test_a_model_is_a_folder_or_a_name_on_the_hub(tmp_path, monkeypatch):
 def test_weights_in_pickles_are_refused(folders, tmp_path):
     shutil.copy(folders[False] / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
-    with pytest.raises(folders_lib.FolderError, match=r"pickles .*pytorch_model\.bin.*save_pretrained"):
+    with pytest.raises(FolderError, match=r"pickles .*pytorch_model\.bin.*save_pretrained"):
         folders_lib.load(tmp_path, folders_lib.model_config(tmp_path))
 
 
 def test_weights_of_another_type_are_refused(folders, tmp_path):
     ints = lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)})
     path = rewritten(folders, tmp_path, ints)
-    with pytest.raises(folders_lib.FolderError, match=r"model\.norm\.weight.* I8"):
+    with pytest.raises(FolderError, match=r"model\.norm\.weight.* I8"):
         folders_lib.load(path, folders_lib.model_config(path))
 
 
@@ -298,7 +297,7 @@ def test_weights_that_cannot_be_used_are_told_when_a_run_is_opened(tmp_path):
     assert opening.open_run(c).model_path == path
     whole = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(whole[:-4])
-    with pytest.raises(folders_lib.FolderError, match=r"model\.safetensors"):
+    with pytest.raises(FolderError, match=r"model\.safetensors"):
         opening.open_run(c)
 
 
@@ -309,15 +308,13 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"vocab_size": 19}))
     c = helpers.experiment(model__path=str(path))
-    with pytest.raises(folders_lib.FolderError, match="ids up to 19.* vocab_size is 19"):
+    with pytest.raises(FolderError, match="ids up to 19.* vocab_size is 19"):
         opening.open_model(c)
     c = helpers.experiment(model__path=str(path), rollout__max_new_tokens=200)
     (path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(folders_lib.FolderError, match="max_position_embeddings = 128"):
+    with pytest.raises(FolderError, match="max_position_embeddings = 128"):
         opening.open_model(c)
-    with pytest.raises(
-        folders_lib.FolderError, match="'known:Qwen2.5-7B' has neither weights nor a tokenizer"
-    ):
+    with pytest.raises(FolderError, match="'known:Qwen2.5-7B' has neither weights nor a tokenizer"):
         opening.open_model(helpers.experiment(model__path="known:Qwen2.5-7B"))
 
 
@@ -326,7 +323,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
 )
 def test_a_broken_configuration_is_a_folder_error(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(folders_lib.FolderError) as error:
+    with pytest.raises(FolderError) as error:
         folders_lib.model_config(tmp_path)
     assert str(tmp_path) in str(error.value)
 
@@ -334,7 +331,7 @@ def test_a_broken_configuration_is_a_folder_error(tmp_path, text):
 def test_parameters_that_are_not_finite_are_not_exported(folders, tmp_path):
     params = helpers.random_params(folders_lib.model_config(folders[True]))
     params["layers.1.attention.o.kernel"][2, 3] = np.nan
-    with pytest.raises(folders_lib.FolderError, match=r"layers\.1\.attention\.o\.kernel"):
+    with pytest.raises(FolderError, match=r"layers\.1\.attention\.o\.kernel"):
         folders_lib.save(
             tmp_path / "out", params, folders_lib.model_config(folders[True]), folders[True], NoTokenizer()
         )
@@ -417,8 +414,8 @@ def test_an_export_in_several_files_is_read_by_both(folders, tmp_path):
     np.testing.assert_array_equal(
         model.model.layers[1].self_attn.q_proj.weight.detach().float().numpy(), want
     )
-    with pytest.raises(folders_lib.FolderError, match="is not empty"):
+    with pytest.raises(FolderError, match="is not empty"):
         folders_lib.save(out, params, config, source, NoTokenizer())
     (out / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(folders_lib.FolderError, match="index"):
+    with pytest.raises(FolderError, match="index"):
         folders_lib.load(out, config)

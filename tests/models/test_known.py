@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, transformer
 
 PARAMETERS = {
@@ -27,7 +28,7 @@ def test_a_published_model_has_its_number_of_parameters(name):
 
 
 def test_every_configuration_that_ships_is_in_the_table_and_an_unknown_name_lists_them():
-    with pytest.raises(folders.FolderError) as error:
+    with pytest.raises(FolderError) as error:
         folders.resolve("known:Qwen9")
     for name in PARAMETERS:
         assert name in str(error.value)

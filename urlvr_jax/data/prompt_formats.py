@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax.data.tokenizer import ChatTemplateError
 from urlvr_jax.errors import DataError
+from urlvr_jax.untrusted.chat_template import ChatTemplateError
 
 FORMATS = ("text", "chat")
 CHUNK = 1024  # texts that are encoded at once

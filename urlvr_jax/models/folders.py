@@ -18,17 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from urlvr_jax.errors import UserError
+from urlvr_jax.errors import FolderError
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
 from urlvr_jax.runtime import sharding
+from urlvr_jax.untrusted import json_text, numbers
 
 SHARD_BYTES = 4 * 10**9  # of one exported weight file, at most, unless one tensor is larger
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # of weight files that are read
-
-
-class FolderError(UserError):
-    """A model folder that cannot be used; the message names file or tensor."""
 
 
 # ---- where the folder is -------------------------------------------------------------------
@@ -112,6 +109,22 @@ NEUTRAL = {
     "num_local_experts": (0, 1),
 }
 
+# Bounds of what config.json may say: far beyond any model, far below what hangs or fills a machine.
+SIZES = {
+    "vocab_size": (1, 2**24),
+    "hidden_size": (1, 2**20),
+    "intermediate_size": (1, 2**22),
+    "num_hidden_layers": (1, 2**10),
+    "num_attention_heads": (1, 2**14),
+    "num_key_value_heads": (1, 2**14),
+    "head_dim": (1, 2**14),
+    "max_position_embeddings": (1, 2**40),
+    "sliding_window": (0, 2**40),
+    "max_window_layers": (0, 2**20),
+}
+CONSTANTS = {"rms_norm_eps": (0.0, 1.0), "rope_theta": (1e-6, 1e15)}
+ROPE_TEXTS = ("rope_type", "type")
+
 # rope_type -> the keys of rope_parameters that it may have, beside rope_theta
 _ROPE_KEYS = {
     "default": (),
@@ -126,27 +139,16 @@ _ROPE_KEYS = {
 
 def model_config(path: pathlib.Path, **ours) -> ModelConfig:
     """Read config.json. A setting that changes the mathematics and is not supported is an error."""
-    from transformers import AutoConfig  # imported late: it takes seconds
-
     file = path / "config.json"
     if not file.is_file():
         raise FolderError(f"{path} is not a model folder: it has no config.json")
-    try:
-        written = json.loads(file.read_text())
-        theirs = AutoConfig.from_pretrained(str(path), local_files_only=True)
-    except Exception as error:  # noqa: BLE001  OSError, ValueError, TypeError, KeyError: all seen
-        raise FolderError(f"{file} cannot be read: {error}") from None
-    kind = theirs.model_type
-    if kind not in ARCHITECTURES:
-        raise FolderError(f"{path}: model_type {kind!r} is not supported, only {sorted(ARCHITECTURES)}")
-    for name in written.get("architectures") or ():
-        if not name.endswith("ForCausalLM"):
-            raise FolderError(f"{path}: architecture {name!r} is not a language model (...ForCausalLM)")
-    for key, neutral in NEUTRAL.items():
-        value = written.get(key)
-        if value is not None and value not in neutral:
-            only = " or ".join(map(repr, neutral)) or "its absence"
-            raise FolderError(f"{path}: {key} = {value!r:.100} is not supported, only {only}")
+    written = json_text.read(file, FolderError)
+    kind = written.get("model_type")
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
+        raise FolderError(f"{path}: model_type {kind!r:.60} is not supported, only {sorted(ARCHITECTURES)}")
+    _check_names(path, written)
+    _check_numbers(file, written)
+    theirs = _theirs(file, kind, written)
     heads = theirs.num_attention_heads
     return ModelConfig(
         vocab_size=theirs.vocab_size,
@@ -165,6 +167,48 @@ def model_config(path: pathlib.Path, **ours) -> ModelConfig:
         **ARCHITECTURES[kind](theirs),
         **ours,
     )
+
+
+def _theirs(file: pathlib.Path, kind: str, written: dict):
+    """The configuration as `transformers` reads it: by the class of a known name, never by the folder's code."""
+    from transformers.models.auto.configuration_auto import (
+        CONFIG_MAPPING,  # imported late: it takes seconds
+    )
+
+    try:
+        return CONFIG_MAPPING[kind].from_dict(written)
+    except Exception as error:  # noqa: BLE001  ValueError, TypeError, KeyError, its own: all seen
+        raise FolderError(f"{file} cannot be read: {error!s:.500}") from None
+
+
+def _check_names(path: pathlib.Path, written: dict) -> None:
+    names = written.get("architectures") or ()
+    for name in names if isinstance(names, list | tuple) else (names,):
+        if not isinstance(name, str) or not name.endswith("ForCausalLM"):
+            raise FolderError(f"{path}: architecture {name!r:.60} is not a language model (...ForCausalLM)")
+    for key, neutral in NEUTRAL.items():
+        value = written.get(key)
+        if value is not None and value not in neutral:
+            only = " or ".join(map(repr, neutral)) or "its absence"
+            raise FolderError(f"{path}: {key} = {value!r:.100} is not supported, only {only}")
+
+
+def _check_numbers(file: pathlib.Path, written: dict) -> None:
+    """Sizes and constants within bounds, before any array or list is made by them."""
+    for key, (low, high) in SIZES.items():
+        if written.get(key) is not None:
+            numbers.whole(written[key], f"{file}: {key}", low, high, FolderError)
+    for key, (low, high) in CONSTANTS.items():
+        if written.get(key) is not None:
+            numbers.real(written[key], f"{file}: {key}", low, high, FolderError)
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = written.get(name)
+        if rope is not None and not isinstance(rope, dict):
+            raise FolderError(f"{file}: {name} = {rope!r:.60} must be an object")
+        for key, value in (rope or {}).items():
+            if key in ROPE_TEXTS or isinstance(value, bool) or value is None:
+                continue
+            numbers.real(value, f"{file}: {name}.{key}", *CONSTANTS["rope_theta"], FolderError)
 
 
 def _rope_scaling(path: pathlib.Path, theirs) -> RopeScaling | None:
@@ -279,9 +323,12 @@ def _weight_files(path: pathlib.Path) -> list[pathlib.Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            names = sorted(set(json_text.read(index, FolderError)["weight_map"].values()))
+        except (KeyError, TypeError, AttributeError) as error:
             raise FolderError(f"{index}: not an index of weight files ({error!r})") from None
+        for name in names:
+            if not isinstance(name, str) or pathlib.PurePath(name).name != name:
+                raise FolderError(f"{index}: {name!r:.60} is no name of a file beside it")
     else:
         names = ["model.safetensors"]
     missing = [n for n in names if not (path / n).is_file()]
@@ -402,7 +449,7 @@ def save(
     beside = path.with_name(path.name + ".incomplete")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    written = json.loads((source / "config.json").read_text())
+    written = json_text.read(source / "config.json", FolderError)
     dtype = str(next(iter(params.values())).dtype)
     spelling = "torch_dtype" if "torch_dtype" in written else "dtype"  # of transformers 4, and of 5
     (beside / "config.json").write_text(json.dumps(written | {spelling: dtype}, indent=2) + "\n")

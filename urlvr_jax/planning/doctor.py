@@ -17,7 +17,7 @@ import tempfile
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.errors import DataError, UserError
+from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
@@ -144,7 +144,7 @@ def model_folder(c) -> list[Finding]:
             return [Finding(name, status, f"{c.model.path} is not in the Hub's local cache", remedy)]
         model = folders.model_config(path)
         folders.check_length(path, model, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
-    except (folders.FolderError, DataError) as error:
+    except (FolderError, DataError) as error:
         return [Finding(name, "fail", str(error), "set model.path, or the lengths, to what is there")]
     out = [Finding(name, "ok", f"{path}: {model.n_layers} layers, width {model.d_model}")]
     if not any((path / f).is_file() for f in ("tokenizer.json", "tokenizer.model", "vocab.json")):

@@ -14,7 +14,7 @@ from urlvr_jax.config import ConfigError
 from urlvr_jax.data import corpus, prompt_formats, shapes, stream
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
-from urlvr_jax.errors import DataError
+from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders, transformer
 from urlvr_jax.rewards import expression, interface
@@ -113,19 +113,16 @@ def model_config(c, path: pathlib.Path) -> transformer.ModelConfig:
 def open_model(c):
     """Model folder -> (path, configuration, tokenizer); vocabularies and lengths must fit each other."""
     if c.model.path.startswith("known:"):
-        raise folders.FolderError(
+        raise FolderError(
             f"model.path = {c.model.path!r} has neither weights nor a tokenizer: it is for the verb `plan`; give "
             "a folder or a name on the Hugging Face Hub"
         )
     path = model_folder(c.model.path)
     config = model_config(c, path)
-    try:
-        tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise folders.FolderError(f"{path}: no usable tokenizer ({error!s:.300})") from None
+    tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
     largest = max(tokenizer.hf.get_vocab().values(), default=0)
     if largest >= config.vocab_size:
-        raise folders.FolderError(
+        raise FolderError(
             f"{path}: the tokenizer has ids up to {largest}, the model's vocab_size is {config.vocab_size}: "
             "they do not belong together"
         )

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from urlvr_jax.config import ConfigError
+from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, transformer
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.scoring.score import whole_logits
@@ -26,11 +27,11 @@ def run(flag) -> int:
     again = folders.load(path, model_config, engine.training_layout)
     for name, value in params.items():
         if not np.array_equal(again[name], value):
-            raise folders.FolderError(f"{out}: {name!r} does not read back as it was written")
+            raise FolderError(f"{out}: {name!r} does not read back as it was written")
     tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
     before = whole_logits(engine.graph, params, tokens)
     if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
-        raise folders.FolderError(f"{out}: the logits of its weights are not those of the model exported")
+        raise FolderError(f"{out}: the logits of its weights are not those of the model exported")
     of = f" of step {step}" if step is not None else ""
     print(
         f"{os.fspath(out)}: {len(params)} tensors{of}, read back and compared, as were the logits of "

@@ -1,0 +1,73 @@
+"""No code of a model folder is run, whatever its files say and whoever answers `y`."""
+
+import io
+import itertools
+import json
+import shutil
+
+import pytest
+
+from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.errors import FolderError
+from urlvr_jax.lab import shipped
+from urlvr_jax.models import folders
+
+EVIL = """
+import pathlib
+(pathlib.Path(__file__).parent / "ran").write_text("")
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+class Config(PretrainedConfig):
+    model_type = "evil"
+class Tokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+AUTO_MAPS = {
+    "config": {"AutoConfig": "evil.Config"},
+    "model": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Config"},
+    "another": {"AutoConfig": "owner/name--evil.Config"},
+    "tokenizer": {"AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"]},
+    "list": ["evil.Tokenizer", None],
+}
+
+
+def folder(path, model_type, auto_map, tokenizer_json):
+    """A laboratory's base that brings code of its own, named wherever code is looked for."""
+    shutil.copytree(shipped.base("lab:untrained"), path)
+    (path / "evil.py").write_text(EVIL)
+    change = lambda name, **keys: (path / name).write_text(
+        json.dumps((json.loads((path / name).read_text()) if (path / name).is_file() else {}) | keys)
+    )
+    change("config.json", model_type=model_type, auto_map=auto_map)
+    change("tokenizer_config.json", auto_map=auto_map, tokenizer_class="EvilTokenizer")
+    change("generation_config.json", custom_generate="evil", auto_map=auto_map)
+    change("processor_config.json", auto_map=auto_map, processor_class="Evil")
+    change("preprocessor_config.json", auto_map=auto_map, processor_class="Evil")
+    if not tokenizer_json:
+        (path / "tokenizer.json").unlink()
+    return path
+
+
+CASES = list(itertools.product(("evil", "qwen3", "llama"), AUTO_MAPS, (True, False)))
+
+
+@pytest.mark.parametrize(("model_type", "auto_map", "tokenizer_json"), CASES)
+def test_a_folders_code_is_never_run(tmp_path, monkeypatch, model_type, auto_map, tokenizer_json):
+    path = folder(tmp_path / "m", model_type, AUTO_MAPS[auto_map], tokenizer_json)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 100))
+    with pytest.raises(FolderError, match="model_type|auto_map"):
+        folders.model_config(path)
+    if tokenizer_json:
+        Tokenizer(path)
+    else:
+        with pytest.raises(FolderError):
+            Tokenizer(path)
+    assert not (path / "ran").exists()
+
+
+@pytest.mark.parametrize("verb", [["generate", "--model"], ["doctor"], ["--dry_run"]])
+def test_no_verb_asks_whether_to_run_it(launcher, tmp_path, verb):
+    path = folder(tmp_path / "m", "evil", AUTO_MAPS["config"], True)
+    named = [str(path)] if verb[-1] == "--model" else ["--config.model.path", str(path)]
+    call = launcher.run([*verb, *named], stdin="y\n" * 100)
+    assert call.status, call.out
+    assert "model_type" in call.out + call.err and not (path / "ran").exists()
