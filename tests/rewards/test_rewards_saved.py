@@ -107,7 +107,7 @@ def test_sums_show_their_terms_and_controls_need_answers(scored):
 
 @pytest.mark.parametrize("lines, message", [
     ([], "no completions in it"),
-    ([{"prompt": "Q1+2?", "response": "A3"}, "{"], "line 2: not a JSON object"),
+    ([{"prompt": "Q1+2?", "response": "A3"}, "{"], "line 2: not JSON in UTF-8"),
     ([{"prompt": "Q1+2?"}], "line 1: needs a string `response`"),
     ([{"prompt": "Q1+2?", "response": 3}], "line 1: needs a string `response`"),
     ([{"response": "A3"}], "line 1: needs a non-empty string `prompt`"),

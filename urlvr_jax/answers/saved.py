@@ -11,6 +11,7 @@ import sys
 from urlvr_jax.answers import canonical, classes, extract
 from urlvr_jax.checks.workers import Pool
 from urlvr_jax.errors import DataError
+from urlvr_jax.untrusted import json_text
 
 CHUNK = 256  # rows that are read before the first of them is printed
 
@@ -51,9 +52,9 @@ def read_file(settings, name: str) -> int:
 def _row(where: str, number: int, line: bytes, style: str) -> dict | None:
     """The line of one response, None for a broken row."""
     try:
-        row = json.loads(line.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        print(f"{where}: not a JSON object in UTF-8 ({str(error)[:100]})", file=sys.stderr)
+        row = json_text.parse(line, where, DataError)
+    except DataError as error:
+        print(str(error)[:300], file=sys.stderr)
         return None
     if not isinstance(row, dict) or not isinstance(row.get("response"), str):
         print(f"{where}: needs a string `response`, has {str(row)[:80]!a}", file=sys.stderr)

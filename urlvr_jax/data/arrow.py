@@ -33,6 +33,7 @@ def parquet(path: pathlib.Path, named: dict, strict: bool):
     try:
         file = pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20)
         found = shapes.find(paths(file.schema_arrow), named, str(path), strict)
+        _once(found, file.schema_arrow, str(path))
     except (pyarrow.ArrowException, OSError) as error:
         raise unreadable(error) from None
 
@@ -43,6 +44,12 @@ def parquet(path: pathlib.Path, named: dict, strict: bool):
             raise unreadable(error) from None
 
     return found, batches()
+
+
+def _once(found: shapes.Columns, schema, where: str) -> None:
+    for name in _read(found):
+        if schema.names.count(name.split(".")[0]) > 1:
+            raise DataError(f"{where}: more than one column is called {name!r}")
 
 
 def dataset(data, where: str, named: dict, strict: bool):
@@ -68,6 +75,8 @@ def paths(schema, before: str = "") -> list[str]:
 
     out = []
     for field in schema:
+        if "." in field.name:
+            continue  # a name of this package's has dots between records alone
         out.append(before + field.name)
         if pyarrow.types.is_struct(field.type):
             out += paths(field.type, f"{before}{field.name}.")
@@ -183,6 +192,9 @@ class _Batch:
         import pyarrow
         import pyarrow.compute as pc
 
+        lengths = pc.list_value_length(numbers)
+        if (empty := pc.equal(lengths, 0).to_numpy(zero_copy_only=False)).any():
+            raise DataError(f"{self.where(int(np.argmax(empty)))}: `nums` has no numbers in it")
         try:
             joined = pc.binary_join(numbers.cast(pyarrow.list_(pyarrow.string())), ", ")
             start, middle, end = countdown.SENTENCE

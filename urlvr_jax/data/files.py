@@ -6,7 +6,6 @@ A broken row is an error that names file and row; a question that comes again is
 from __future__ import annotations
 
 import glob
-import json
 import pathlib
 import re
 
@@ -15,6 +14,7 @@ from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.data.json_lines import gather
 from urlvr_jax.errors import DataError
 from urlvr_jax.lab import shipped
+from urlvr_jax.untrusted import json_text
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])")
@@ -62,9 +62,11 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
-            splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+            splits = json_text.read(path / "dataset_dict.json", DataError).get("splits")
+            if not isinstance(splits, list) or not splits:
+                raise DataError(f"{path / 'dataset_dict.json'} names no splits")
             raise DataError(
-                f"{path} holds {len(splits)} splits: give one, {str(path / splits[0])!r}; has {splits}"
+                f"{path} holds {len(splits)} splits: give one, {str(path / str(splits[0]))!r}; has {splits}"
             )
         if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
             return [path]

@@ -6,10 +6,10 @@ import hashlib
 import json
 import pathlib
 
-from urlvr_jax.checks import countdown
 from urlvr_jax.data import shapes
 from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.errors import DataError
+from urlvr_jax.untrusted import json_text
 
 
 def json_rows(path: pathlib.Path):
@@ -35,20 +35,13 @@ def _json_lines(path: pathlib.Path, seen: set[bytes] | None = None):
                     continue
                 seen.add(digest)
             if line.strip():
-                yield number, where, _object(_parsed(line, where), where)
+                yield number, where, _object(json_text.parse(line, where, DataError), where)
 
 
 def _json_array(path: pathlib.Path):
-    for number, row in enumerate(_parsed(path.read_bytes(), str(path)), start=1):
+    for number, row in enumerate(json_text.parse(path.read_bytes(), str(path), DataError), start=1):
         where = f"{path}, row {number}"
         yield number, where, _object(row, where)
-
-
-def _parsed(text: bytes, where: str):
-    try:
-        return json.loads(text.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{where}: not a JSON object in UTF-8 ({error})") from None
 
 
 def _object(row, where: str) -> dict:
@@ -88,7 +81,7 @@ def _add(into: Distinct, row: dict, found: shapes.Columns, where: str, number: i
     """One object of a JSON file."""
     value = _at(row, found.prompt)
     if found.shape == shapes.COUNTDOWN:
-        value = countdown.sentence(value, row["target"])
+        value = shapes.countdown_question(value, row["target"], where)
     before, prompt = shapes.question(value, where)
     answer = shapes.gold(_at(row, found.answer), where) if found.answer else None
 

@@ -18,6 +18,7 @@ from urlvr_jax.untrusted.chat_template import ChatTemplateError
 
 FORMATS = ("text", "chat")
 CHUNK = 1024  # texts that are encoded at once
+SHORT = 10_000  # characters that are encoded whatever the limit, so that their tokens can be told
 DATE = "26 Jul 2024"  # for chat templates that print one (Llama 3): a prompt must not depend on the day
 
 
@@ -102,11 +103,19 @@ class PromptFormat:
         """The text of one prompt. before: messages of the question's own, for chats alone."""
         return self._render([self._filled(question, before, where)])[0]
 
-    def encode(self, questions, befores=None, wheres=None) -> tuple[list[str], list[np.ndarray], int]:
+    def encode(
+        self, questions, befores=None, wheres=None, widest: int = 0
+    ) -> tuple[list[str], list[np.ndarray], int]:
         """(texts, token ids int32, how many questions had the text of a control token in them), in order.
 
-        befores and wheres: the messages before each question, and where it stands, for errors.
+        befores and wheres: the messages before each question, and where it stands, for errors. A question of more
+        characters than `widest` tokens can have is not encoded: its ids are `widest + 1` zeros. 0: no limit.
         """
+        if widest:
+            most = max(SHORT, widest * self.tokenizer.longest_token)
+            long = [len(question) > most for question in questions]
+            if any(long):
+                return self._encode_short(questions, befores, wheres, long, widest)
         befores = befores or [()] * len(questions)
         wheres = wheres or [""] * len(questions)
         texts = []
@@ -126,6 +135,18 @@ class PromptFormat:
             texts += some
             ids += [np.array(i, np.int32) for i in encoded]
         return texts, ids, apart
+
+    def _encode_short(self, questions, befores, wheres, long, widest: int):
+        """`encode`, of those that are not too long by their characters."""
+        short = lambda values: values and [x for x, out in zip(values, long, strict=True) if not out]
+        texts, ids, apart = self.encode(short(questions), short(befores), short(wheres))
+        texts = iter(texts)
+        ids = iter(ids)
+        return (
+            ["" if out else next(texts) for out in long],
+            [np.zeros(widest + 1, np.int32) if out else next(ids) for out in long],
+            apart,
+        )
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self.tokenizer.added_bos

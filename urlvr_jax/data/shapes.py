@@ -6,10 +6,12 @@ columns are written with dots: `reward_model.ground_truth`.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
 from urlvr_jax.answers import extract
+from urlvr_jax.checks import countdown
 from urlvr_jax.errors import DataError
 
 FIELDS = ("prompt", "answer", "id", "rephrased")
@@ -117,6 +119,17 @@ def _text(value, what: str, where: str) -> str:
     return value
 
 
+def countdown_question(numbers, target, where: str) -> str:
+    """TinyZero's columns `nums` and `target` as a question; DataError unless they are some numbers and one."""
+    is_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool)
+    if not isinstance(numbers, list) or not numbers or not all(map(is_number, [*numbers, target])):
+        raise DataError(
+            f"{where}: `nums` must be some numbers and `target` a number, they are "
+            f"{str(numbers)[:60]!a} and {str(target)[:40]!a}"
+        )
+    return countdown.sentence(numbers, target)
+
+
 def gold(value, where: str) -> str | None:
     """A gold answer as its file has it -> the answer alone; DataError unless it is a string or a number.
 
@@ -125,8 +138,8 @@ def gold(value, where: str) -> str | None:
     """
     if isinstance(value, dict):
         return None
-    if not isinstance(value, str | int | float):
-        raise DataError(f"{where}: `answer` must be a string or a number")
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise DataError(f"{where}: `answer` must be a string or a number, is {str(value)[:40]!a}")
     text = str(value)
     if "####" in text:
         return text.rpartition("####")[2].strip() or None

@@ -109,7 +109,7 @@ def load(
     together = 2 if rephrase else 1
     asked = [row["prompt"] for row in rows]
     texts, tokens, control = prompt_format.encode(
-        asked, [row["before"] for row in rows], [row["where"] for row in rows]
+        asked, [row["before"] for row in rows], [row["where"] for row in rows], widest=buckets[-1]
     )
     fits = np.array([1 <= len(t) <= buckets[-1] for t in tokens]).reshape(-1, together).all(axis=1)
     kept = np.flatnonzero(np.repeat(fits, together)).tolist()

@@ -6,7 +6,6 @@ A check is a function of the configuration that yields findings; none raises for
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import re
@@ -21,6 +20,7 @@ from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
+from urlvr_jax.untrusted import json_text
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
 
@@ -184,8 +184,9 @@ def weights(path: pathlib.Path) -> Finding:
     """Whether the safetensors of a folder are all there and whole, from their headers alone."""
     index = path / "model.safetensors.index.json"
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
-    except (ValueError, KeyError, AttributeError):
+        found = json_text.read(index, FolderError)["weight_map"] if index.is_file() else {}
+        names = sorted(set(found.values()))
+    except (FolderError, KeyError, AttributeError, TypeError):
         return Finding("weights", "fail", f"{index} is no index of safetensors", "download it again")
     names = names or ["model.safetensors"]
     total = 0
@@ -202,10 +203,10 @@ def weights(path: pathlib.Path) -> Finding:
         try:
             with open(file, "rb") as f:
                 (header,) = struct.unpack("<Q", f.read(8))
-                tensors = json.loads(f.read(header)) if header < size else None
+                tensors = json_text.parse(f.read(header), str(file), FolderError) if header < size else None
             ends = [t["data_offsets"][1] for n, t in tensors.items() if n != "__metadata__"]
             whole = 8 + header + max(ends, default=0)
-        except (struct.error, ValueError, AttributeError, KeyError, TypeError):
+        except (struct.error, FolderError, AttributeError, KeyError, TypeError):
             return Finding("weights", "fail", f"{file} has no safetensors header", "download it again")
         if whole != size:
             return Finding(

@@ -20,7 +20,7 @@ def parse(text: bytes | str, where: str, error: type[UserError]):
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         return json.loads(text, parse_constant=_refused, parse_float=_finite)
     except RecursionError:
-        raise error(f"{where}: its brackets are nested too deeply") from None
+        raise error(f"{where}: not JSON that is read: its brackets are nested too deeply") from None
     except ValueError as problem:  # of UTF-8, of JSON, of an integer of thousands of digits
         raise error(f"{where}: not JSON in UTF-8 ({problem!s:.200})") from None
 

@@ -14,14 +14,17 @@ from urlvr_jax.verbs.opened import open_flag
 def run(flag) -> int:
     """Print `prompt TAB completion`, `eval.k` lines a prompt."""
     c, engine, params, tokenizer, _, step = open_flag(flag)
-    lines = [flag.prompt] if flag.prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    lines = [flag.prompt] if flag.prompt else list(_lines())
     if not lines:
         raise DataError("generate: no prompt; give --prompt or lines on standard input")
-    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines)
     widest = c.data.prompt_buckets[-1]
-    for text, ids in zip(texts, tokens, strict=True):
+    texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines, widest=widest)
+    for line, ids in zip(lines, tokens, strict=True):
         if not 1 <= len(ids) <= widest:
-            raise DataError(f"prompt {text[:60]!r} has {len(ids)} tokens; 1 to {widest} fit")
+            raise DataError(
+                f"prompt {line[:60]!r} has {len(ids)} tokens in {len(line)} characters; 1 to {widest} tokens fit "
+                "(data.prompt_buckets)"
+            )
     ids = tuple(map(str, range(len(texts))))
     questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")
     options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
@@ -32,3 +35,16 @@ def run(flag) -> int:
         for row, text in enumerate(out):
             print(f"{questions.texts[real[row // c.eval.k]]}\t{text}")
     return 0
+
+
+def _lines():
+    """The lines of standard input that are not blank; DataError where one is not in UTF-8."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"generate: line {number} of standard input is not in UTF-8 ({error})"
+            ) from None
+        if text.strip():
+            yield text

@@ -119,8 +119,16 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         raise DataError(
             f"{lacking.where}: reward {reward.fn.__name__!r} needs an `answer` for every prompt"
         )
+    most = max(prompt_formats.SHORT, engine.model_config.max_positions * tokenizer.longest_token)
+    _check_characters(groups, most)
     prompts = _prompts(groups, prompt_formats.of(c, tokenizer))
     rollouts = _rollouts(groups, tokenizer)
+    longest = int(prompts.lengths.max()) + int(rollouts.lengths.max())
+    if 0 < engine.model_config.max_positions < longest:
+        raise DataError(
+            f"the longest prompt and response have {longest} tokens, but the model's max_position_embeddings is "
+            f"{engine.model_config.max_positions}: leave out the longest rows"
+        )
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
@@ -146,6 +154,16 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
                 line[key] = {name: float(x[at]) for name, x in values.items()}
         out[row.line] = line
     return [out[row.line] for row in rows]
+
+
+def _check_characters(groups, most: int) -> None:
+    """DataError for a text that has more characters than the model's positions can hold, before it is encoded."""
+    for row in (row for group in groups for row in group):
+        count = max(len(row.prompt), len(row.response))
+        if count > most:
+            raise DataError(
+                f"{row.where}: has a text of {count} characters; the model can hold at most {most}"
+            )
 
 
 def _prompts(groups, prompt_format) -> Prompts:
