@@ -113,8 +113,9 @@ def train(c, folder: pathlib.Path) -> int:
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = functools.partial(self_verification.ask, engine, state.params, tokenizer, prompts, step)
         facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
-        inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
-        rewards = step_rewards(reward, inputs, correct, step)
+        with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
+            inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
+            rewards = step_rewards(reward, inputs, correct, step)
 
         # ---- 6 advantages ----------------------------------------------------------------------
         penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask)
@@ -150,9 +151,8 @@ def train(c, folder: pathlib.Path) -> int:
         # ---- guard and checkpoint --------------------------------------------------------------
         stopped = stop.seen()
         if skipped.too_many(line.free):
-            file = workdir.save_batch(step, prompts, rollouts, advantages)
             checkpoints.close()
-            raise skipped.error(file)
+            raise skipped.error(workdir.save_batch(step, prompts, rollouts, advantages))
         if last or stopped or (c.checkpoint.every and step % c.checkpoint.every == 0):
             workdir.sync()
             checkpoints.save(step, state, watch.held_out_accuracy)

@@ -53,3 +53,20 @@ def test_updates_leave_the_reference_as_it_was(run):
     for name, x in base.items():
         np.testing.assert_array_equal(after[name], x, err_msg=name)
     assert any(np.any(moved[name] != x) for name, x in base.items())
+
+
+def test_an_update_that_is_not_finite_changes_nothing_and_the_next_one_is_as_usual(run):
+    engine = run.engine
+    state = engine.new_state(run.base_params())
+    prompts, rollouts = run.finish(run.begin(state.params, 1))
+    zeros = np.zeros_like(rollouts.stats["logp"])
+    before = jax.device_get(state)
+    for value, skipped in ((np.inf, 1), (1.0, 0)):
+        advantages = np.full(rollouts.tokens.shape, value, np.float32)
+        (batch,) = engine.minibatches(prompts, rollouts, advantages, rollouts.stats["logp"], zeros)
+        state, said = engine.update(state, batch)
+        assert jax.device_get(said)["actor/skipped_updates"] == skipped
+        after = jax.device_get(state)
+        same = jax.tree.map(np.array_equal, before, after)
+        assert jax.tree.all(same) == bool(skipped)
+    assert all(np.isfinite(x).all() for x in after.params.values())

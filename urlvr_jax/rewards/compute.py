@@ -13,6 +13,8 @@ from urlvr_jax.rewards.interface import NEEDS, RewardError
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import STATISTICS, Declared, Prompts, Reference, RewardInputs
 
+LARGEST = 1e15  # of a reward: float32 holds sums of squares of so many
+
 
 @dataclasses.dataclass(frozen=True)
 class Rewards:
@@ -53,8 +55,11 @@ def step_rewards(
     correct bool `[P, G]` reaches the reward only if it is a control that asks for labels, and no shadow ever.
     """
     reference = Reference(jnp.asarray(correct)) if needs_labels(reward.fn) else None
-    values, terms = compute_terms(reward.fn, inputs, reference)
-    beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
+    try:
+        values, terms = compute_terms(reward.fn, inputs, reference)
+        beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
+    except RewardError as error:
+        raise RewardError(f"step {step}: {error}") from error.__cause__
     verdicts = inputs.derived.get("verification")
     return Rewards(
         _finite(values, reward.fn.__name__, step),
@@ -66,8 +71,13 @@ def step_rewards(
 
 
 def _finite(values, name: str, step: int) -> np.ndarray:
-    """The values on the host; RewardError if any is not finite."""
+    """The values on the host; RewardError if any is not finite, or too large for a finite variance."""
     values = np.asarray(values)
+    if np.isfinite(values).all() and np.abs(values).max() > LARGEST:
+        raise RewardError(
+            f"step {step}: reward {name!r} is up to {np.abs(values).max():.3g}: beyond {LARGEST:g} means and "
+            "variances are not finite"
+        )
     if not np.isfinite(values).all():
         where = np.argwhere(~np.isfinite(values)).tolist()[:4]
         raise RewardError(f"step {step}: reward {name!r} is not finite in {where} (prompt, rollout)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import traceback
 
 import jax
 import jax.numpy as jnp
@@ -99,15 +100,51 @@ def takes_reference(fn) -> bool:
 
 
 def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | None = None):
-    """Call one reward function; float32 `[P, G]`, RewardError for any other shape."""
+    """Call one reward function; float32 `[P, G]`, RewardError for whatever else it returns or raises.
+
+    UserError, such as of an input that was not declared, goes through.
+    """
     args = (inputs, reference) if takes_reference(fn) else (inputs,)
-    out = jnp.asarray(fn(*args, **(options or {})), jnp.float32)
+    try:
+        out = fn(*args, **(options or {}))
+    except (UserError, KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # sys.exit() would end the run as if all were well
+        raise RewardError(f"reward {fn.__name__!r} raised {_said(error, fn)}") from error
+    out = _float32(fn, out)
     if out.shape != inputs.shape:
         raise RewardError(
             f"reward {fn.__name__!r} returned shape {out.shape}, expected [P, G] = "
             f"{inputs.shape}; `inputs.per_group(x)` turns [B] into [P, G]"
         )
     return out
+
+
+def _said(error: BaseException, fn) -> str:
+    """An exception in one line, with the last place in the function's own file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename == inspect.unwrap(fn).__code__.co_filename] or frames
+    return f"{type(error).__name__}: {error!s:.300} ({own[-1].filename}, line {own[-1].lineno})"
+
+
+def _float32(fn, out):
+    """What a reward returned as a float32 array; RewardError for what is no array of real numbers."""
+    array = out
+    if not isinstance(out, jax.Array):
+        try:
+            array = np.asarray(out)
+        except (TypeError, ValueError, OverflowError) as error:  # ragged lists
+            raise RewardError(
+                f"reward {fn.__name__!r} returned {_shown(out)}, which is no array ({error!s:.100})"
+            ) from None
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if not real and array.dtype != bool:
+        raise RewardError(f"reward {fn.__name__!r} returned {_shown(out)}, which are no real numbers")
+    return jnp.asarray(array, jnp.float32)
+
+
+def _shown(out) -> str:
+    return f"{type(out).__name__} {str(out)[:80]!r}"
 
 
 def own_inputs(lengths, group: int, *, stats=None, **given) -> RewardInputs:

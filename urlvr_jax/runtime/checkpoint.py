@@ -7,6 +7,7 @@ run resumed at its peak would not be the same run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -79,6 +80,20 @@ class Checkpoints:
             self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
         except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
             self._lost(step, error)
+
+    @contextlib.contextmanager
+    def kept(self, workdir, step: int, state: TrainState, score: float | None):
+        """If the user's own code or data fails within, the state so far is saved, as a signal saves it."""
+        try:
+            yield
+        except UserError:
+            if step and self.latest() != step:
+                workdir.sync()
+                self.save(step, state, score)
+            self.close()
+            if step and self.latest() == step:
+                _say(f"the state after step {step} is saved: --workdir {workdir.path} goes on from there")
+            raise
 
     def wait(self) -> None:
         """Until the save under way is on disk, or has failed and is counted."""
