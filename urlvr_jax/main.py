@@ -38,6 +38,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import Asked
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
@@ -54,6 +55,7 @@ from urlvr_jax.runtime.opening import open_run, require_inputs
 from urlvr_jax.runtime.progress import Progress
 from urlvr_jax.runtime.signals import StopSignal
 from urlvr_jax.runtime.workdir import Workdir, new_path
+from urlvr_jax.untrusted import shown
 from urlvr_jax.verbs import VERBS, WITH_WORDS
 from urlvr_jax.verbs.flags import config_file, define_flags, friendly
 
@@ -182,7 +184,7 @@ def main(argv: list[str]) -> int:
     if verb != "train":
         return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS, *rest)
     c = flags.FLAGS.config
-    config_lib.validate(c, jax.device_count(), jax.default_backend())
+    validation.validate(c, jax.device_count(), jax.default_backend())
     if flags.FLAGS.dry_run:
         from urlvr_jax.verbs import dry_run
 
@@ -192,6 +194,8 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
+    shown.guard()
+    logging.get_absl_handler().python_handler.setStream(sys.stderr)
     define_flags()
     app.run(friendly(main))
 

@@ -19,6 +19,7 @@ import time
 import numpy as np  # noqa: E402
 
 from urlvr_jax import config as config_lib  # noqa: E402
+from urlvr_jax import validation
 from urlvr_jax.models import folders  # noqa: E402
 from urlvr_jax.runtime import engine, sharding  # noqa: E402
 
@@ -52,7 +53,7 @@ def lower(name: str) -> dict:
             "mesh.tensor": 2,
         }
     )
-    config_lib.validate(c, 8)
+    validation.validate(c, 8)
     model = engine.Engine(c, config, (1,))
     text = model.updater(PROMPT, response).as_text()
     return {

@@ -123,6 +123,7 @@ class Ours:
         import numpy as np
 
         from urlvr_jax import config as config_lib
+        from urlvr_jax import validation
         from urlvr_jax.models import transformer
         from urlvr_jax.runtime.engine import Engine
         from urlvr_jax.types import Prompts
@@ -134,7 +135,7 @@ class Ours:
         self.slots = choose_slots(work, self.memory_gib)
         c = config_lib.default()
         c.update_from_flattened_dict(settings(work, self.slots))
-        config_lib.validate(c, jax.device_count())
+        validation.validate(c, jax.device_count())
         model = transformer.ModelConfig(
             **work["model"], rope_theta=1e6, norm_eps=1e-6, tied_head=True, compute_dtype=work["dtype"],
             remat=work["remat"],

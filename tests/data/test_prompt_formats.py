@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config
 
-from urlvr_jax import config, errors
+from urlvr_jax import config, errors, validation
 from urlvr_jax.data.prompt_formats import DATE, PRESETS, PromptFormat, preset
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.rewards import self_verification
@@ -242,7 +242,7 @@ def test_impossible_ways_to_a_prompt_are_refused_before_anything_loads(overrides
     c = config.default()
     c.update_from_flattened_dict(overrides)
     with pytest.raises(config.ConfigError, match=message):
-        config.validate(c, 1)
+        validation.validate(c, 1)
 
 
 def test_every_preset_holds_the_question_once():

@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.errors import UserError
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
@@ -59,7 +60,7 @@ def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(experiment,
     c = config_lib.load_experiment(f"{ROOT}/experiments/paper/{experiment}")
     c.reward.name = reward
     machine = machine_of("v5e-16" if experiment.endswith("v5e-16") else "h100-8")
-    config_lib.validate(c, machine.devices)
+    validation.validate(c, machine.devices)
     model = model_of(c.model.path)
     assert not why_not(c, model, machine.devices, machine.chip.platform)
     assert c.data.prompt_buckets[-1] + c.rollout.max_new_tokens <= model.config.max_positions
@@ -176,7 +177,7 @@ def test_meshes_are_legal_fit_and_are_ranked():
         assert x.peak <= machine.usable
         c.mesh.update(x.mesh)
         c.rollout.slots, c.optim.micro_rows = x.slots, x.micro_rows
-        config_lib.validate(c, 16)
+        validation.validate(c, 16)
     assert not any(x.mesh["tensor"] == 16 and model.config.n_heads % 16 for x in found)
 
 

@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import config, errors
+from urlvr_jax import config, errors, validation
 from urlvr_jax.answers import classes as classes_lib
 from urlvr_jax.checks.table import CHECKS, Asked
 from urlvr_jax.data import stream
@@ -120,7 +120,7 @@ def test_a_reward_of_two_wordings_asks_for_them_at_start_up():
     opening.require_inputs(expression.load_configured(c), opening.open_run(c))
     c.data.prompts_per_step = 33
     with pytest.raises(config.ConfigError, match="make both even"):
-        config.validate(c, 8)
+        validation.validate(c, 8)
 
 
 # ---- Countdown -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax import config
+from urlvr_jax import config, validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.measure import intervals, metrics
 from urlvr_jax.rewards import expression, interface, printed
@@ -159,7 +159,7 @@ def test_what_is_no_reward_is_refused_at_start_up(text, message):
         c = config.default()
         c.update_from_flattened_dict({key: value})
         with pytest.raises(config.ConfigError, match=f"{key} = .*{message}"):
-            config.validate(c, 1)
+            validation.validate(c, 1)
 
 
 # ---- files of one's own -----------------------------------------------------------------------
@@ -254,12 +254,12 @@ def test_the_correlation_of_a_shadow_is_absent_where_it_is_undefined():
 def test_a_shadow_in_the_configuration_is_a_tuple_and_not_for_supervised_mode():
     c = config.default()
     c.reward.shadow = ("majority_voting", "empo(low=0.1)")
-    config.validate(c, 1)
+    validation.validate(c, 1)
     c.update_from_flattened_dict(
         {"mode": "supervised", "rollout.group": 1, "advantage.name": "none", "data.documents": "lab:plain"}
     )
     with pytest.raises(config.ConfigError, match="reward.shadow = .*supervised.*has no rewards"):
-        config.validate(c, 1)
+        validation.validate(c, 1)
 
 
 # ---- in a step --------------------------------------------------------------------------------

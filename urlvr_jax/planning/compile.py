@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import topologies
 
-from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.errors import UserError
 from urlvr_jax.planning.machines import Machine
 from urlvr_jax.planning.memory import PROGRAMS, open_model, phases
@@ -98,7 +98,7 @@ def programs(c, devices: list) -> Iterator[tuple[str, dict]]:
     not fit the devices.
     """
     platform = devices[0].platform
-    config_lib.validate(c, len(devices), platform)
+    validation.validate(c, len(devices), platform)
     model = open_model(c)
     engine = Engine(c, model.config, [0], devices)
     for phase in phases(c):

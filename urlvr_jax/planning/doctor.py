@@ -16,6 +16,7 @@ import tempfile
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
@@ -115,7 +116,7 @@ def settings(c) -> list[Finding]:
     local = _local_devices()
     platform = local[0].platform if local else None
     try:
-        config_lib.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor, platform)
+        validation.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor, platform)
     except config_lib.ConfigError as error:
         return [Finding("configuration", "fail", str(error), "change the key that is named")]
     out = [Finding("configuration", "ok", f"{len(config_lib.flat(c))} keys")]

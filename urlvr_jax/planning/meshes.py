@@ -6,6 +6,7 @@ import copy
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.planning.machines import Machine
 from urlvr_jax.planning.memory import Model, memory
 from urlvr_jax.planning.seconds import expected
@@ -37,7 +38,7 @@ def why_not(c, model: Model, devices: int, platform: str) -> str:
     if heads % mesh["tensor"]:
         return f"{heads} heads do not divide over tensor = {mesh['tensor']}"
     try:
-        config_lib.validate(c, devices, platform)
+        validation.validate(c, devices, platform)
     except config_lib.ConfigError as error:
         return str(error)
     return ""

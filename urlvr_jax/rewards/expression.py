@@ -179,12 +179,12 @@ def load_file(where: str):
 def _split(text: str) -> list[tuple[float, ast.expr]]:
     """(weight, rest) of every term of a sum."""
     bad = RewardError(
-        f"reward {text!r} cannot be read: give a reward, reward(option=value), or a sum such as "
+        f"reward {text!r:.200} cannot be read: give a reward, reward(option=value), or a sum such as "
         "'group_z(self_certainty) + 0.1*format'"
     )
     try:
         root = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last for very many brackets
         raise bad from None
     terms: list[tuple[float, ast.expr]] = []
 
@@ -204,7 +204,10 @@ def _split(text: str) -> list[tuple[float, ast.expr]]:
         else:
             raise bad
 
-    walk(root, 1.0)
+    try:
+        walk(root, 1.0)
+    except RecursionError:  # a sum of very many terms
+        raise bad from None
     return terms
 
 

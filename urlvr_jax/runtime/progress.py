@@ -8,6 +8,7 @@ import time
 
 from urlvr_jax.measure import figure, summary
 from urlvr_jax.runtime import hosts
+from urlvr_jax.untrusted import shown
 
 SHOWN = (
     ("reward/mean", "reward"),
@@ -68,7 +69,8 @@ class Progress:
         text = f"step {step}/{self.steps}  " + "  ".join(parts)
         text += f"  {metrics['timing_s/step']:.2f} s/step"
         if self.terminal:
-            print("\r\x1b[2K" + text, end="", flush=True)
+            shown.control("\r\x1b[2K")
+            print(text, end="", flush=True)
             self._open_line = True
         else:
             print(text, flush=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.answers.saved import read_file
 
 
 def run(flag) -> int:
     """One JSON object a line of --data on standard output, the summary on standard error."""
-    config_lib.validate_answers(flag.config)
+    validation.validate_answers(flag.config)
     if not flag.data:
         raise config_lib.ConfigError(
             "--data is missing: JSON lines with `response`, and `answer` if there is one"

@@ -11,6 +11,7 @@ import jax
 import ml_collections
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.models import folders
 from urlvr_jax.runtime.checkpoint import Checkpoints
@@ -42,7 +43,7 @@ def open_flag(flag) -> Opened:
         _adopt(c, json.loads((pathlib.Path(model) / "config.json").read_text()), config_file(sys.argv))
     else:
         c.model.path = model
-    config_lib.validate(c, jax.device_count(), jax.default_backend())
+    validation.validate(c, jax.device_count(), jax.default_backend())
     path, model_config, tokenizer = open_model(c)
     engine = Engine(c, model_config, tokenizer.stop_ids)
     if is_run:

@@ -17,7 +17,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from urlvr_jax import __version__  # noqa: E402
+from urlvr_jax import __version__, validation  # noqa: E402
 from urlvr_jax import config as config_lib  # noqa: E402
 from urlvr_jax.learning.advantages import step_advantages  # noqa: E402
 from urlvr_jax.models import folders  # noqa: E402
@@ -51,7 +51,7 @@ def configuration():
     if not job.stops:  # every row is as long as the next: nothing to refill, nothing to pack
         settings |= {"rollout.slots": 0, "optim.micro_prompts": 0}
     c.update_from_flattened_dict(settings | job.config)
-    config_lib.validate(c, jax.device_count())
+    validation.validate(c, jax.device_count())
     return c
 
 

@@ -1,0 +1,80 @@
+"""On a terminal no text of a model, a file or a folder moves the cursor, hides itself or sets a title."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from launcher import ROOT, environment
+
+from urlvr_jax.untrusted import shown
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202eabc\x00\x7f\ud800"
+
+
+def test_control_characters_are_shown_and_ordinary_ones_stay():
+    text = shown.visible("a\tb\nü漢😀" + HOSTILE)
+    assert text == "a\tb\nü漢😀\\x1b]0;title\\x07\\x1b[2J\\r\\x9b31m\\u202eabc\\x00\\x7f\\ud800"
+
+
+def test_a_stream_that_is_no_terminal_keeps_its_bytes(monkeypatch):
+    plain = io.StringIO()
+    monkeypatch.setattr("sys.stdout", plain)
+    shown.guard()
+    assert sys.stdout is plain
+    plain.isatty = lambda: True
+    shown.guard()
+    print(HOSTILE)
+    shown.control("\r\x1b[2K")
+    shown.guard()
+    assert plain.getvalue() == shown.visible(HOSTILE) + "\n" + "\r\x1b[2K"
+
+
+def on_a_terminal(*words: str, stdin: str = "") -> str:
+    """What `python -m urlvr_jax.main` writes on a terminal, both streams."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "urlvr_jax.main", *words],
+        cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    process.stdin.write(stdin.encode())
+    process.stdin.close()
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        parts.append(part)
+    process.wait()
+    os.close(ours)
+    return b"".join(parts).decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+
+@pytest.fixture
+def hostile_file(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"prompt": "Q1+2?" + HOSTILE[:-1], "answer": "3"}) + "\n")
+    return str(file)
+
+
+def test_prompts_responses_and_errors_are_shown_on_a_terminal(hostile_file, tmp_path):
+    generated = on_a_terminal(
+        "generate", "--model", "lab:plain", "--config.data.prompt_buckets=(64,)",
+        "--config.rollout.max_new_tokens=4", "--config.rollout.response_buckets=(4,)", stdin=f"Q1+2?{HOSTILE[:-1]}\n",
+    )  # fmt: skip
+    assert "\\x1b[2J" in generated and "\x1b" not in generated and "\u202e" not in generated
+    reward = tmp_path / "mine.py"
+    reward.write_text(f"def mine(inputs):\n    raise ValueError({HOSTILE[:-1]!r})\n")
+    failed = on_a_terminal(
+        "--config", "experiments/selfcert.py", "--config.reward.fn", f"{reward}:mine", "--workdir", str(tmp_path / "run"),
+        "--config.data.train", hostile_file, "--config.data.prompt_buckets=(64,)", "--config.eval.every=0",
+    )  # fmt: skip
+    assert "ValueError" in failed and "\\x1b[2J" in failed
+    assert "\x1b" not in failed.replace("\x1b[2K", "") and "\u202e" not in failed

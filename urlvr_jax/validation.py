@@ -1,0 +1,230 @@
+"""Every check of a configuration that needs no file, made before anything is loaded."""
+
+from __future__ import annotations
+
+from urlvr_jax.answers import extract
+from urlvr_jax.checks.table import CHECKS
+from urlvr_jax.config import (
+    MODES,
+    ConfigError,
+    micro_rows,
+    minibatch_prompts,
+    shards,
+    slots,
+    train_group,
+    updates_per_step,
+    value_of,
+)
+from urlvr_jax.data import prompt_formats, shapes
+from urlvr_jax.learning import advantages, objective
+from urlvr_jax.rewards import expression, interface, self_verification
+
+MANY = 10**9  # far more than any run has, far less than what overflows or never starts
+RANGES = {  # (least, greatest) value of a key
+    (1, MANY): (
+        "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens", "verify.max_new_tokens",
+        "optim.epochs", "mesh.data", "mesh.fsdp", "mesh.tensor", "eval.k", "checkpoint.keep",
+        "log.repetition_ngram", "log.max_skipped_updates", "answers.compat_workers",
+    ),
+    (0, MANY): (
+        "data.subset", "rollout.slots", "rollout.train_group", "optim.warmup_updates",
+        "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
+        "eval.max_questions", "checkpoint.every", "log.completions_every", "log.completions_rows",
+    ),
+    (0, 2**32 - 1): ("seed",),
+    (-1, 2**32 - 1): ("data.subset_seed",),
+    (0, 1e38): ("kl.coef",),
+    (0, 1e3): ("optim.lr", "optim.weight_decay", "eval.temperature"),
+    (1e-6, 1e3): ("verify.temperature", "rollout.temperature"),
+    (1e-6, 1e9): ("optim.clip_norm",),
+    (1e-6, 1): ("eval.top_p",),
+    (0.01, 1e6): ("answers.compat_deadline_s",),
+}  # fmt: skip
+
+
+def _one_of(c, key: str, allowed) -> None:
+    value = value_of(c, key)
+    if value not in allowed:
+        raise ConfigError(f"{key} = {value!r} is not possible: choose one of {sorted(allowed)}")
+
+
+def _within(c, low, high, *keys: str) -> None:
+    for key in keys:
+        if not low <= value_of(c, key) <= high:
+            raise ConfigError(
+                f"{key} = {value_of(c, key)!r:.60} is not possible: give a value from {low:g} to {high:g}"
+            )
+
+
+def validate(c, device_count: int, platform: str | None = None) -> None:
+    """Every check that needs no file: raises ConfigError naming key, value and remedy.
+
+    platform: "cpu", "gpu" or "tpu", of the devices the run is meant for; None where that does not matter yet.
+    """
+    _one_of(c, "mode", MODES)
+    _one_of(c, "model.init", ("pretrained", "random"))
+    _one_of(c, "model.vocab", ("head", "tokenizer"))
+    _one_of(c, "model.attention", ("auto", "xla", "pallas"))
+    if c.model.attention == "pallas" and platform == "gpu":
+        raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
+    for key in ("model.param_dtype", "model.compute_dtype"):
+        _one_of(c, key, ("float32", "bfloat16"))
+    validate_answers(c)
+    _one_of(c, "verify.verdict", self_verification.VERDICTS)
+    _one_of(c, "advantage.name", advantages.ESTIMATORS)
+    _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
+    _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
+    _one_of(c, "kl.place", ("loss", "reward"))
+    _one_of(c, "kl.reference", ("fixed", "previous"))
+    _one_of(c, "optim.schedule", ("constant", "cosine"))
+    for (low, high), keys in RANGES.items():
+        _within(c, low, high, *keys)
+    _validate_rollout(c)
+    _validate_batch(c)
+    _validate_objective(c)
+    for placeholder in self_verification.PLACEHOLDERS:
+        if c.verify.template.count(placeholder) != 1:
+            raise ConfigError(
+                f"verify.template = {c.verify.template!r} must contain {placeholder} exactly once"
+            )
+    if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
+        raise ConfigError(
+            f"data.prompts_per_step = {c.data.prompts_per_step}, optim.minibatch_prompts = "
+            f"{c.optim.minibatch_prompts}: with data.rephrase a question and its other wording stay together, "
+            "make both even"
+        )
+    validate_data(c)
+    needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
+    if needed != device_count:
+        raise ConfigError(
+            f"mesh (data, fsdp, tensor) = ({c.mesh.data}, {c.mesh.fsdp}, {c.mesh.tensor}) needs "
+            f"{needed} devices, this process group has {device_count}: make the product {device_count}"
+        )
+    for key, count in (
+        ("data.prompts_per_step", c.data.prompts_per_step),
+        ("rollout.slots", slots(c)),
+        ("optim.micro_rows", micro_rows(c)),
+    ):
+        if count % shards(c):
+            raise ConfigError(
+                f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
+                f"choose a multiple of {shards(c)}"
+            )
+
+
+def validate_answers(c) -> None:
+    """ConfigError for an unknown style, or a compat grader that cannot work."""
+    _one_of(c, "answers.style", extract.EXTRACTORS)
+    _one_of(c, "answers.check", CHECKS)
+
+
+def validate_data(c) -> None:
+    """ConfigError for a way from file to prompt that cannot work."""
+    d = c.data
+    _one_of(c, "data.prompt_format", prompt_formats.FORMATS)
+    for key, checked in (
+        ("data.template", lambda: prompt_formats.preset(d.template)),
+        ("data.prompt_format", lambda: prompt_formats.check(d.prompt_format, d.template, d.system)),
+        ("data.columns", lambda: shapes.parse(d.columns)),
+    ):
+        try:
+            checked()
+        except ValueError as error:
+            raise ConfigError(f"{key} = {value_of(c, key)!r}: {error}") from None
+    if d.subset_seed >= 0 and not d.subset:
+        raise ConfigError(
+            f"data.subset_seed = {d.subset_seed} draws data.subset questions: set data.subset"
+        )
+
+
+def _validate_rollout(c) -> None:
+    if c.rollout.top_p != 1 or c.rollout.top_k != 0:
+        raise ConfigError(
+            f"rollout.top_p = {c.rollout.top_p}, rollout.top_k = {c.rollout.top_k}: training samples "
+            "by temperature alone (1.0 and 0), or the scored policy is not the sampled one"
+        )
+    for key in ("data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets"):
+        buckets = tuple(value_of(c, key))
+        whole = all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= MANY for b in buckets)
+        if not buckets or not whole or list(buckets) != sorted(set(buckets)):
+            raise ConfigError(f"{key} = {buckets!r:.200} must be increasing positive widths, whole numbers")
+    if c.rollout.response_buckets[-1] != c.rollout.max_new_tokens:
+        raise ConfigError(
+            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with "
+            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}"
+        )
+    if train_group(c) > c.rollout.group:
+        raise ConfigError(
+            f"rollout.train_group = {c.rollout.train_group} exceeds rollout.group = {c.rollout.group}"
+        )
+
+
+def _validate_batch(c) -> None:
+    prompts, mini = c.data.prompts_per_step, minibatch_prompts(c)
+    if mini > prompts or prompts % mini:
+        raise ConfigError(f"optim.minibatch_prompts = {mini} must divide data.prompts_per_step = {prompts}")
+    group, rows, micro = train_group(c), mini * train_group(c), micro_rows(c)
+    each = micro / shards(c)  # rows of a shard: a part of a group or whole ones
+    if rows % micro or (group % each if each < group else each % group):
+        raise ConfigError(
+            f"optim.micro_rows = {micro} must divide the {rows} rows of a mini-batch, and its share of a shard, "
+            f"{each:g}, must divide the trained group of {group} or be a multiple of it"
+        )
+
+
+def _validate_objective(c) -> None:
+    if not (0 <= c.loss.clip_low < 1 and c.loss.clip_high >= 0 and c.loss.dual_clip > 1):
+        raise ConfigError(
+            f"loss.clip_low = {c.loss.clip_low}, loss.clip_high = {c.loss.clip_high}, loss.dual_clip = "
+            f"{c.loss.dual_clip}: need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1"
+        )
+    if c.mode == "supervised":
+        if c.rollout.group != 1 or c.advantage.name != "none" or c.optim.epochs != 1:
+            raise ConfigError(
+                "mode = 'supervised' needs rollout.group = 1, advantage.name = 'none', optim.epochs = 1"
+            )
+        if updates_per_step(c) != 1:
+            raise ConfigError(
+                f"optim.minibatch_prompts = {c.optim.minibatch_prompts}: mode = 'supervised' makes one update "
+                "a step; set it to 0"
+            )
+        if c.reward.shadow:
+            raise ConfigError(
+                f"reward.shadow = {c.reward.shadow}: mode = 'supervised' has no rewards; set it to ()"
+            )
+        if not c.data.documents:
+            raise ConfigError("mode = 'supervised' needs data.documents, e.g. 'lab:plain'")
+    else:
+        if c.advantage.name == "none":
+            raise ConfigError("advantage.name = 'none' is for mode = 'supervised'")
+        if train_group(c) < 2 and c.advantage.name != "reinforce_pp":
+            raise ConfigError(
+                f"advantage.name = {c.advantage.name!r} compares rollouts of one prompt: "
+                f"rollout.group = {c.rollout.group} must be at least 2"
+            )
+        _validate_rewards(c)
+    if c.kl.coef and c.mode == "supervised":
+        raise ConfigError(f"kl.coef = {c.kl.coef}: mode = 'supervised' has no KL term; set it to 0")
+    if c.kl.coef and c.kl.reference == "previous" and (updates_per_step(c) == 1 or c.kl.place == "reward"):
+        raise ConfigError(
+            "kl.reference = 'previous' is the policy that sampled: with one update a step, or in the reward, "
+            "its KL is 0; use several updates (optim.epochs, optim.minibatch_prompts) and kl.place = 'loss', "
+            "or kl.reference = 'fixed'"
+        )
+    if c.kl.coef and c.kl.place == "loss" and c.kl.estimator == "k1":
+        raise ConfigError(
+            "kl.estimator = 'k1' in the loss has zero expected gradient: use kl.place = 'reward', or k2"
+        )
+
+
+def _validate_rewards(c) -> None:
+    """Names, options and sums; files are opened by `expression.load`."""
+    shadow = c.reward.shadow
+    if not isinstance(shadow, tuple | list) or not all(isinstance(s, str) for s in shadow):
+        raise ConfigError(f"reward.shadow = {shadow!r}: give a tuple of rewards, \"('majority_voting',)\"")
+    names = [] if c.reward.fn else [("reward.name", c.reward.name)]
+    for key, name in names + [("reward.shadow", s) for s in shadow]:
+        try:
+            expression.check(name)
+        except interface.RewardError as error:
+            raise ConfigError(f"{key} = {name!r}: {error}") from None
