@@ -136,3 +136,19 @@ def test_summaries_are_medians_of_rates():
     assert entry["rollout"]["seconds"] == 2.0 and entry["step"]["tokens_per_s"] == 7.5
     assert json.dumps(entry)
     np.testing.assert_allclose(report.ratios({"ours": entry, "peer": entry})["score"], 1.0)
+
+
+def test_some_attacks_of_each_family_that_is_quick_are_survived():
+    quick = (
+        "model_configs",
+        "tokenizers",
+        "folder_code",
+        "json_lines",
+        "parquets",
+        "completions",
+        "answers",
+        "rewards",
+    )
+    quick = (*quick, "configurations", "terminal", "countdown")
+    words = [word for name in quick for word in ("--family", name)]
+    run_benchmark("attacks.py", "--cases", "12", "--seed", "3", *words)

@@ -160,6 +160,7 @@ TOO_LARGE = {
     "optim.lr ": float("nan"),
     "rollout.temperature": float("inf"),
     "eval.top_p": 1.5,
+    "kl.coef": None,
 }
 for key, bad in TOO_LARGE.items():
     REFUSED.append(({key.strip(): bad}, f"{key.strip()} give"))

@@ -50,9 +50,10 @@ def _one_of(c, key: str, allowed) -> None:
 
 def _within(c, low, high, *keys: str) -> None:
     for key in keys:
-        if not low <= value_of(c, key) <= high:
+        value = value_of(c, key)
+        if not isinstance(value, int | float) or not low <= value <= high:
             raise ConfigError(
-                f"{key} = {value_of(c, key)!r:.60} is not possible: give a value from {low:g} to {high:g}"
+                f"{key} = {value!r:.60} is not possible: give a value from {low:g} to {high:g}"
             )
 
 

@@ -30,6 +30,10 @@ class Tokenizer:
         else:
             from transformers import AutoTokenizer as Loader
         self.hf = _loaded(Loader, self.path)
+        if not isinstance(self.hf.model_max_length, int | float):
+            raise FolderError(
+                f"{path}: model_max_length = {self.hf.model_max_length!r:.60} must be a number"
+            )
         self.declared_stop_ids = self._declared_stop_ids()
         closes = self.end_of_turn if chat else None
         self.stop_ids = tuple(sorted({*self.declared_stop_ids, closes} - {None}))
