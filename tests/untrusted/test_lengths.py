@@ -56,3 +56,13 @@ def test_rules_of_a_tokenizer_that_multiply_text_are_refused(tmp_path, rule, sec
     (tmp_path / "tokenizer.json").write_text(json.dumps(written | {section: rule}))
     with pytest.raises(FolderError, match=f"the rules of its {section}"):
         Tokenizer(tmp_path)
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_named_with_its_folder(tmp_path):
+    for file in shipped.base("lab:untrained").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    written = json.loads((tmp_path / "tokenizer.json").read_text())
+    written["model"]["unk_token"] = "nowhere"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(written))
+    with pytest.raises(FolderError, match="its tokenizer fails on"):
+        PromptFormat(Tokenizer(tmp_path)).encode(["Qäöü?"])

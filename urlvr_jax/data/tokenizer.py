@@ -63,7 +63,7 @@ class Tokenizer:
         file = self.path / "tokenizer_config.json"
         # This loader heeds no such key.
         asked = file.is_file() and json_text.read(file, FolderError).get("add_bos_token")
-        adds = asked or self.hf.encode("a")[:1] == [bos]
+        adds = asked or self._asked(self.hf.encode, "a")[:1] == [bos]
         return bos if bos is not None and adds else None
 
     @functools.cached_property
@@ -107,20 +107,33 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text as it stands: no special token is added."""
-        return self.hf.encode(text, add_special_tokens=False)
+        return self._asked(self.hf.encode, text, add_special_tokens=False)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """As `encode`, of many at once, which is faster."""
         bare = dict(return_attention_mask=False, return_token_type_ids=False)
-        return self.hf(texts, add_special_tokens=False, **bare)["input_ids"]
+        return self._asked(self.hf, texts, add_special_tokens=False, **bare)["input_ids"]
 
     def encode_plain(self, text: str) -> list[int]:
         """As `encode`, but what reads like a control token is ordinary text."""
-        return self.hf.encode(text, add_special_tokens=False, split_special_tokens=True) if text else []
+        if not text:
+            return []
+        return self._asked(self.hf.encode, text, add_special_tokens=False, split_special_tokens=True)
 
     def decode(self, rows) -> list[str]:
         """Texts of token rows, special tokens left out."""
-        return self.hf.batch_decode(rows, skip_special_tokens=True)
+        return self._asked(self.hf.batch_decode, rows, skip_special_tokens=True)
+
+    def _asked(self, fn, what, **options):
+        """FolderError where the folder's rules fail on a text or on ids: the library raises Exception itself."""
+        try:
+            return fn(what, **options)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            raise FolderError(
+                f"{self.path}: its tokenizer fails on {str(what)[:60]!r} ({error!s:.200})"
+            ) from None
 
     def save(self, path) -> None:
         self.hf.save_pretrained(str(path))
