@@ -52,18 +52,25 @@ def span_mean(values, span):
     return total / jnp.maximum(jnp.sum(span, axis=1), 1).astype(jnp.float32)
 
 
+def deviations(values, axis):
+    """x - mean of `[P, G]` along `axis`, 1 or (0, 1), in float32; exactly 0 where all are equal.
+
+    The first value is subtracted before the mean is taken: the rounding of the mean of 22, 22.00001, ... is as
+    large as their spread.
+    """
+    shifted = values - (values[:, :1] if axis == 1 else values[:1, :1])
+    return shifted - jnp.mean(shifted, axis=axis, keepdims=True)
+
+
 def standardised(values, axis):
     """(x - mean) / (Bessel std + 1e-6) of `[P, G]` along `axis`, 1 or (0, 1), in float32.
 
-    Exactly 0 where all are equal, one value included: the rounding of the mean must not become a signal of
-    unit size.
+    Exactly 0 where all are equal, one value included.
     """
-    first = values[:, :1] if axis == 1 else values[:1, :1]
-    equal = jnp.all(values == first, axis=axis, keepdims=True)
-    count = values.size // equal.size
-    centred = values - jnp.mean(values, axis=axis, keepdims=True)
-    std = jnp.sqrt(jnp.sum(centred**2, axis=axis, keepdims=True) / max(count - 1, 1))
-    return jnp.where(equal, 0.0, centred / (std + STD_EPSILON))
+    centred = deviations(values, axis)
+    square = jnp.sum(centred**2, axis=axis, keepdims=True)
+    count = values.size // square.size
+    return centred / (jnp.sqrt(square / max(count - 1, 1)) + STD_EPSILON)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax.learning import advantages
+from urlvr_jax.rewards.expression import batch_z, group_z
 from urlvr_jax.types import Rollouts
 
 P, G, T = 5, 4, 6
@@ -88,6 +89,46 @@ def test_one_hit_among_eight_is_worth_what_the_paper_says():
     np.testing.assert_allclose(got, want, atol=5e-5)
     rloo = np.asarray(advantages.rloo(jnp.asarray(rewards)))[0]
     np.testing.assert_allclose(rloo, np.where(np.arange(8) == 3, 1, -1 / 7), atol=1e-6)
+
+
+SPREADS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+AT_22 = {spread: (22 + spread * RNG.uniform(-1, 1, (P, 8))).astype(np.float32) for spread in SPREADS}
+
+
+def worst_error(got, want):
+    """The largest error of `got`, in units of the largest exact value."""
+    return np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max()
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "reinforce_pp"])
+def test_advantages_keep_a_spread_that_is_small_beside_the_mean(name, spread):
+    """Self-certainty stands near 22, and its spread dies in collapse; the penalty is of the spread's size."""
+    lengths = np.arange(P * 8) % T + 1
+    for penalty in (np.zeros((P * 8, T), np.float32), np.resize(spread * PENALTY, (P * 8, T))):
+        got = run(name, AT_22[spread], penalty, lengths)
+        want = reference(name, AT_22[spread], penalty, lengths)
+        for rows in [slice(None)] if name == "reinforce_pp" else np.split(np.arange(P * 8), P):
+            assert worst_error(got[rows], want[rows]) <= 2e-6
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_normalisers_keep_a_spread_that_is_small_beside_the_mean(spread):
+    values = AT_22[spread]
+    exact = values.astype(np.float64)
+    z = lambda x, axis: (x - x.mean(axis, keepdims=True)) / (x.std(axis, ddof=1, keepdims=True) + 1e-6)
+    for got, want in zip(jax.jit(group_z)(values), z(exact, 1), strict=True):
+        assert worst_error(got, want) <= 2e-6
+    assert worst_error(jax.jit(batch_z)(values), z(exact, None)) <= 2e-6
+
+
+def test_two_rewards_of_neighbouring_floats_are_told_apart():
+    """22.000002 is 22 + 2^-19 in float32, and that difference is exact."""
+    got = jax.jit(advantages.grpo)(np.array([[22, 22.000002]], np.float32))
+    half = 2.0**-20
+    exact = half / (half * 2**0.5 + 1e-6)
+    np.testing.assert_allclose(got, [[-exact, exact]], rtol=1e-6)
+    np.testing.assert_allclose(exact, 0.406, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.learning.objective import KL_ESTIMATORS
-from urlvr_jax.types import grouped, length_mask, standardised
+from urlvr_jax.types import deviations, grouped, length_mask, standardised
 
 WHITEN_EPSILON = 1e-8
 
@@ -30,9 +30,7 @@ def grpo(scores):
 
 
 def dr_grpo(scores):
-    # Where all rewards are equal the rounding of the mean must not become a unit-size advantage.
-    equal = jnp.all(scores == scores[:, :1], axis=1, keepdims=True)
-    return jnp.where(equal, 0.0, scores - jnp.mean(scores, axis=1, keepdims=True))
+    return deviations(scores, axis=1)
 
 
 def rloo(scores):
@@ -56,12 +54,14 @@ def token_advantages(name: str, rewards, kl_penalty, lengths):
     penalty = jnp.where(mask, kl_penalty, 0.0)
     if name == "reinforce_pp":
         to_go = jnp.flip(jnp.cumsum(jnp.flip(penalty, 1), axis=1), 1)
-        returns = rewards.reshape(-1, 1) + to_go
+        # Of rewards near 22 a small penalty would be rounded away; the mean takes the shift out again.
+        returns = (rewards - rewards[:1, :1]).reshape(-1, 1) + to_go
         count = jnp.sum(mask).astype(jnp.float32)
         mean = jnp.sum(returns, where=mask) / count
         variance = jnp.sum((returns - mean) ** 2, where=mask) / jnp.maximum(count - 1, 1)
         return jnp.where(mask, (returns - mean) / jnp.sqrt(variance + WHITEN_EPSILON), 0.0)
-    scores = rewards + grouped(jnp.sum(penalty, axis=1), group)
+    shifted = rewards if name == "none" else rewards - rewards[:, :1]  # as above
+    scores = shifted + grouped(jnp.sum(penalty, axis=1), group)
     return jnp.where(mask, GROUP_ESTIMATORS[name](scores).reshape(-1, 1), 0.0)
 
 
