@@ -144,6 +144,22 @@ def test_sharp_logits_stay_finite_with_finite_gradients():
             assert np.isfinite(grad).all()
 
 
+@pytest.mark.parametrize("kept", [0, 2**24])
+@pytest.mark.parametrize("offset", [0, 100, 980])
+def test_the_gradient_keeps_its_small_components(kept, offset, monkeypatch):
+    """Logits [20, 12, 0] make the first token nearly certain; an offset common to all changes nothing."""
+    monkeypatch.setattr(head_lib, "KEPT_ELEMENTS", ByPlatform(kept, kept))
+    z = np.array([20, 12, 0], np.float32) + offset
+    e = np.exp(np.array([20.0, 12, 0]) - 20)
+    for target in range(3):
+        logp = lambda h, y=target: head_lib.token_statistics(
+            h[None], np.eye(3, dtype=np.float32), np.array([y]), 1.0
+        )["logp"][0]
+        want = -e / e.sum()
+        want[target] = np.delete(e, target).sum() / e.sum()  # 1 - p without a difference
+        np.testing.assert_allclose(jax.jit(jax.grad(logp))(z), want, rtol=1e-4)
+
+
 def test_a_tie_for_the_first_place_has_no_gap():
     z = np.array([[1.0, 3.0, 3.0, 2.0]], np.float32)
     assert float(token_statistics.statistics_of(z, np.array([1]))["top2_gap"][0]) == 0

@@ -22,6 +22,8 @@ from urlvr_jax.types import STATISTICS
 CHUNK_ELEMENTS = ByPlatform(cpu=2**22, other=2**27)
 # At most so many float32 logits of a micro-batch wait for the backward pass; more are made again there.
 KEPT_ELEMENTS = ByPlatform(cpu=2**24, other=2**27)
+# What `statistics_of` tells the backward pass of each token.
+FOR_GRADIENT = ("top", "log_total", "others")
 
 
 def token_statistics(hidden, head, targets, temperature, names=STATISTICS):
@@ -42,7 +44,7 @@ def _statistics(hidden, head, targets, temperature, names):
 
 
 def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
-    """Statistics, `log_total`, and if they are kept the `logits`, all tokens' at once."""
+    """Statistics, those of FOR_GRADIENT, and if they are kept the `logits`, all tokens' at once."""
     shards = _shards(targets)
     count = len(targets) // shards
     chunk = count if keep else _chunk(head.shape[0], count)
@@ -52,7 +54,7 @@ def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
 
     def one(h, y):
         z = logits_at(h, head, temperature, axis)
-        return statistics_of(z, y, (*names, "log_total"), axis) | ({"logits": z} if keep else {})
+        return statistics_of(z, y, (*names, *FOR_GRADIENT), axis) | ({"logits": z} if keep else {})
 
     if chunk == count:
         return one(hidden, targets)
@@ -88,7 +90,8 @@ def _statistics_forward(hidden, head, targets, temperature, names):
     most = KEPT_ELEMENTS.of()
     keep = len(targets) // _shards(targets) * head.shape[0] <= most
     stats = _in_chunks(hidden, head, targets, temperature, names, keep)
-    return stats, (hidden, head, targets, stats["log_total"], stats.pop("logits", None))
+    totals = [stats[name] for name in FOR_GRADIENT]
+    return stats, (hidden, head, targets, totals, stats.pop("logits", None))
 
 
 def _statistics_backward(temperature, names, saved, cotangents):
@@ -96,7 +99,7 @@ def _statistics_backward(temperature, names, saved, cotangents):
 
     So each block of the head's gradient is one product over all tokens, written once.
     """
-    hidden, head, targets, log_total, kept = saved
+    hidden, head, targets, (top, log_total, others), kept = saved
     shards = _shards(targets)
     table = sharding.whole(head.astype(hidden.dtype), "vocabulary") if shards > 1 else head
     exact = dict(precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
@@ -113,8 +116,10 @@ def _statistics_backward(temperature, names, saved, cotangents):
             z = jnp.einsum("vd,nd->vn", rows, wide(hidden), **exact) / temperature
         elif kept is None:
             z = jnp.einsum("nd,vd->nv", wide(hidden), rows, **exact) / temperature
+        p = jnp.exp((z - across(top)) - across(log_total))  # logits and their total may be large: top first
         hit = jnp.expand_dims(start + jnp.arange(len(rows)), -1 - axis) == across(targets)
-        dz = wide(((hit.astype(jnp.float32) - jnp.exp(z - across(log_total))) * scale).astype(hidden.dtype))
+        dz = jnp.where(hit, across(others), -p) * scale
+        dz = wide(dz.astype(hidden.dtype))
         d_rows = jnp.einsum(f"{nv},nd->vd", dz, wide(hidden), **exact).astype(head.dtype)
         d_rows = sharding.scattered(d_rows, "vocabulary")
         d_more = jnp.einsum(f"{nv},vd->nd", dz, rows, **exact)

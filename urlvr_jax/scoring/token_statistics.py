@@ -36,13 +36,15 @@ def logits_at(hidden, head, temperature, axis: int = -1):
 def statistics_of(z, targets, names=STATISTICS, axis: int = -1):
     """Statistics of float32 logits `[N, V]` for tokens int32 `[N]` -> {name: float32 `[N]`}.
 
-    names: of STATISTICS, and `log_total`, which is logsumexp(z). With axis 0 the logits are `[V, N]`.
+    names: of STATISTICS and of what the gradient needs: `top` max(z), `log_total` logsumexp(z) - max(z), `others`
+    1 - p_y. With axis 0 the logits are `[V, N]`.
     """
     across = lambda x: jnp.expand_dims(x, axis)
     top = jnp.max(z, axis=axis)
     e = jnp.exp(z - across(top))
     total = jnp.sum(e, axis=axis)
     log_total = jnp.log(total)  # of the shifted logits
+    chosen = jnp.take_along_axis(z, across(targets), axis).squeeze(axis) - top
 
     def top2_gap():
         # The largest logit more than once: a gap of zero; otherwise to the largest below it.
@@ -51,10 +53,13 @@ def statistics_of(z, targets, names=STATISTICS, axis: int = -1):
         return jnp.where(alone, (1 - jnp.exp(below - top)) / total, 0.0)
 
     known = {
-        "logp": lambda: jnp.take_along_axis(z, across(targets), axis).squeeze(axis) - top - log_total,
+        "logp": lambda: chosen - log_total,
         "entropy": lambda: log_total - jnp.sum(e * (z - across(top)), axis=axis) / total,
         "self_certainty": lambda: log_total - jnp.mean(z - across(top), axis=axis),
         "top2_gap": top2_gap,
-        "log_total": lambda: top + log_total,
+        "top": lambda: top,
+        "log_total": lambda: log_total,
+        # Not 1 - exp(logp): of a nearly certain token that rounds twice more.
+        "others": lambda: (total - jnp.exp(chosen)) / total,
     }
     return {name: known[name]() for name in names}
