@@ -19,7 +19,7 @@ from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import Asked
 from urlvr_jax.data import stream
 from urlvr_jax.lab.countdown_world import WORDINGS
-from urlvr_jax.measure.intervals import bootstrap_interval
+from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.rewards import self_verification
 from urlvr_jax.runtime import opening
 from urlvr_jax.runtime.random_keys import random_key
@@ -62,8 +62,8 @@ def _share(yes: np.ndarray, these: np.ndarray) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap_interval(values)
-    return {"mean": float(values.mean()), "low": low, "high": high}
+    low, high = mean_interval(values)
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Held-out evaluation: avg@k, maj@k, pass@k, with bootstrap intervals over questions."""
+"""Held-out evaluation: avg@k, maj@k, pass@k, with intervals over questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import CHECKS, Asked
 from urlvr_jax.data import stream as stream_lib
-from urlvr_jax.measure.intervals import bootstrap_interval
+from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.random_keys import random_key
 
@@ -25,14 +25,15 @@ class Evaluation:
     ended: float  # share of responses that ended by themselves
 
     def metrics(self) -> dict[str, float]:
-        """avg@k, maj@k, pass@k (any of k samples is right), each with `/low` and `/high`: a 95 % bootstrap over questions."""
+        """avg@k, maj@k, pass@k (any of k samples is right), each with `/low` and `/high`: a 95 % interval over questions."""
         values = {f"avg@{self.k}": self.correct / self.k, f"maj@{self.k}": self.majority}
         if self.k > 1:
             values[f"pass@{self.k}"] = self.correct > 0
         out = {}
         for name, per_question in values.items():
-            low, high = bootstrap_interval(per_question)
-            out |= {name: float(per_question.mean()), f"{name}/low": low, f"{name}/high": high}
+            low, high = mean_interval(per_question)
+            ends = {f"{name}/low": float(low), f"{name}/high": float(high)}
+            out |= {name: float(per_question.mean()), **ends}
         return out | {"response_length/mean": self.mean_length, "ended": self.ended}
 
 

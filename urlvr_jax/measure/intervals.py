@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
-BOOTSTRAP_DRAWS = 1000
-INTERVAL = (2.5, 97.5)  # per cent
+# A question nobody asked: so much of it at the near end of the range, so much at the far end. Halfway between Jeffreys'
+# prior (0.5, 0.5), which covers 88 % at worst, and Clopper and Pearson's ends (1, 0).
+NEAR, FAR = 0.75, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +24,37 @@ class Difference:
 
 
 def paired(a: np.ndarray, b: np.ndarray) -> Difference:
-    """a - b by question, `[Q]` each."""
+    """a - b by question, shares `[Q]` each."""
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return Difference(float(difference.mean()), *bootstrap_interval(difference))
+    low, high = mean_interval(difference, -1.0, 1.0)
+    return Difference(float(difference.mean()), float(low), float(high))
 
 
-def bootstrap_interval(per_question: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean, resampling questions (the unit that generalises)."""
-    values = np.asarray(per_question, np.float64)
-    rng = np.random.default_rng((seed, len(values)))
-    picks = rng.integers(0, len(values), (BOOTSTRAP_DRAWS, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), INTERVAL)
-    return float(low), float(high)
+def mean_interval(per_question: np.ndarray, least: float = 0.0, most: float = 1.0) -> tuple:
+    """95 % interval of the mean of values between `least` and `most`, `[..., Q]` -> two `[...]`.
+
+    The Bayesian bootstrap over questions, the unit that generalises (Rubin 1981), with one more question: for the
+    low end NEAR of it has the value `least` and FAR the value `most`, for the high end the other way round. The
+    posterior of the mean is taken to be the Beta distribution of its mean and variance. Of values 0 and 1 it is that
+    exactly: Beta(right + FAR, wrong + NEAR) and Beta(right + NEAR, wrong + FAR). The width is never 0, and the mean
+    lies within. Where few questions differ from the rest it covers more than 95 %.
+    """
+    shares = (np.asarray(per_question, np.float64) - least) / (most - least)
+    mean = shares.mean(axis=-1)
+    low = np.minimum(_posterior_quantile(shares, FAR, 0.025), mean)
+    high = np.maximum(_posterior_quantile(shares, NEAR, 0.975), mean)
+    return least + (most - least) * low, least + (most - least) * high
+
+
+def _posterior_quantile(shares: np.ndarray, right: float, quantile: float):
+    """Of the mean of shares `[..., Q]` and of one more question, `right` of which is 1 and the rest 0."""
+    from scipy.special import betaincinv  # imported late: it takes most of a second
+
+    count = shares.shape[-1] + 1
+    mean = (shares.sum(axis=-1) + right) / count
+    square = ((shares**2).sum(axis=-1) + right) / count
+    size = mean * (1 - mean) * (count + 1) / (square - mean**2) - 1
+    return betaincinv(mean * size, (1 - mean) * size, quantile)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -132,7 +132,7 @@ def draw() -> None:
         "![held-out accuracy, the verifier's rates, reward against truth](countdown.png)\n\n"
         f"## Findings\n\n{verdict_table(RULES, runs)}\n"
         "Differences of final held-out accuracy: mean over the seeds and a 95 % t interval; falls: paired "
-        "bootstraps over questions, one a seed. Fixed in: the commit that first had the finding's text and "
+        "intervals over questions, one a seed. Fixed in: the commit that first had the finding's text and "
         f"threshold.\n\n## Runs\n\n{table(runs)}\n"
         "What was tried and read of these runs: [notes](notes.md).\n"
     )
