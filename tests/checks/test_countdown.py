@@ -56,8 +56,14 @@ def test_a_task_is_read_from_its_question(question, want):
         ("3*7+5+5-5", False),  # a number twice
         ("3*7+5=26", False),
         ("26", False),
-        ("+3*7+5", False),
-        ("3*7--5", False),
+        ("+3*7+5", True),  # a sign at the start, after an operator, before a parenthesis
+        ("3*7--5", True),
+        ("5 - -3*7", True),
+        ("-(-3*7-5)", True),
+        ("5*-3", False),
+        ("-3*7+5", False),
+        ("3*7+5-", False),
+        ("3*7*/5", False),
         ("3(7)+5", False),
         ("3*7+5)", False),
         ("(3*7+5", False),
@@ -92,6 +98,10 @@ def test_the_strict_check_accepts_exactly_the_solutions(expression, right):
         ("1-2-3", Task((1, 2, 3), -4), True),  # from the left
         ("8/4/2", Task((8, 4, 2), 1), True),
         ("2+3*4", Task((2, 3, 4), 14), True),
+        ("-2+5", Task((2, 5), 3), True),
+        ("05-3", Task((3, 5), 2), True),
+        ("05-3", Task((0, 5, 3), 2), False),  # one number, not two
+        ("-2**2", Task((2, 2), -4), False),
         ("1_0+2", Task((10, 2), 12), False),
         ("00+7", Task((0, 7), 7), True),
         ("0 7+1", Task((0, 7, 1), 8), False),

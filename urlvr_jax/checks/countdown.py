@@ -113,10 +113,11 @@ def _power(base, exponent):
     return base**exponent
 
 
-_STRICT = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-_TINYZERO = _STRICT | {
-    ast.FloorDiv: operator.floordiv, ast.Pow: _power, ast.UAdd: operator.pos, ast.USub: operator.neg,
+_STRICT = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.UAdd: operator.pos, ast.USub: operator.neg,
 }  # fmt: skip
+_TINYZERO = _STRICT | {ast.FloorDiv: operator.floordiv, ast.Pow: _power}
 
 
 # ---- the check ------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ def solves(expression: str | None, task: Task) -> bool:
     """Strict: an expression of + - * / ( ) over integers that uses every number exactly once and is
     exactly the target. No answer, anything else, and division by zero are wrong.
 
-    Where Python would refuse, white space of any kind is a space, and leading zeros count for nothing: 007 is 7.
+    + and - may also be signs: -2+5 is 5-2, and no positive target needs a sign. Where Python would refuse, white space of any kind is a space, and leading zeros count for nothing: 007 is 7.
     """
     if expression is None or len(expression) > MOST_CHARACTERS:
         return False
