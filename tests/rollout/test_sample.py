@@ -298,3 +298,11 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
             np.testing.assert_array_equal(got, want)
     point = np.eye(5, dtype=np.float32)[2:3]
     np.testing.assert_array_equal(draw_lib.keep_nucleus(point, 1e-6), point)
+
+
+def test_of_tokens_that_tie_for_the_last_place_the_first_ids_are_kept():
+    kept = jax.jit(draw_lib.keep_nucleus, static_argnums=1)
+    p = np.array([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4], [0.2, 0.4, 0.2, 0.2]], np.float32)
+    np.testing.assert_array_equal(kept(p, 0.5) > 0, [[1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(kept(p, 0.85) > 0, [[1, 1, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(kept(p, 0.3) > 0, [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]])

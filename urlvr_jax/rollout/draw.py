@@ -11,7 +11,9 @@ CDF_BLOCK = 256  # the inverse CDF searches blocks of this many tokens, then ins
 def draw(p, uniform):
     """Inverse-CDF sample: probabilities `[B, V]`, one uniform a row `[B]` -> int32 `[B]`.
 
-    Two levels keep the running sums short; a token of probability zero is never drawn.
+    Two levels keep the running sums short; a token of probability zero is never drawn. A uniform of
+    `jax.random.uniform` is a multiple of 2^-23: a token below 1.2e-7 may lie between two of them, and then is not
+    drawn at that position. More bits would change the tokens of every run.
     """
     rows, vocab = p.shape
     blocks = -(-vocab // CDF_BLOCK)
@@ -30,11 +32,13 @@ def draw(p, uniform):
 
 
 def keep_nucleus(p, top_p):
-    """Zero all but the smallest set of most likely tokens whose mass reaches `top_p`."""
+    """Zero all but the smallest set of most likely tokens whose mass reaches `top_p`; of equals the first ids."""
     descending = -jnp.sort(-p, axis=-1)
-    before = jnp.cumsum(descending, axis=-1) - descending
-    smallest = jnp.min(jnp.where(before < top_p, descending, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(p >= smallest, p, 0.0)
+    kept = jnp.cumsum(descending, axis=-1) - descending < top_p
+    last = jnp.min(jnp.where(kept, descending, jnp.inf), axis=-1, keepdims=True)
+    room = jnp.sum(kept, axis=-1, keepdims=True) - jnp.sum(p > last, axis=-1, keepdims=True)
+    equal = p == last
+    return jnp.where((p > last) | (equal & (jnp.cumsum(equal, axis=-1) <= room)), p, 0.0)
 
 
 def choose(z, uniform, top_p: float):
