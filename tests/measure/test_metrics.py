@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax.answers import classes
-from urlvr_jax.measure import collapse, evaluate, metrics
+from urlvr_jax.measure import collapse, evaluate, metrics, summary
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.rewards.compute import Rewards
 from urlvr_jax.types import Rollouts
@@ -179,6 +179,34 @@ def test_a_collapse_lasts_five_steps_below_half_the_base():
     assert collapse.collapse_step([]) is None
 
 
+def test_five_steps_in_a_row_are_neighbours_of_the_run():
+    def lines(steps, low=0.1):
+        return [{"step": 1, collapse.TRUTH: 0.8}, *({"step": s, collapse.TRUTH: low} for s in steps)]
+
+    assert collapse.collapse_step(lines([2, 3, 4, 90, 91])) is None
+    assert collapse.collapse_step(lines([2, 3, 4, 6, 7, 8, 9, 10])) == 6
+    assert collapse.collapse_step(lines([6, 4, 3, 5, 2])) == 2  # the order of the file says nothing
+    assert collapse.collapse_step(lines([2, 3, 4, 4, 4, 4])) is None  # four times one step
+    assert (
+        collapse.collapse_step(lines([2, 3, 4, 5, 6]) + lines([4], 0.7)[1:]) is None
+    )  # the last line of a step
+    for unknown in (None, float("nan"), float("inf")):
+        with_gap = lines([2, 3, 4, 5, 6]) + [{"step": 4, collapse.TRUTH: unknown}]
+        assert collapse.collapse_step(with_gap) == 2  # says nothing against what is known
+        with_gap = lines([2, 3, 5, 6]) + [{"step": 4, collapse.TRUTH: unknown}]
+        assert collapse.collapse_step(with_gap) is None
+    assert collapse.collapse_step([{"step": 1, collapse.TRUTH: None}, *lines([2, 3, 4, 5, 6])]) == 2
+
+
+def test_the_collapse_step_passes_over_what_is_no_number_and_heeds_steps_not_lines():
+    name = ENSEMBLE + "reward_accuracy"
+    lines = [
+        {"step": s, name: v} for s, v in ((9, 0.0), (1, None), (2, float("nan")), (7, 0.001), (3, 0.5))
+    ]
+    assert collapse.mcs(lines) == 7
+    assert collapse.mcs([*lines, {"step": 7, name: 0.5}]) == 9
+
+
 def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
     def line(step, even, odd):
         correct = np.ravel(np.column_stack([even, odd]))
@@ -201,6 +229,8 @@ def test_the_peak_is_chosen_on_even_questions_and_reported_on_odd_ones():
     for bad in ([], evals[:1], [evals[0], evals[2]]):
         with pytest.raises(ValueError, match="step 0"):
             collapse.rise_and_fall_of(bad)
+    with pytest.raises(ValueError, match="has 1"):  # one question cannot choose a peak and report it
+        collapse.rise_and_fall_of([{"step": s, "k": 4, "correct": [s]} for s in (0, 1)])
 
 
 def test_a_runs_folder_is_read_when_asked_and_without_its_torn_last_line(tmp_path):
@@ -219,6 +249,17 @@ def test_a_runs_folder_is_read_when_asked_and_without_its_torn_last_line(tmp_pat
     (tmp_path / "record.json").write_text(json.dumps({"attempts": attempts}))
     run = RunRecord(tmp_path)
     assert [e["step"] for e in run.first_set()] == [0, 10] and run.trained_on() == {"a": [1, 2]}
+
+
+def test_a_null_or_a_missing_number_stops_no_summary(tmp_path):
+    truth, length = collapse.TRUTH, "response_length/mean"
+    lines = [{"step": 2, truth: None, length: 3.0}, {"step": 1, truth: 0.5, length: None}]
+    lines += [{"step": 5, truth: 0.5, length: 7.0}, {"step": 4, truth: 0.5, length: 4.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    (tmp_path / "evals.jsonl").write_text("")
+    assert RunRecord(tmp_path).curve(length) == ([2, 4, 5], [3.0, 4.0, 7.0])
+    text = summary.summary(tmp_path)
+    assert "response_length/mean 3.00 -> 7.00" in text and "below half the base's never" in text
 
 
 def test_the_completions_table_lines_up_rows_and_groups():

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from urlvr_jax.measure.intervals import Difference, paired
-from urlvr_jax.measure.record import curve
+from urlvr_jax.measure.record import by_step
 
 MCS_THRESHOLD = 0.01  # reward accuracy
 COLLAPSE_SHARE = 0.5  # of the base's ground-truth reward
@@ -35,26 +35,35 @@ class RiseAndFall:
 
 def mcs(lines: list[dict]) -> int | None:
     """Model Collapse Step: the first step with reward accuracy below 1 % (paper, F10); None if never."""
-    steps, values = curve(lines, "train/ensemble/reward_accuracy")
-    return next((s for s, v in zip(steps, values, strict=True) if v < MCS_THRESHOLD), None)
+    known = by_step(lines, "train/ensemble/reward_accuracy")
+    return next((step for step, value in known.items() if value < MCS_THRESHOLD), None)
 
 
 def collapse_step(lines: list[dict]) -> int | None:
-    """First of 5 steps in a row whose ground-truth reward is below half the base's (step 1's)."""
-    steps, values = curve(lines, TRUTH)
-    low = [v < COLLAPSE_SHARE * values[0] for v in values]
-    for i in range(len(low) - COLLAPSE_PATIENCE + 1):
-        if all(low[i : i + COLLAPSE_PATIENCE]):
-            return steps[i]
-    return None
+    """First of 5 steps in a row whose ground-truth reward is below half the base's; None if never.
+
+    The base's is the first that is known, step 1's. In a row: steps s to s + 4, all known, since a run writes a line
+    a step; a gap ends the row.
+    """
+    known = by_step(lines, TRUTH)
+    if not known:
+        return None
+    limit = COLLAPSE_SHARE * next(iter(known.values()))
+    low = {step for step, value in known.items() if value < limit}
+    return next(
+        (step for step in sorted(low) if low.issuperset(range(step, step + COLLAPSE_PATIENCE))), None
+    )
 
 
 def rise_and_fall_of(evals: list[dict]) -> RiseAndFall:
-    """From the lines of evals.jsonl, one set's, the first at step 0."""
+    """From the lines of evals.jsonl, one set's, the first at step 0. ValueError for fewer than two steps or questions."""
     accuracy = {e["step"]: np.array(e["correct"]) / e["k"] for e in evals}
     steps = sorted(accuracy)
     if len(steps) < 2 or steps[0] != 0:
         raise ValueError(f"needs evaluations at step 0 and later, has {steps}")
+    questions = len(accuracy[0])
+    if questions < 2:
+        raise ValueError(f"the peak is chosen on one question and reported on another, has {questions}")
     choose = {s: accuracy[s][0::2].mean() for s in steps}
     report = {s: accuracy[s][1::2] for s in steps}
     peak = max(steps, key=lambda s: (choose[s], -s))

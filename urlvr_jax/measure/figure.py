@@ -60,9 +60,9 @@ def _draw_accuracy(axis, run: RunRecord) -> None:
     if evals := run.first_set():
         name = f"eval/{evals[0]['set']}/avg@{evals[0]['k']}"
         steps, middle = run.curve(name)
-        _, low = run.curve(f"{name}/low")
+        ends, low = run.curve(f"{name}/low")
         _, high = run.curve(f"{name}/high")
-        axis.fill_between(steps, low, high, color=BLUE, alpha=0.18, lw=0)
+        axis.fill_between(ends, low, high, color=BLUE, alpha=0.18, lw=0)
         what = kind_of_set(evals[0]["set"], run.trained_on())
         axis.plot(steps, middle, color=BLUE, lw=1.8, marker="o", ms=3, label=what)
         axis.axhline(middle[0], color=GREY, lw=0.8, ls=":", label=f"base, {what}")

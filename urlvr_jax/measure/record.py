@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import pathlib
 
 from urlvr_jax.runtime.lines import read_lines
 
 
-def curve(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a metric, where it is present."""
-    points = [(line["step"], line[name]) for line in lines if name in line]
-    return [step for step, _ in points], [value for _, value in points]
+def by_step(lines: list[dict], name: str) -> dict[int, float]:
+    """{step: value} of a metric in the order of steps, where it is a finite number; of several the last in the file."""
+    numbers = [line for line in lines if line.get(name) is not None and math.isfinite(line[name])]
+    return dict(sorted({line["step"]: line[name] for line in numbers}.items()))
 
 
 class RunRecord:
@@ -48,8 +49,9 @@ class RunRecord:
         return self.record["attempts"][-1] if self.record else {}
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of a metric, where it is present."""
-        return curve(self.lines, name)
+        """Steps and values of a metric, where it is a number, in the order of steps."""
+        known = by_step(self.lines, name)
+        return list(known), list(known.values())
 
     def last_value(self, name: str) -> float | None:
         """The latest value of a metric; None if there is none yet."""

@@ -51,10 +51,11 @@ def summary(path) -> str:
             f"reward accuracy < 1 % (Model Collapse Step) {never(mcs(lines))}; "
             f"ground-truth reward below half the base's {never(collapse_step(lines))}"
         )
-    trained = [line for line in lines if "response_length/mean" in line]
-    if len(trained) > 1:
-        change = lambda name: f"{trained[0][name]:.2f} -> {trained[-1][name]:.2f}"
-        names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")
-        names = [n for n in names if n in trained[0] and n in trained[-1]]
-        out.append("first -> last step    " + "   ".join(f"{n} {change(n)}" for n in names))
+    names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")
+    curves = {name: run.curve(name)[1] for name in names}
+    changes = [
+        f"{n} {values[0]:.2f} -> {values[-1]:.2f}" for n, values in curves.items() if len(values) > 1
+    ]
+    if changes:
+        out.append("first -> last step    " + "   ".join(changes))
     return "\n".join(out)
