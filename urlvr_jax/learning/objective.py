@@ -42,7 +42,8 @@ def token_weights(name: str, lengths, width: int, norm_length: int):
     token-mean               every token of the batch weighs the same (global, not per micro-batch)
     seq-mean-token-mean      every row weighs the same, its tokens share that weight
     seq-mean-token-sum       sum over tokens, mean over rows
-    seq-mean-token-sum-norm  the same divided by the constant `norm_length` (Dr. GRPO)
+    seq-mean-token-sum-norm  the same divided by the constant `norm_length` (Dr. GRPO, as in TRL; verl's, not
+                             divided by rows, is so many times larger)
     Rows are the non-empty ones.
     """
     mask = length_mask(lengths, width).astype(jnp.float32)
