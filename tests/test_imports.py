@@ -74,7 +74,10 @@ FORBIDDEN = [
     ),  # no label in reach
     (("models", "rollout", "scoring"), ("data", "rewards", "measure", "runtime.engine")),
     (("learning",), ("rewards.expression", "data.stream", "runtime.engine")),
-    (("untrusted",), ("answers", "checks", "data", "models", "rewards", "runtime", "types")),  # nobody's values
+    (
+        ("untrusted",),
+        ("answers", "checks", "data", "models", "rewards", "runtime", "types"),
+    ),  # nobody's values
     (("studies",), ("runtime.engine",)),  # what reads runs needs no device
 ]
 
