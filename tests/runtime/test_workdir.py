@@ -1,6 +1,10 @@
 """A run's folder: the name of its configuration, and which configuration may go on in it."""
 
+import errno
+import fcntl
 import json
+import os
+import socket
 
 import pytest
 
@@ -66,6 +70,7 @@ def test_a_torn_last_line_is_dropped_and_lines_past_the_restored_step_too(tmp_pa
         file.write('{"step": 6, "x": 0.6, "reward/me')
     assert [x["step"] for x in read_lines(tmp_path / "metrics.jsonl")] == [0, 1, 2, 3, 4, 5]
     before = (tmp_path / "metrics.jsonl").read_text().split("\n")
+    del workdir
     workdir = open_workdir(tmp_path)
     workdir.truncate_after(4)
     workdir.metrics.write({"step": 5, "x": 7})
@@ -120,3 +125,36 @@ def test_a_changed_tuple_is_a_difference_and_the_same_tuple_is_not(tmp_path):
     open_workdir(tmp_path, **{"data.prompt_buckets": (8, 16)})
     with pytest.raises(WorkdirError, match=r"data.prompt_buckets: \[8, 16\] -> \[8, 32\]"):
         open_workdir(tmp_path, **{"data.prompt_buckets": (8, 32)})
+
+
+# ---- one run at a time ------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_the_folder_is_refused_and_told_who_holds_it(tmp_path):
+    first = open_workdir(tmp_path)
+    record = (tmp_path / "record.json").read_bytes()
+    with pytest.raises(WorkdirError) as error:
+        open_workdir(tmp_path)
+    text = str(error.value)
+    assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in text and "--workdir" in text
+    assert (tmp_path / "record.json").read_bytes() == record, "the refused run wrote nothing"
+    del first
+    open_workdir(tmp_path)
+
+
+def test_a_holder_that_has_not_said_who_it_is_still_holds(tmp_path):
+    first = open_workdir(tmp_path)
+    os.truncate(tmp_path / "lock", 0)
+    with pytest.raises(WorkdirError, match="another process"):
+        open_workdir(tmp_path)
+    del first
+
+
+def test_a_file_system_without_locks_is_said_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    def none_here(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none_here)
+    open_workdir(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path}/lock: No locks available") and "second run" in line

@@ -61,6 +61,27 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(launcher, uninterrupted, 
     assert_same_run(run, uninterrupted)
 
 
+def test_a_second_run_stops_before_it_writes_and_a_killed_holder_blocks_nobody(
+    launcher, uninterrupted, tmp_path
+):
+    run = tmp_path / "run"
+    first = launcher.start(tiny(run, LONG))
+    first.wait_for(lambda: (run / "checkpoints" / "7").is_dir())
+    first.kill(signal.SIGSTOP)
+    second = launcher.run(tiny(run, LONG))
+    assert second.status == 2
+    (line,) = second.err.splitlines()
+    assert line.startswith(f"error: {run} is in use by another run: process {first.pid} on ")
+    seen = launcher.run(["evaluate", "--model", str(run)])
+    assert seen.status == 0, seen.err
+    first.kill(signal.SIGKILL)
+    assert first.wait().status == -signal.SIGKILL
+    call = launcher.run(tiny(run, LONG))
+    assert call.status == 0, call.err
+    assert_same_run(run, uninterrupted)
+    assert len(json.loads((run / "record.json").read_text())["attempts"]) == 2
+
+
 def test_the_same_configuration_and_seed_repeat_bit_for_bit_and_more_steps_extend(
     launcher, uninterrupted, tmp_path
 ):

@@ -7,6 +7,7 @@ In: a configuration. Out: a `Run` with its engine; a folder with lines, tables a
     sharding.py     meshes and layouts             hosts.py        what processes agree on, and who writes
     workdir.py      a run's folder                 lines.py        JSON lines on disk
     checkpoint.py   checkpoints                    progress.py     what the terminal shows
-    clock.py        seconds and compilations       signals.py      Ctrl-C and SIGTERM
+    clock.py        seconds and compilations       signals.py      what asks a run to stop
+    lock.py         one run at a time in a folder  terminal.py     what is said, while there is a terminal
     random_keys.py  (seed, stream, step) to a key  compile_cache.py, user_code.py
 """

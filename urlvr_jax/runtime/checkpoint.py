@@ -13,7 +13,6 @@ import logging
 import math
 import pathlib
 import shutil
-import sys
 import time
 
 import jax
@@ -23,14 +22,11 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.runtime.terminal import warn
 
 
 class CheckpointError(UserError):
     """No checkpoint could be used; the message says which were tried."""
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 SWEEP_SECONDS = 5.0
@@ -105,7 +101,7 @@ class Checkpoints:
     def _lost(self, step, error) -> None:
         self.failed += 1
         which = "a checkpoint" if step is None else f"checkpoint {step}"
-        _say(f"warning: {which} could not be written: {error!s:.300}; latest good: {self.latest()}")
+        warn(f"{which} could not be written: {error!s:.300}; latest good: {self.latest()}")
         self._sweep()
         self._open()  # a manager whose background thread failed does not recover
 
@@ -146,7 +142,7 @@ class Checkpoints:
             except Exception as error:  # truncated, missing files, wrong tree
                 if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
                     raise  # nothing is wrong with the checkpoint
-                _say(f"warning: checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
+                warn(f"checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
                 tried.append(found)
                 continue
             if not self.read_only:

@@ -8,6 +8,7 @@ import time
 
 from urlvr_jax.measure import figure, summary
 from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime.terminal import say
 from urlvr_jax.untrusted import shown
 
 SHOWN = (
@@ -70,16 +71,16 @@ class Progress:
         text += f"  {metrics['timing_s/step']:.2f} s/step"
         if self.terminal:
             shown.control("\r\x1b[2K")
-            print(text, end="", flush=True)
+            say(text, end="")
             self._open_line = True
         else:
-            print(text, flush=True)
+            say(text)
 
     def say(self, text: str) -> None:
         """A line of its own."""
         if not self.writes:
             return
         if self._open_line:
-            print()
+            say("")
             self._open_line = False
-        print(text, flush=True)
+        say(text)

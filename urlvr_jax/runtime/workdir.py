@@ -6,6 +6,7 @@ metrics.jsonl     one JSON line a step
 evals.jsonl       one line an evaluation: correct samples of every question
 completions/      completions_00010.parquet: sampled responses with answers and rewards
 checkpoints/      Orbax
+lock              who runs here, or did last
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from urlvr_jax.config import config_hash
 from urlvr_jax.errors import UserError
 from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.lines import Lines, write_whole
+from urlvr_jax.runtime.lock import Lock
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 MAY_CHANGE = ("steps",)
 
 
 class WorkdirError(UserError):
-    """A workdir that belongs to another configuration; the message shows the difference."""
+    """A workdir that belongs to another configuration, or in which another run is under way."""
 
 
 def new_path(experiment: str) -> pathlib.Path:
@@ -56,19 +58,42 @@ def git_state() -> dict:
 
 
 class Workdir:
-    """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`)."""
+    """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`).
+
+    Raises WorkdirError where another run holds the folder or began it with another configuration.
+    """
 
     def __init__(self, path: pathlib.Path, c, facts: dict):
         self.path = pathlib.Path(path)
         self.writes = hosts.is_writer()
         self.path.mkdir(parents=True, exist_ok=True)
         self.config = config_lib.flat(c)
-        self._check_config()
+        self._take()
+        try:
+            self._check_config()
+        except WorkdirError:
+            self.release()
+            raise
         if self.writes:
             write_whole(self.path / "config.json", json.dumps(self.config, indent=1, sort_keys=True))
             self._write_record(facts)
         self.metrics = Lines(self.path / "metrics.jsonl", self.writes)
         self.evals = Lines(self.path / "evals.jsonl", self.writes)
+
+    def _take(self) -> None:
+        """The writer takes the folder, and every process stops where it could not."""
+        self.lock = Lock(self.path) if self.writes else None
+        taken = hosts.agree(self.lock.taken if self.lock else "")
+        if taken:
+            raise WorkdirError(
+                f"{self.path} is in use by another run: {taken}; wait for its end, stop it with SIGTERM and run "
+                "this command again to go on from there, or give another --workdir"
+            )
+
+    def release(self) -> None:
+        """Let the folder go; else that happens when this object is collected, or its process ends."""
+        if self.lock:
+            self.lock.release()
 
     def _check_config(self) -> None:
         file = self.path / "config.json"
