@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: remembered until the step is done.
+"""What asks a run to stop (Ctrl-C, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1): remembered until the step is done.
 
 Then `main.py` has written the step's metric line; under the banner "guard and checkpoint" it saves, says where to go
 on, and exits with 128 + the signal, unless the step was the last.
@@ -11,19 +11,25 @@ import signal
 
 from urlvr_jax.runtime import hosts
 
+# Ctrl-C, a manager's request, a terminal that goes away, CPU seconds used up, Slurm's warning before its limit.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
+AT_ONCE = "at once: steps since the latest checkpoint are lost; the same command with its --workdir makes them again"
+
 
 class StopSignal:
-    """Remembers Ctrl-C or SIGTERM until the step is done; a second Ctrl-C interrupts at once."""
+    """Remembers a signal of `ASKING` until the step is done; a Ctrl-C after it raises KeyboardInterrupt."""
 
     def __init__(self):
         self._seen = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ASKING:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup: who started this wants it to go on
             with contextlib.suppress(ValueError):  # not in the main thread: a caller of `train`
                 signal.signal(number, self._note)
 
     def _note(self, number, _frame):
         if self._seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(AT_ONCE)
         self._seen = number
 
     def seen(self) -> signal.Signals | None:

@@ -72,6 +72,9 @@ def friendly(main):
         except BrokenPipeError:  # whoever read our output, `| head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
+        except KeyboardInterrupt as stopped:
+            print(f"interrupted {stopped}".rstrip(), file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
