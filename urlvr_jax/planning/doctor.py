@@ -12,7 +12,6 @@ import re
 import resource
 import shutil
 import struct
-import tempfile
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
@@ -21,6 +20,7 @@ from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
+from urlvr_jax.runtime.compile_cache import trouble
 from urlvr_jax.untrusted import json_text
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def examine(c, workdir: pathlib.Path, cache: pathlib.Path) -> list[Finding]:
+def examine(c, workdir: pathlib.Path, cache: pathlib.Path | None) -> list[Finding]:
     """Every finding, in the order in which a run would meet the trouble."""
     out = [
         *versions(importlib.metadata.requires("urlvr_jax") or ()),
@@ -319,19 +319,10 @@ def _existing(path: pathlib.Path) -> pathlib.Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
-def compile_cache(cache: pathlib.Path) -> Finding:
+def compile_cache(cache: pathlib.Path | None) -> Finding:
     """The compilation cache can be written; without it every start compiles anew."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache):
-            pass
-    except OSError as error:
-        return Finding(
-            "compilation cache",
-            "warn",
-            f"{cache}: {error.strerror}",
-            "set XDG_CACHE_HOME to a folder of yours",
-        )
+    if why := trouble(cache):
+        return Finding("compilation cache", "warn", why, "set XDG_CACHE_HOME to a folder of yours")
     return Finding("compilation cache", "ok", str(cache))
 
 
