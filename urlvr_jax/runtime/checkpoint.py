@@ -8,9 +8,10 @@ run resumed at its peak would not be the same run.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import logging
 import math
+import os
 import pathlib
 import shutil
 import time
@@ -22,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.runtime.quiet import quiet_orbax
 from urlvr_jax.runtime.terminal import warn
 
 
@@ -30,16 +32,24 @@ class CheckpointError(UserError):
 
 
 SWEEP_SECONDS = 5.0
+NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def _short(error: Exception) -> str:
+    """An error of a library, in a part of a line; of a full disk, that it is full."""
+    text = " ".join(str(error).split())
+    return next((words for words in NO_SPACE if words in text), text[:200]) or type(error).__name__
 
 
 class Checkpoints:
     """The checkpoints of one workdir."""
 
     def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+        quiet_orbax()
         self.folder = pathlib.Path(folder).resolve()
         self.keep = keep
         self.failed = 0
+        self.saving = None  # the step of the save under way
         self.read_only = read_only  # for looking at a run that may be under way: nothing is touched
         self._open()
 
@@ -72,10 +82,11 @@ class Checkpoints:
         tree = serialization.to_state_dict(state._asdict())
         metrics = {"score": -math.inf if score is None else float(score)}
         self.wait()
+        self.saving = step
         try:
             self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
         except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
-            self._lost(step, error)
+            self._lost(error)
 
     @contextlib.contextmanager
     def kept(self, workdir, step: int, state: TrainState, score: float | None):
@@ -96,12 +107,13 @@ class Checkpoints:
         try:
             self.manager.wait_until_finished()
         except Exception as error:  # noqa: BLE001
-            self._lost(None, error)
+            self._lost(error)
 
-    def _lost(self, step, error) -> None:
+    def _lost(self, error) -> None:
         self.failed += 1
-        which = "a checkpoint" if step is None else f"checkpoint {step}"
-        warn(f"{which} could not be written: {error!s:.300}; latest good: {self.latest()}")
+        warn(
+            f"checkpoint {self.saving} could not be written: {_short(error)}; latest good: {self.latest()}"
+        )
         self._sweep()
         self._open()  # a manager whose background thread failed does not recover
 
@@ -142,7 +154,7 @@ class Checkpoints:
             except Exception as error:  # truncated, missing files, wrong tree
                 if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
                     raise  # nothing is wrong with the checkpoint
-                warn(f"checkpoint {found} is unreadable ({error!s:.200}); trying the one before")
+                warn(f"checkpoint {found} is unreadable ({_short(error)}); trying the one before")
                 tried.append(found)
                 continue
             if not self.read_only:
@@ -164,5 +176,11 @@ class Checkpoints:
             self._open()
 
     def close(self) -> None:
+        """Wait for the save under way; what was lost in all is said."""
         self.wait()
         self.manager.close()
+        if self.failed:
+            warn(
+                f"{self.failed} checkpoints could not be written, the latest good is {self.latest()}: free some space "
+                "and run the same command with --workdir to make the steps after it again"
+            )
