@@ -23,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
 from urlvr_jax.runtime.terminal import warn
 
@@ -42,10 +43,11 @@ def _short(error: Exception) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one workdir."""
+    """The checkpoints of one workdir. Raises PathError, see `require_plain`."""
 
     def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
         quiet_orbax()
+        require_plain(folder)
         self.folder = pathlib.Path(folder).resolve()
         self.keep = keep
         self.failed = 0

@@ -28,6 +28,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.lines import Lines, write_whole
 from urlvr_jax.runtime.lock import Lock
+from urlvr_jax.runtime.paths import require_plain
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 MAY_CHANGE = ("steps",)
@@ -60,12 +61,14 @@ def git_state() -> dict:
 class Workdir:
     """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`).
 
-    Raises WorkdirError where another run holds the folder or began it with another configuration.
+    Raises WorkdirError where another run holds the folder or began it with another configuration, PathError where
+    checkpoints could not be read back, and OSError where nothing can be written.
     """
 
     def __init__(self, path: pathlib.Path, c, facts: dict):
         self.path = pathlib.Path(path)
         self.writes = hosts.is_writer()
+        require_plain(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.config = config_lib.flat(c)
         self._take()

@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import numpy as np
+from safetensors import SafetensorError
 
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import FolderError
@@ -21,7 +22,12 @@ def run(flag) -> int:
         raise ConfigError("--out is missing: the folder to write")
     c, engine, params, tokenizer, source, step = open_flag(flag)
     out = pathlib.Path(flag.out)
-    folders.save(out, params, engine.model_config, source, tokenizer)
+    try:
+        folders.save(out, params, engine.model_config, source, tokenizer)
+    except SafetensorError as error:
+        raise folders.FolderError(
+            f"{out}: its weights could not be written ({error}): free some space, or choose another place"
+        ) from None
     c.model.path = str(out)
     path, model_config, _ = open_model(c)
     again = folders.load(path, model_config, engine.training_layout)

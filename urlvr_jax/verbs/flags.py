@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.errors import UserError
+from urlvr_jax.runtime.paths import is_utf8
 
 
 def define_flags() -> None:
@@ -59,11 +60,38 @@ def config_file(argv: list[str]) -> str:
     return ""
 
 
+FREE = "free some space and run the same command again; with its --workdir it goes on from the latest checkpoint"
+ALLOW = "choose another place, or ask for the right to use this one"
+CHOOSE = "choose another place"
+REMEDY = {
+    errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EFBIG: FREE, errno.EACCES: ALLOW, errno.EPERM: ALLOW,
+    errno.EROFS: ALLOW, errno.ENOENT: CHOOSE, errno.EEXIST: CHOOSE, errno.ENOTDIR: CHOOSE,
+    errno.EISDIR: CHOOSE, errno.ELOOP: CHOOSE, errno.EBUSY: CHOOSE, errno.ENOTEMPTY: CHOOSE,
+    errno.ENAMETOOLONG: "choose a shorter one",
+}  # fmt: skip
+
+
+def place_text(error: OSError) -> str:
+    """What is wrong with a place the user gave, and the remedy; empty if the error is about something else."""
+    remedy = REMEDY.get(error.errno)
+    full = remedy == FREE
+    if not remedy or not (error.filename or full):
+        return ""
+    return f"{error.filename or 'a file'}: {error.strerror}: {remedy}"
+
+
+def _require_text(argv: list[str]) -> None:
+    for word in argv:
+        if not is_utf8(word):
+            raise config_lib.ConfigError(f"{word!a} is not UTF-8: rename what it names, and give that")
+
+
 def friendly(main):
     """Errors that are about the user's input print as one message and exit with status 2."""
 
     def run(argv):
         try:
+            _require_text(argv)
             if (file := config_file(sys.argv)) and not pathlib.Path(file).is_file():
                 raise config_lib.ConfigError(f"--config: experiment file {file!r} does not exist")
             status = main(argv)
@@ -79,13 +107,9 @@ def friendly(main):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if not (text := place_text(error)):
                 raise
-            print(
-                f"error: {error}: free some space and run the same command again; with its --workdir it "
-                "goes on from the latest checkpoint",
-                file=sys.stderr,
-            )
+            print(f"error: {text}", file=sys.stderr)
             sys.exit(2)
 
     return run
