@@ -339,3 +339,16 @@ def test_a_full_disk_is_noticed_at_the_next_save_without_waiting(tmp_path, capsy
         assert checkpoints.failed == 1
         assert on_disk(disk) == [1, 3], "the save that noticed the failure is itself not lost"
     assert "could not be written" in capsys.readouterr().err
+
+
+# ---- the clock ------------------------------------------------------------------------------
+
+
+def test_a_clock_that_jumps_back_loses_no_checkpoint_and_hangs_nothing(tmp_path, monkeypatch):
+    true = time.time
+    saved(tmp_path, {1: 0.1, 2: 0.2})
+    monkeypatch.setattr(time, "time", lambda: true() - 1e8)
+    saved(tmp_path, {3: 0.15, 4: 0.05})
+    assert on_disk(tmp_path) == [2, 3, 4], "the latest by step, not by date, and the best"
+    state, step = restored(tmp_path)
+    assert step == 4 and same(state, make_state(4))
