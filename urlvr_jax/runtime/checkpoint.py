@@ -14,6 +14,7 @@ import math
 import os
 import pathlib
 import shutil
+import sys
 import time
 
 import jax
@@ -25,7 +26,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
-from urlvr_jax.runtime.terminal import warn
+from urlvr_jax.runtime.terminal import say, warn
 
 
 class CheckpointError(UserError):
@@ -101,7 +102,10 @@ class Checkpoints:
                 self.save(step, state, score)
             self.close()
             if step and self.latest() == step:
-                _say(f"the state after step {step} is saved: --workdir {workdir.path} goes on from there")
+                say(
+                    f"the state after step {step} is saved: --workdir {workdir.path} goes on from there",
+                    stream=sys.stderr,
+                )
             raise
 
     def wait(self) -> None:
