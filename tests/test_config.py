@@ -161,6 +161,7 @@ TOO_LARGE = {
     "rollout.temperature": float("inf"),
     "eval.top_p": 1.5,
     "kl.coef": None,
+    "data.columns": None,
 }
 for key, bad in TOO_LARGE.items():
     REFUSED.append(({key.strip(): bad}, f"{key.strip()} give"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from urlvr_jax import config
 from urlvr_jax.answers import extract
 from urlvr_jax.checks.table import CHECKS
 from urlvr_jax.config import (
@@ -51,10 +52,17 @@ def _one_of(c, key: str, allowed) -> None:
 def _within(c, low, high, *keys: str) -> None:
     for key in keys:
         value = value_of(c, key)
-        if not isinstance(value, int | float) or not low <= value <= high:
+        if not low <= value <= high:
             raise ConfigError(
                 f"{key} = {value!r:.60} is not possible: give a value from {low:g} to {high:g}"
             )
+
+
+def _check_given(c) -> None:
+    """ml_collections holds values to their defaults' types, but lets None through."""
+    for key, value in config.flat(c).items():
+        if value is None:
+            raise ConfigError(f"{key} = None is not possible: give a value")
 
 
 def validate(c, device_count: int, platform: str | None = None) -> None:
@@ -62,6 +70,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
 
     platform: "cpu", "gpu" or "tpu", of the devices the run is meant for; None where that does not matter yet.
     """
+    _check_given(c)
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
