@@ -463,10 +463,55 @@ def countdown(folder: pathlib.Path) -> Callable:
     return attack
 
 
+def places(folder: pathlib.Path) -> Callable:
+    """Names and obstacles of a run's folder; the same is opened twice."""
+    from urlvr_jax import config
+    from urlvr_jax.errors import DataError
+    from urlvr_jax.runtime.workdir import Workdir
+    from urlvr_jax.verbs.flags import place_text
+
+    c = config.default()
+
+    def attack(rng: random.Random):
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        (folder / "runs").mkdir()
+        name = (
+            rng.choice(
+                (text(rng), text(rng)[:40], "run", "a/b", "x" * 300, "a[b]*", "a\\b", "gs::x", "-", " ")
+            )
+            or "run"
+        )
+        path = folder / "runs" / name.replace("\0", "0").lstrip("/").replace("../", "")
+        obstacle = rng.randrange(6)
+        try:
+            if obstacle == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("a file")
+            elif obstacle == 1:
+                path.mkdir(parents=True)
+                (path / rng.choice(("config.json", "record.json", "metrics.jsonl"))).write_text(
+                    dumped(rng, value(rng))
+                )
+            elif obstacle == 2:
+                path.mkdir(parents=True)
+                (path / rng.choice(("config.json", "lock", "metrics.jsonl", "completions"))).mkdir()
+            for _ in range(2):
+                workdir = Workdir(path, c, {"parameters": 3})
+                workdir.metrics.write({"step": 1, "x": float("nan")})
+                workdir.truncate_after(0)
+                workdir.release()
+        except OSError as error:  # which the command line says in one line
+            if not place_text(error):
+                raise
+            raise DataError(place_text(error)) from None
+
+    return attack
+
+
 FAMILIES: dict[str, Callable[[pathlib.Path], Callable]] = {
     f.__name__: f
     for f in (
         model_configs, tokenizers, weights, folder_code, chat_templates, json_lines, parquets, completions, answers,
-        rewards, configurations, terminal, countdown,
+        rewards, configurations, terminal, countdown, places,
     )
 }  # fmt: skip

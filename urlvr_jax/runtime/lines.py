@@ -7,6 +7,8 @@ import math
 import os
 import pathlib
 
+from urlvr_jax.errors import DataError
+
 
 class Lines:
     """JSON lines with a `step`, appended; durable before a checkpoint commits.
@@ -37,14 +39,30 @@ class Lines:
     def truncate_after(self, step: int) -> None:
         """Keep whole lines up to `step`; a torn last line of a killed run goes too."""
         if self.writes:
-            kept = [line for line in read_lines(self.file) if line["step"] <= step]
+            lines = read_lines(self.file)
+            if not all(isinstance(line.get("step"), int) for line in lines):
+                raise DataError(f"{self.file} has a line without a `step`; remove it")
+            kept = [line for line in lines if line["step"] <= step]
             write_whole(self.file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_lines(file: pathlib.Path) -> list[dict]:
-    """Whole JSON lines of a file; a torn last line (a killed writer) is left out."""
-    lines = pathlib.Path(file).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    """Whole JSON lines of a file; a torn last line (a killed writer) is left out.
+
+    DataError names the line that is no object: somebody else wrote it.
+    """
+    lines = pathlib.Path(file).read_bytes().split(b"\n")
+    return [_object(line, f"{file}, line {n}") for n, line in enumerate(lines[:-1], start=1) if line]
+
+
+def _object(line: bytes, where: str) -> dict:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: no JSON object; remove the line")
+    return value
 
 
 def write_whole(file: pathlib.Path, text: str) -> None:

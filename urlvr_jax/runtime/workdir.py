@@ -29,6 +29,7 @@ from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.lines import Lines, write_whole
 from urlvr_jax.runtime.lock import Lock
 from urlvr_jax.runtime.paths import require_plain
+from urlvr_jax.untrusted import json_text
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 MAY_CHANGE = ("steps",)
@@ -103,11 +104,12 @@ class Workdir:
         if file.is_file():
             defaults = config_lib.flat(config_lib.default()).items()
             added = {k: v for k, v in defaults if k in config_lib.marked("added")}
-            old = added | json.loads(file.read_text())
+            old = added | json_text.read(file, WorkdirError)
             keys = sorted((set(old) | set(self.config)) - set(MAY_CHANGE))
             changed = [k for k in keys if old.get(k) != self.config.get(k)]
-            fewer = old["steps"] > self.config["steps"]
-            other = old["steps"] != self.config["steps"]
+            steps = old.get("steps")
+            fewer = not isinstance(steps, int) or steps > self.config["steps"]
+            other = steps != self.config["steps"]
             if fewer or (other and self.config["optim.schedule"] != "constant"):
                 changed.append("steps")
             if changed:
@@ -120,7 +122,9 @@ class Workdir:
 
     def _write_record(self, facts: dict) -> None:
         file = self.path / "record.json"
-        attempts = json.loads(file.read_text())["attempts"] if file.is_file() else []
+        attempts = json_text.read(file, WorkdirError).get("attempts") if file.is_file() else []
+        if not isinstance(attempts, list):
+            raise WorkdirError(f"{file} has no list of `attempts`: it is no record of a run")
         attempts.append(
             {
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

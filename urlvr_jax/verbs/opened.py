@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from urlvr_jax.models import folders
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.untrusted import json_text
 from urlvr_jax.verbs.flags import config_file
 
 
@@ -40,7 +40,11 @@ def open_flag(flag) -> Opened:
         pathlib.Path(model) / "record.json"
     ).is_file()
     if is_run:
-        _adopt(c, json.loads((pathlib.Path(model) / "config.json").read_text()), config_file(sys.argv))
+        file = pathlib.Path(model) / "config.json"
+        try:
+            _adopt(c, json_text.read(file, config_lib.ConfigError), config_file(sys.argv))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # ml_collections' own words
+            raise config_lib.ConfigError(f"{file} is no configuration of a run ({error!s:.200})") from None
     else:
         c.model.path = model
     validation.validate(c, jax.device_count(), jax.default_backend())
