@@ -22,7 +22,7 @@ def run(flag) -> int:
     for line, ids in zip(lines, tokens, strict=True):
         if not 1 <= len(ids) <= widest:
             raise DataError(
-                f"prompt {line[:60]!r} has {len(ids)} tokens in {len(line)} characters; 1 to {widest} tokens fit "
+                f"prompt {line[:60]!r} has {_tokens(ids, widest)} in {len(line)} characters; 1 to {widest} fit "
                 "(data.prompt_buckets)"
             )
     ids = tuple(map(str, range(len(texts))))
@@ -35,6 +35,10 @@ def run(flag) -> int:
         for row, text in enumerate(out):
             print(f"{questions.texts[real[row // c.eval.k]]}\t{text}")
     return 0
+
+
+def _tokens(ids, widest: int) -> str:
+    return f"{len(ids)} tokens" if len(ids) != widest + 1 else f"more than {widest} tokens"
 
 
 def _lines():
