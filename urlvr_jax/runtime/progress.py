@@ -9,7 +9,6 @@ import time
 from urlvr_jax.measure import figure, summary
 from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.terminal import say
-from urlvr_jax.untrusted import shown
 
 SHOWN = (
     ("reward/mean", "reward"),
@@ -70,8 +69,7 @@ class Progress:
         text = f"step {step}/{self.steps}  " + "  ".join(parts)
         text += f"  {metrics['timing_s/step']:.2f} s/step"
         if self.terminal:
-            shown.control("\r\x1b[2K")
-            say(text, end="")
+            say(text, end="", control="\r\x1b[2K")
             self._open_line = True
         else:
             say(text)

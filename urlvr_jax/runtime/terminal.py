@@ -6,11 +6,18 @@ import errno
 import os
 import sys
 
+from urlvr_jax.untrusted import shown
 
-def say(text: str, end: str = "\n", stream=None) -> None:
-    """Print at once, on standard output if no stream is given. A terminal that is gone is no longer written to."""
+
+def say(text: str, end: str = "\n", stream=None, control: str = "") -> None:
+    """Print at once, on standard output if no stream is given. A terminal that is gone is no longer written to.
+
+    control: a sequence of our own before the text, for the terminal to obey.
+    """
     stream = stream or sys.stdout
     try:
+        if control:
+            shown.control(control)
         print(text, end=end, file=stream, flush=True)
     except OSError as error:
         if error.errno != errno.EIO:

@@ -6,6 +6,7 @@ One process serves all templates of this one; it ends with it. `transformers` re
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import selectors
@@ -83,8 +84,9 @@ class _Renderer:
         atexit.unregister(self.process.kill)
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
         self.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):  # of what it did not read any more
+            self.process.stdin.close()
 
     def _line(self, seconds: float) -> bytes | None:
         """The next line; None past the deadline or if it is too long, empty if the process ended."""
