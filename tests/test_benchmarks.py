@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import random
 import subprocess
 import sys
 
+import attack_cases
 import children
 import jax.numpy as jnp
 import launcher
@@ -14,6 +16,7 @@ import pytest
 import report
 import specs
 
+from urlvr_jax.errors import UserError
 from urlvr_jax.models import folders, transformer
 from urlvr_jax.scoring.score import score
 
@@ -138,17 +141,19 @@ def test_summaries_are_medians_of_rates():
     np.testing.assert_allclose(report.ratios({"ours": entry, "peer": entry})["score"], 1.0)
 
 
-def test_some_attacks_of_each_family_that_is_quick_are_survived():
-    quick = (
-        "model_configs",
-        "tokenizers",
-        "folder_code",
-        "json_lines",
-        "parquets",
-        "completions",
-        "answers",
-        "rewards",
-    )
-    quick = (*quick, "configurations", "terminal", "countdown")
-    words = [word for name in quick for word in ("--family", name)]
-    run_benchmark("attacks.py", "--cases", "12", "--seed", "3", *words)
+QUICK_ATTACKS = [name for name in attack_cases.FAMILIES if name not in ("chat_templates", "weights")]
+
+
+@pytest.mark.parametrize("name", QUICK_ATTACKS)
+def test_some_attacks_of_each_family_that_is_quick_are_survived(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("sys.stdin", sys.stdin)  # a family may replace it
+    attack = attack_cases.FAMILIES[name](tmp_path)
+    ended = []
+    for case in range(12):
+        try:
+            attack(random.Random(f"{name} 3 {case}"))
+            ended.append("value")
+        except UserError as error:
+            assert str(error).strip()
+            ended.append("error")
+    assert len(ended) == 12
