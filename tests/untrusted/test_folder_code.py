@@ -71,3 +71,11 @@ def test_no_verb_asks_whether_to_run_it(launcher, tmp_path, verb):
     call = launcher.run([*verb, *named], stdin="y\n" * 100)
     assert call.status, call.out
     assert "model_type" in call.out + call.err and not (path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "../model.safetensors", "/etc/passwd", 3, None, "a/b", "."])
+def test_an_index_names_files_beside_it_alone(tmp_path, name):
+    path = shutil.copytree(shipped.base("lab:plain"), tmp_path / "m")
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"t": name}}))
+    with pytest.raises(FolderError, match="no name of a file beside it|is missing"):
+        folders.check_weights(path, folders.model_config(path))

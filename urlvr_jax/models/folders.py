@@ -24,6 +24,7 @@ from urlvr_jax.models.transformer import ModelConfig, structure
 from urlvr_jax.runtime import sharding
 from urlvr_jax.untrusted import json_text, numbers
 
+LONGEST_NAME = 100  # characters of a weight file's name
 SHARD_BYTES = 4 * 10**9  # of one exported weight file, at most, unless one tensor is larger
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # of weight files that are read
 
@@ -327,7 +328,7 @@ def _weight_files(path: pathlib.Path) -> list[pathlib.Path]:
         except (KeyError, TypeError, AttributeError) as error:
             raise FolderError(f"{index}: not an index of weight files ({error!r})") from None
         for name in names:
-            if not isinstance(name, str) or pathlib.PurePath(name).name != name:
+            if not isinstance(name, str) or pathlib.PurePath(name).name != name or len(name) > LONGEST_NAME:
                 raise FolderError(f"{index}: {name!r:.60} is no name of a file beside it")
     else:
         names = ["model.safetensors"]
