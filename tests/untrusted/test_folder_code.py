@@ -79,3 +79,19 @@ def test_an_index_names_files_beside_it_alone(tmp_path, name):
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"t": name}}))
     with pytest.raises(FolderError, match="no name of a file beside it|is missing"):
         folders.check_weights(path, folders.model_config(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**30}, {"vocab_size": -1}, {"hidden_size": 0}, {"head_dim": 1.5}, {"rms_norm_eps": "1"},
+        {"num_attention_heads": True}, {"rope_theta": float("1e300")}, {"rope_parameters": {"rope_type": {}}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": "2"}}, {"rope_scaling": 3}, {"architectures": [3]},
+    ],
+)  # fmt: skip
+def test_numbers_of_a_configuration_out_of_range_are_refused_before_anything_is_made(tmp_path, change):
+    path = shutil.copytree(shipped.base("lab:plain"), tmp_path / "m")
+    written = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(written | change))
+    with pytest.raises(FolderError):
+        folders.model_config(path)

@@ -207,8 +207,10 @@ def _check_numbers(file: pathlib.Path, written: dict) -> None:
         if rope is not None and not isinstance(rope, dict):
             raise FolderError(f"{file}: {name} = {rope!r:.60} must be an object")
         for key, value in (rope or {}).items():
-            if key in ROPE_TEXTS or isinstance(value, bool) or value is None:
+            if isinstance(value, bool) or value is None or (key in ROPE_TEXTS and isinstance(value, str)):
                 continue
+            if key in ROPE_TEXTS:
+                raise FolderError(f"{file}: {name}.{key} = {value!r:.60} must be a text")
             numbers.real(value, f"{file}: {name}.{key}", *CONSTANTS["rope_theta"], FolderError)
 
 

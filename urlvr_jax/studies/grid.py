@@ -165,6 +165,8 @@ def draw() -> None:
         "95 % intervals over questions, one a seed. MCS: first step with reward accuracy below 1 %. Collapse step: "
         "ground-truth reward below half the base's for 5 steps. Length, cut (responses that hit the limit of "
         f"{c.rollout.max_new_tokens} tokens) and repetition (share of repeated 4-grams) are the last step's.\n\n"
+        "What changed in the arithmetic since, and cells that were run again: "
+        "[history](../history.md#the-grid-after-the-arithmetic-changed).\n\n"
         "Regenerate with `python -m urlvr_jax.main study grid draw`; run again with "
         "`python -m urlvr_jax.main study grid run`.\n\n"
         "![held-out accuracy](held_out.png)\n\n![votes, length, repetition, entropy](dynamics.png)\n\n"
