@@ -34,7 +34,7 @@ def parquet(path: pathlib.Path, named: dict, strict: bool):
         file = pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20)
         found = shapes.find(paths(file.schema_arrow), named, str(path), strict)
         _once(found, file.schema_arrow, str(path))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(error) from None
 
     def batches():

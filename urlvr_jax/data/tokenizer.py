@@ -89,7 +89,7 @@ class Tokenizer:
 
     def id_of(self, token: str) -> int:
         """The id of a control token."""
-        return self.hf.convert_tokens_to_ids(token)
+        return self._asked(self.hf.convert_tokens_to_ids, token)
 
     def chat(self, conversations: list[list[dict]], generation: bool, **variables) -> list[str]:
         """Conversations by the chat template, with the generation prompt or without; ChatTemplateError."""
@@ -128,7 +128,7 @@ class Tokenizer:
         """FolderError where the folder's rules fail on a text or on ids: the library raises Exception itself."""
         try:
             return fn(what, **options)
-        except (MemoryError, RecursionError):
+        except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001
             raise FolderError(
