@@ -84,7 +84,7 @@ def test_an_index_names_files_beside_it_alone(tmp_path, name):
 @pytest.mark.parametrize(
     "change",
     [
-        {"num_hidden_layers": 10**30}, {"vocab_size": -1}, {"hidden_size": 0}, {"head_dim": 1.5}, {"rms_norm_eps": "1"},
+        {"num_hidden_layers": 10**30}, {"vocab_size": -1}, {"hidden_size": 0}, {"head_dim": 1.5}, {"rms_norm_eps": "1"}, {"rms_norm_eps": 10**400},
         {"num_attention_heads": True}, {"rope_theta": float("1e300")}, {"rope_parameters": {"rope_type": {}}},
         {"rope_parameters": {"rope_type": "yarn", "factor": "2"}}, {"rope_scaling": 3}, {"architectures": [3]},
     ],

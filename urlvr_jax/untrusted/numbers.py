@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from urlvr_jax.errors import UserError
 
 
@@ -17,6 +15,8 @@ def whole(value, what: str, low: int, high: int, error: type[UserError]) -> int:
 def real(value, what: str, low: float, high: float, error: type[UserError]) -> float:
     """A finite number within [low, high]; `error` says what it is instead."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
+    if (
+        not number or not low <= value <= high
+    ):  # neither holds for NaN, and an integer may be beyond any float
         raise error(f"{what} = {value!r:.60} must be a number from {low:g} to {high:g}")
     return float(value)
