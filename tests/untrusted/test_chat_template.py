@@ -18,6 +18,22 @@ def test_a_template_renders_as_it_does_in_the_library():
     assert render(text, two, False, {"eos_token": "$"}) == ["<user>a$", "<user>ü$"]
 
 
+def test_the_process_waits_for_the_next_template_however_long_that_takes(monkeypatch):
+    monkeypatch.setattr(chat_template, "DEADLINE_S", 0.5)
+    assert render("a", ASK, True, {}) == ["a"]
+    process = chat_template._Renderer.running.process
+    time.sleep(1.5)  # past twice the deadline, after which it ends itself if it still renders
+    assert process.poll() is None
+    assert render("b", ASK, True, {}) == ["b"]
+
+
+def test_a_process_that_was_killed_is_replaced():
+    assert render("a", ASK, True, {}) == ["a"]
+    chat_template._Renderer.running.process.kill()
+    chat_template._Renderer.running.process.wait()
+    assert render("b", ASK, True, {}) == ["b"]
+
+
 @pytest.mark.parametrize(
     "template",
     [

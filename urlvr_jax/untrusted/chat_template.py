@@ -27,22 +27,23 @@ class ChatTemplateError(ValueError):
 
 def render(template: str, conversations: list[list[dict]], generation: bool, variables: dict) -> list[str]:
     """The conversations by the template, with the generation prompt or without; ChatTemplateError."""
+    seconds = DEADLINE_S + 0.001 * len(conversations)
     task = {
         "template": template,
         "conversations": conversations,
         "generation": generation,
         "variables": variables,
+        "seconds": seconds,
     }
+    renderer = _Renderer.running
+    if renderer and renderer.process.poll() is not None:  # ended while nobody asked
+        renderer.kill()
     if _Renderer.running is None:
         _Renderer.running = _Renderer()
-    answer = _Renderer.running.ask(json.dumps(task), _seconds(conversations))
+    answer = _Renderer.running.ask(json.dumps(task), seconds)
     if isinstance(answer, str):
         raise ChatTemplateError(answer)
     return answer
-
-
-def _seconds(conversations: list) -> float:
-    return DEADLINE_S + 0.001 * len(conversations)
 
 
 class _Renderer:
@@ -121,7 +122,7 @@ def work() -> None:
     _answer(out, "ready")
     for line in sys.stdin.buffer:
         task = json.loads(line)
-        signal.alarm(int(2 * _seconds(task["conversations"])))  # ends a loop whose asker was killed
+        signal.setitimer(signal.ITIMER_REAL, 2 * task["seconds"])  # ends a loop whose asker was killed
         try:
             texts, _ = render_jinja_template(
                 task["conversations"],
@@ -131,9 +132,9 @@ def work() -> None:
             )
             "".join(texts).encode("utf-8")
         except Exception as error:  # noqa: BLE001  whatever a template does
-            _answer(out, f"{type(error).__name__}: {error!s:.500}")
-        else:
-            _answer(out, texts)
+            texts = f"{type(error).__name__}: {error!s:.500}"
+        signal.setitimer(signal.ITIMER_REAL, 0)  # it may wait for the next task as long as it likes
+        _answer(out, texts)
 
 
 def _answer(out, value) -> None:
