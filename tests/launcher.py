@@ -102,9 +102,14 @@ class Launcher:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, arguments: list[str], stdin: str = "", env: dict | None = None) -> Call:
+    def start(
+        self, arguments: list[str], stdin: str = "", env: dict | None = None, terminal: str | None = None
+    ) -> Call:
+        """A call, whose output goes into a file, or to the terminal of that name."""
         self.calls += 1
         stem = self.folder / f"call{self.calls}"
+        for suffix in (".out", ".err") if terminal else ():
+            stem.with_suffix(suffix).symlink_to(terminal)
         stem.with_suffix(".in").write_text(stdin)
         return Call(self, self.ask({"arguments": arguments, "stem": str(stem), "env": env or {}}), stem)
 
@@ -135,7 +140,7 @@ def child(request: dict) -> None:
     """Become `python -m urlvr_jax.main` with the request's arguments."""
     stem = request["stem"]
     for number, (suffix, mode) in enumerate(((".in", os.O_RDONLY), (".out", 1), (".err", 1))):
-        flags = mode if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        flags = mode if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY
         os.dup2(os.open(stem + suffix, flags, 0o644), number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115

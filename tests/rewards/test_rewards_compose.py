@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 import helpers
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -265,6 +266,63 @@ def test_a_shadow_in_the_configuration_is_a_tuple_and_not_for_supervised_mode():
 # ---- in a step --------------------------------------------------------------------------------
 
 
+MISBEHAVING = """
+import jax.numpy as jnp
+
+
+def undeclared(inputs):
+    return inputs.per_group(inputs.stats["logp"].sum(axis=1))
+
+
+def undeclared_answers(inputs):
+    return jnp.where(inputs.answers >= 0, 1.0, 0.0)
+
+
+def wrong_shape(inputs):
+    return jnp.zeros(inputs.lengths.shape)
+
+
+def not_a_number(inputs):
+    return jnp.full(inputs.shape, jnp.nan)
+
+
+def huge(inputs):
+    return jnp.full(inputs.shape, 3e38).at[0, 0].set(0.0)
+
+
+def raises(inputs):
+    return usual_name_misspelt
+
+
+def nothing(inputs):
+    return None
+
+
+def text(inputs):
+    return "reward"
+
+
+def ragged(inputs):
+    return [[1.0], [1.0, 2.0]]
+
+
+def integers(inputs):
+    return [[10**400] * inputs.shape[1]] * inputs.shape[0]
+
+
+def lazily(inputs):
+    yield 1.0
+
+
+def complex_numbers(inputs):
+    return jnp.ones(inputs.shape) * 1j
+
+
+def writes(inputs):
+    inputs.tokens[0] = 1
+"""
+
+
 class Words:
     """A tokenizer of one letter a token."""
 
@@ -326,6 +384,32 @@ def test_a_value_that_is_not_finite_stops_the_step_and_is_named(value):
             interface.RewardError, match=r"step 3: reward 'broken' is not finite in \[\[1, 0\]\]"
         ):
             stepped(*arguments)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("undeclared", "@needs('logp')"),
+        ("undeclared_answers", "@needs('answers')"),
+        ("wrong_shape", "'wrong_shape' returned shape (4,), expected [P, G] = (2, 2)"),
+        ("not_a_number", "step 3: reward 'not_a_number' is not finite in [[0, 0]"),
+        ("huge", "step 3: reward 'huge' is up to 3e+38: beyond 1e+15"),
+        ("raises", "step 3: reward 'raises' raised NameError: name 'usual_name_misspelt'"),
+        ("nothing", "step 3: reward 'nothing' returned NoneType 'None', which are no real numbers"),
+        ("text", "step 3: reward 'text' returned str 'reward'"),
+        ("ragged", "step 3: reward 'ragged' returned list '[[1.0], [1.0, 2.0]]', which is no array"),
+        ("integers", "step 3: reward 'integers' returned list"),
+        ("lazily", "step 3: reward 'lazily' returned generator"),
+        ("complex_numbers", "which are no real numbers"),
+        ("writes", "step 3: reward 'writes' raised TypeError"),
+    ],
+)
+def test_a_reward_that_misbehaves_stops_the_step_and_is_named(tmp_path, name, expected):
+    (tmp_path / "mine.py").write_text(MISBEHAVING)
+    refused = pytest.raises((interface.RewardError, UndeclaredError))
+    with jax.numpy_dtype_promotion("standard"), refused as error:  # as in a user's process
+        stepped(expression.load(f"'{tmp_path / 'mine.py'}:{name}'"))
+    assert expected in str(error.value)
 
 
 # ---- the table --------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """On a terminal no text of a model, a file or a folder moves the cursor, hides itself or sets a title."""
 
+import contextlib
 import io
 import json
 import os
 import pty
-import subprocess
 import sys
+import threading
 
 import pytest
-from launcher import ROOT, environment
 
 from urlvr_jax.untrusted import shown
 
@@ -33,28 +33,30 @@ def test_a_stream_that_is_no_terminal_keeps_its_bytes(monkeypatch):
     assert plain.getvalue() == shown.visible(HOSTILE) + "\n" + "\r\x1b[2K"
 
 
-def on_a_terminal(*words: str, stdin: str = "") -> str:
+@pytest.fixture
+def on_a_terminal(launcher):
     """What `python -m urlvr_jax.main` writes on a terminal, both streams."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "urlvr_jax.main", *words],
-        cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    process.stdin.write(stdin.encode())
-    process.stdin.close()
-    parts = []
-    while True:
-        try:
-            part = os.read(ours, 1 << 16)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        parts.append(part)
-    process.wait()
-    os.close(ours)
-    return b"".join(parts).decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+    def run(*words: str, stdin: str = "") -> str:
+        ours, theirs = pty.openpty()
+        call = launcher.start(list(words), stdin, terminal=os.ttyname(theirs))
+        parts = []
+        reader = threading.Thread(target=_read, args=(ours, parts))
+        reader.start()
+        call.wait()
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+        return b"".join(parts).decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+    return run
+
+
+def _read(terminal: int, parts: list[bytes]) -> None:
+    """All that is written until nobody has the other end any more."""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 1 << 16):
+            parts.append(part)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def hostile_file(tmp_path):
     return str(file)
 
 
-def test_prompts_responses_and_errors_are_shown_on_a_terminal(hostile_file, tmp_path):
+def test_prompts_responses_and_errors_are_shown_on_a_terminal(on_a_terminal, hostile_file, tmp_path):
     generated = on_a_terminal(
         "generate", "--model", "lab:plain", "--config.data.prompt_buckets=(64,)",
         "--config.rollout.max_new_tokens=4", "--config.rollout.response_buckets=(4,)", stdin=f"Q1+2?{HOSTILE[:-1]}\n",

@@ -13,8 +13,7 @@ COUNTDOWN = {
     "answers.style": "lab_expression", "answers.check": "countdown",
 }  # fmt: skip
 EVERY_KIND = (
-    "self_certainty", "token_level_entropy", "probability", "probability_disparity", "majority_voting",
-    "empo(low=0.1)", "self_verify", "co_reward", "countdown", "ground_truth", "random",
+    "probability_disparity", "majority_voting", "self_verify", "co_reward", "countdown", "ground_truth", "random",
     "group_z(trajectory_level_entropy) + 0.1*format",
 )  # fmt: skip
 BESIDE = {"co_reward": {"data.rephrase": "lab"}, "countdown": COUNTDOWN}  # what a reward asks for

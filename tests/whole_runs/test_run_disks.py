@@ -18,9 +18,7 @@ QUIET = {"eval.every": 0, "log.completions_every": 0}
 # ---- what Orbax would say at length -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "left", [b"", b'{"array_metadatas": [{"array_meta', b"[]"], ids=["empty", "torn", "other"]
-)
+@pytest.mark.parametrize("left", [b"", b'{"array_metadatas": [{"array_meta'], ids=["empty", "torn"])
 def test_damaged_metadata_of_a_checkpoint_falls_back_in_one_line(finished, launcher, tmp_path, left):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
@@ -72,7 +70,7 @@ def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_folder(finished, lau
 # ---- names --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a b", "ü\n😀", "gs::x", "a'b\"c$HOME;{}#%2F"])
+@pytest.mark.parametrize("name", ["gs::x", "a ü\n😀'b\"c$HOME;{}#%2F"])
 def test_a_run_lives_in_a_folder_of_an_odd_name(launcher, tmp_path, name):
     run = tmp_path / name
     for steps in (2, 3):

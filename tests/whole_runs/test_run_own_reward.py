@@ -19,29 +19,9 @@ def my_reward(inputs):
     return inputs.per_group(inputs.stats["top2_gap"].sum(axis=1) - inputs.stats["entropy"].sum(axis=1))
 
 
-def undeclared(inputs):
-    return inputs.per_group(inputs.stats["logp"].sum(axis=1))
-
-
-def undeclared_answers(inputs):
-    return jnp.where(inputs.answers >= 0, 1.0, 0.0)
-
-
-def wrong_shape(inputs):
-    return jnp.zeros(inputs.lengths.shape)
-
-
-def not_a_number(inputs):
-    return jnp.full(inputs.shape, jnp.nan)
-
-
 @needs("answers")
 def control(inputs, reference):
     return reference.correct * 1.0
-
-
-def huge(inputs):
-    return jnp.full(inputs.shape, 3e38) * jnp.array([1.0, 0.9])
 
 
 def second(inputs):
@@ -52,38 +32,6 @@ def second(inputs):
 
 def leaves(inputs):
     sys.exit(0)
-
-
-def raises(inputs):
-    return usual_name_misspelt
-
-
-def nothing(inputs):
-    return None
-
-
-def text(inputs):
-    return "reward"
-
-
-def ragged(inputs):
-    return [[1.0], [1.0, 2.0]]
-
-
-def integers(inputs):
-    return [[10**400] * inputs.shape[1]] * inputs.shape[0]
-
-
-def lazily(inputs):
-    yield 1.0
-
-
-def complex_numbers(inputs):
-    return jnp.ones(inputs.shape) * 1j
-
-
-def writes(inputs):
-    inputs.tokens[0] = 1
 """
 
 
@@ -132,29 +80,10 @@ def test_a_reward_that_cannot_be_loaded_is_refused_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("undeclared", "@needs('logp')"),
-        ("undeclared_answers", "@needs('answers')"),
-        ("wrong_shape", "'wrong_shape' returned shape (8,), expected [P, G] = (4, 2)"),
-        ("not_a_number", "step 1: reward 'not_a_number' is not finite in [[0, 0]"),
-        ("huge", "step 1: reward 'huge' is up to 3e+38: beyond 1e+15"),
-        ("leaves", "step 1: reward 'leaves' raised SystemExit: 0 ({file}, line "),
-        ("raises", "step 1: reward 'raises' raised NameError: name 'usual_name_misspelt'"),
-        ("nothing", "step 1: reward 'nothing' returned NoneType 'None', which are no real numbers"),
-        ("text", "step 1: reward 'text' returned str 'reward'"),
-        ("ragged", "step 1: reward 'ragged' returned list '[[1.0], [1.0, 2.0]]', which is no array"),
-        ("integers", "step 1: reward 'integers' returned list"),
-        ("lazily", "step 1: reward 'lazily' returned generator"),
-        ("complex_numbers", "which are no real numbers"),
-        ("writes", "step 1: reward 'writes' raised TypeError"),
-    ],
-)
-def test_a_reward_that_misbehaves_stops_the_run_and_is_named(launcher, tmp_path, mine, name, expected):
-    call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.fn": f"{mine}:{name}"}))
+def test_a_reward_that_leaves_stops_the_run_and_is_named(launcher, tmp_path, mine):
+    call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.fn": f"{mine}:leaves"}))
     assert call.status == 2 and "Traceback" not in call.err, call.err
-    assert expected.format(file=mine) in call.err.splitlines()[-1]
+    assert f"step 1: reward 'leaves' raised SystemExit: 0 ({mine}, line " in call.err.splitlines()[-1]
 
 
 def test_what_was_learnt_before_a_reward_failed_is_saved(launcher, tmp_path, mine):

@@ -48,20 +48,7 @@ def test_an_interrupted_run_saves_and_goes_on_as_if_nothing_had_happened(launche
     assert_same_run(run, uninterrupted)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(launcher, uninterrupted, tmp_path):
-    run = tmp_path / "run"
-    call = launcher.start(tiny(run, LONG))
-    call.wait_for(lambda: (run / "checkpoints" / "7").is_dir())
-    call.kill(signal.SIGKILL)
-    assert call.wait().status == -signal.SIGKILL
-    with open(run / "metrics.jsonl", "a") as file:
-        file.write('{"step": 99, "reward/me')
-    call = launcher.run(tiny(run, LONG))
-    assert call.status == 0, call.err
-    assert_same_run(run, uninterrupted)
-
-
-def test_a_second_run_stops_before_it_writes_and_a_killed_holder_blocks_nobody(
+def test_a_second_run_stops_before_it_writes_and_a_killed_holder_goes_on_from_its_last_checkpoint(
     launcher, uninterrupted, tmp_path
 ):
     run = tmp_path / "run"
@@ -76,6 +63,8 @@ def test_a_second_run_stops_before_it_writes_and_a_killed_holder_blocks_nobody(
     assert seen.status == 0, seen.err
     first.kill(signal.SIGKILL)
     assert first.wait().status == -signal.SIGKILL
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 99, "reward/me')
     call = launcher.run(tiny(run, LONG))
     assert call.status == 0, call.err
     assert_same_run(run, uninterrupted)

