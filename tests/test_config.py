@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from urlvr_jax import config, validation
+from urlvr_jax.devices import settle
 from urlvr_jax.lab import shipped
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
@@ -21,7 +22,8 @@ CASES = [
 @pytest.mark.parametrize("experiment", CASES)
 def test_every_experiment_loads_and_validates(experiment):
     c = config.load_experiment(f"{EXPERIMENTS}/{experiment}")
-    validation.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor)
+    for devices in (1, 8):
+        validation.validate(settle(c, devices)[0], devices)
     flat = config.flat(c)
     assert json.loads(json.dumps(flat)) == flat
     assert set(flat) == set(config.flat(config.default())), "an experiment adds no key"
@@ -125,7 +127,11 @@ REFUSED = [
     ({"data.template": "Solve"}, "data.template 'Solve' {prompt} once"),
     ({"data.template": "{prompt}{prompt}"}, "data.template {prompt} once"),
     ({"mesh.data": 2}, "mesh (2, 1, 1) 2 1 product"),
-    ({"mesh.fsdp": 4, "mesh.tensor": 2}, "mesh (1, 4, 2) 8 1 product"),
+    ({"mesh.data": 1, "mesh.fsdp": 4, "mesh.tensor": 2}, "mesh (1, 4, 2) 8 1 product"),
+    ({"mesh.fsdp": 4, "mesh.tensor": 2}, "mesh.fsdp mesh.tensor 8 1 divisor"),
+    ({"mesh.fsdp": -1, "mesh.tensor": -1}, "mesh.fsdp mesh.tensor -1 number"),
+    ({"mesh.data": -2}, "mesh.data -2 -1 left"),
+    ({"mesh.fsdp": None}, "mesh.fsdp None give"),
     (SUPERVISED | {"data.documents": ""}, "supervised data.documents lab:plain"),
     (SUPERVISED | {"rollout.group": 2}, "supervised rollout.group 1"),
     (SUPERVISED | {"advantage.name": "grpo"}, "supervised advantage.name 'none'"),

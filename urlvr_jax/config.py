@@ -166,7 +166,7 @@ def _marked() -> ml_collections.ConfigDict:
     )  # prompts whose responses share them; 0 = as many as fill them at full length
 
     c.mesh = ml_collections.ConfigDict()
-    c.mesh.data = _how(1)  # replicas
+    c.mesh.data = _how(-1)  # replicas; -1, also of another axis: all devices that the others leave
     c.mesh.fsdp = _how(1)  # shards of the weights and of the batch
     c.mesh.tensor = _how(1)  # shards of heads, feed-forward and vocabulary
 

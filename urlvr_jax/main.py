@@ -38,7 +38,6 @@ import numpy as np
 from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.table import Asked
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
@@ -47,7 +46,7 @@ from urlvr_jax.measure import evaluate, metrics
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
-from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime import hosts, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.clock import Clock, CompileCounter
 from urlvr_jax.runtime.compile_cache import configure_jax
@@ -183,8 +182,7 @@ def main(argv: list[str]) -> int:
         hosts.initialize(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process_id)
     if verb != "train":
         return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS, *rest)
-    c = flags.FLAGS.config
-    validation.validate(c, jax.device_count(), jax.default_backend())
+    c = settled.here(flags.FLAGS.config)
     if flags.FLAGS.dry_run:
         from urlvr_jax.verbs import dry_run
 

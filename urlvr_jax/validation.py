@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urlvr_jax import config
+from urlvr_jax import config, devices
 from urlvr_jax.answers import extract
 from urlvr_jax.checks.table import CHECKS
 from urlvr_jax.config import (
@@ -71,6 +71,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     platform: "cpu", "gpu" or "tpu", of the devices the run is meant for; None where that does not matter yet.
     """
     _check_given(c)
+    c = devices.fill(c, device_count)
     _one_of(c, "mode", MODES)
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
@@ -90,6 +91,13 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     for (low, high), keys in RANGES.items():
         _within(c, low, high, *keys)
     _validate_rollout(c)
+    if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
+        raise ConfigError(
+            f"data.prompts_per_step = {c.data.prompts_per_step}, optim.minibatch_prompts = "
+            f"{c.optim.minibatch_prompts}: with data.rephrase a question and its other wording stay together, "
+            "make both even"
+        )
+    _validate_mesh(c, device_count, platform)
     _validate_batch(c)
     _validate_objective(c)
     for placeholder in self_verification.PLACEHOLDERS:
@@ -97,24 +105,8 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
             raise ConfigError(
                 f"verify.template = {c.verify.template!r} must contain {placeholder} exactly once"
             )
-    if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
-        raise ConfigError(
-            f"data.prompts_per_step = {c.data.prompts_per_step}, optim.minibatch_prompts = "
-            f"{c.optim.minibatch_prompts}: with data.rephrase a question and its other wording stay together, "
-            "make both even"
-        )
     validate_data(c)
-    needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
-    if needed != device_count:
-        raise ConfigError(
-            f"mesh (data, fsdp, tensor) = ({c.mesh.data}, {c.mesh.fsdp}, {c.mesh.tensor}) needs "
-            f"{needed} devices, this process group has {device_count}: make the product {device_count}"
-        )
-    for key, count in (
-        ("data.prompts_per_step", c.data.prompts_per_step),
-        ("rollout.slots", slots(c)),
-        ("optim.micro_rows", micro_rows(c)),
-    ):
+    for key, count in (("rollout.slots", slots(c)), ("optim.micro_rows", micro_rows(c))):
         if count % shards(c):
             raise ConfigError(
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
@@ -169,13 +161,37 @@ def _validate_rollout(c) -> None:
         )
 
 
+def _validate_mesh(c, device_count: int, platform: str | None) -> None:
+    needed = c.mesh.data * c.mesh.fsdp * c.mesh.tensor
+    if needed != device_count:
+        raise ConfigError(
+            f"mesh (data, fsdp, tensor) = ({c.mesh.data}, {c.mesh.fsdp}, {c.mesh.tensor}) needs "
+            f"{needed} devices, this process group has {device_count}: make the product {device_count}, or one of "
+            "them -1, which takes all that the others leave"
+        )
+    prompts, over = c.data.prompts_per_step, shards(c)
+    if prompts % over:
+        fewer = max(n for n in range(1, over) if prompts % n == 0)
+        shown = {"gpu": f", CUDA_VISIBLE_DEVICES={','.join(map(str, range(fewer)))}"}.get(platform, "")
+        raise ConfigError(
+            f"data.prompts_per_step = {prompts} does not divide over mesh.data * mesh.fsdp = {over}: choose a "
+            f"multiple of {over}, --config.data.prompts_per_step={-(-prompts // over) * over}, or give the process "
+            f"{fewer} device{'s' * (fewer > 1)}{shown}"
+        )
+
+
 def _validate_batch(c) -> None:
     prompts, mini = c.data.prompts_per_step, minibatch_prompts(c)
     if mini > prompts or prompts % mini:
         raise ConfigError(f"optim.minibatch_prompts = {mini} must divide data.prompts_per_step = {prompts}")
     group, rows, micro = train_group(c), mini * train_group(c), micro_rows(c)
-    each = micro / shards(c)  # rows of a shard: a part of a group or whole ones
-    if rows % micro or (group % each if each < group else each % group):
+    if rows % shards(c) and not prompts % shards(c):
+        raise ConfigError(
+            f"optim.minibatch_prompts = {mini}: the {rows} rows of a mini-batch do not divide over mesh.data * "
+            f"mesh.fsdp = {shards(c)}: make it larger, or 0 for all prompts of a step"
+        )
+    if not devices.divides(rows, group, micro, shards(c)):
+        each = micro / shards(c)
         raise ConfigError(
             f"optim.micro_rows = {micro} must divide the {rows} rows of a mini-batch, and its share of a shard, "
             f"{each:g}, must divide the trained group of {group} or be a multiple of it"

@@ -25,8 +25,8 @@ from urlvr_jax import config
 EVALUATION = ("hf:HuggingFaceH4/aime_2024:train", "hf:math-ai/aime25:test", "hf:math-ai/amc23:test")
 
 MACHINES = {
-    "h100-8": {"mesh.fsdp": 8, "rollout.slots": 128, "optim.micro_rows": 8},
-    "v5e-16": {"mesh.fsdp": 16, "rollout.slots": 48, "optim.micro_rows": 16, "model.scan": True},
+    "h100-8": {"rollout.slots": 128, "optim.micro_rows": 8},
+    "v5e-16": {"rollout.slots": 48, "optim.micro_rows": 16, "model.scan": True},
 }
 
 
@@ -50,6 +50,7 @@ def get_config(machine="h100-8"):
     c.rollout.response_buckets = (2048, 7168)
     c.reward.name = "majority_voting"
 
+    c.mesh.fsdp = -1  # weights split over all devices
     c.optim.lr = 1e-6
     c.optim.micro_prompts = 0
     c.eval.every = 20

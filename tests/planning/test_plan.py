@@ -14,6 +14,7 @@ import pytest
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
+from urlvr_jax.devices import settle
 from urlvr_jax.errors import UserError
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
@@ -37,7 +38,9 @@ def model_of(path):
 
 
 def paper(machine="h100-8"):
-    return config_lib.load_experiment(f"{ROOT}/experiments/paper/dapo.py:{machine}")
+    """On the devices of its machine."""
+    c = config_lib.load_experiment(f"{ROOT}/experiments/paper/dapo.py:{machine}")
+    return settle(c, machine_of(machine).devices)[0]
 
 
 REWARDS = (
@@ -60,6 +63,8 @@ def test_every_experiment_of_the_paper_is_legal_and_fits_its_machine(experiment,
     c = config_lib.load_experiment(f"{ROOT}/experiments/paper/{experiment}")
     c.reward.name = reward
     machine = machine_of("v5e-16" if experiment.endswith("v5e-16") else "h100-8")
+    c, rounded = settle(c, machine.devices)
+    assert not rounded and c.mesh.fsdp == machine.devices
     validation.validate(c, machine.devices)
     model = model_of(c.model.path)
     assert not why_not(c, model, machine.devices, machine.chip.platform)
@@ -101,7 +106,7 @@ def test_the_cache_is_counted_as_the_rollout_makes_it():
 @pytest.fixture(scope="module", params=["2 x fsdp, 2 x tensor", "1 device, remat, scan"])
 def compiled(request):
     """{phase: (parts planned, bytes by the compiler)} of a small model, most of it temporaries."""
-    changes = {
+    changes = {"mesh.data": 1} | {
         "2 x fsdp, 2 x tensor": {"mesh.fsdp": 2, "mesh.tensor": 2},
         "1 device, remat, scan": {"model.remat": True, "model.scan": True},
     }[request.param]
@@ -216,6 +221,15 @@ def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
     best = found["meshes"][0]
     assert best["mesh"].keys() == {"data", "fsdp", "tensor"} and best["slots"] > 0
     assert found["configured"]["problem"] == "" and "fits" not in found["configured"]  # it is for 8 devices
+    flag.config = config_lib.load_experiment(f"{ROOT}/experiments/paper/dapo.py:h100-8")
+    assert plan_verb.run(flag) == 0
+    own = json.loads(capsys.readouterr().out)["configured"]
+    assert own["mesh"] == {"data": 1, "fsdp": 16, "tensor": 1} and "fits" in own
+    assert own["micro_rows"] == 16 and own["rounded"] == [
+        "optim.micro_rows = 8 does not divide over 16 devices: 16 is used"
+    ]
+    alone = report.report(flag.config)["configured"]
+    assert alone["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1} and alone["problem"] == ""
     assert report.text(found).splitlines()[0].startswith("Qwen/Qwen3-1.7B-Base: 1,720,574,976 parameters")
 
 

@@ -16,6 +16,7 @@ import jax
 from jax.experimental import topologies
 
 from urlvr_jax import validation
+from urlvr_jax.devices import settle
 from urlvr_jax.errors import UserError
 from urlvr_jax.planning.machines import Machine
 from urlvr_jax.planning.memory import PROGRAMS, open_model, phases
@@ -98,6 +99,7 @@ def programs(c, devices: list) -> Iterator[tuple[str, dict]]:
     not fit the devices.
     """
     platform = devices[0].platform
+    c, _ = settle(c, len(devices))
     validation.validate(c, len(devices), platform)
     model = open_model(c)
     engine = Engine(c, model.config, [0], devices)

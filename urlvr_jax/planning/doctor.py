@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
+from urlvr_jax.devices import settle
 from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
@@ -35,9 +36,10 @@ class Finding(NamedTuple):
 
 def examine(c, workdir: pathlib.Path, cache: pathlib.Path | None) -> list[Finding]:
     """Every finding, in the order in which a run would meet the trouble."""
+    c, problem = _on_devices(c)
     out = [
         *versions(importlib.metadata.requires("urlvr_jax") or ()),
-        *devices(c),
+        *(problem or devices(c)),
         *settings(c),
         *model_folder(c),
         *memory(c),
@@ -74,6 +76,18 @@ def versions(requirements) -> list[Finding]:
     return out or [Finding("packages", "ok", f"{checked} requirements, all within their ranges")]
 
 
+def _on_devices(c) -> tuple[object, list[Finding]]:
+    """The configuration on the devices here; where its mesh cannot be, without -1, and the finding that says why."""
+    import jax
+
+    try:
+        return settle(c, jax.device_count() if _local_devices() else 1)[0], []
+    except config_lib.ConfigError as error:
+        alone = c.copy_and_resolve_references()
+        alone.mesh.update({axis: max(1, size) for axis, size in c.mesh.items()})
+        return alone, [Finding("devices", "fail", str(error), "change the key that is named")]
+
+
 def devices(c) -> list[Finding]:
     """Devices of this process group against the mesh, and whether they are the ones that were meant."""
     import jax
@@ -88,9 +102,7 @@ def devices(c) -> list[Finding]:
         f"{len(seen)} x {seen[0].device_kind} in {jax.process_count()} process(es); the mesh takes {wanted}"
     )
     if len(seen) != wanted:
-        remedy = (
-            f"make mesh.data * mesh.fsdp * mesh.tensor = {len(seen)}; the verb `plan` ranks such meshes"
-        )
+        remedy = f"make mesh.data * mesh.fsdp * mesh.tensor = {len(seen)}, or one of them -1; the verb `plan` ranks such meshes"
         return [Finding("devices", "fail", text, remedy)]
     hidden = seen[0].platform == "cpu" and (
         shutil.which("nvidia-smi") or pathlib.Path("/dev/accel0").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from urlvr_jax import config as config_lib
+from urlvr_jax.devices import settle
 from urlvr_jax.planning.machines import USABLE, Machine
 from urlvr_jax.planning.memory import GIB, MIB, memory, open_model
 from urlvr_jax.planning.meshes import meshes, why_not
@@ -12,18 +13,20 @@ from urlvr_jax.planning.seconds import expected, seconds
 from urlvr_jax.runtime import sharding
 
 
-def report(c, machine: Machine | None = None, platform: str = "tpu") -> dict:
+def report(c, machine: Machine | None = None, platform: str = "tpu", count: int = 1) -> dict:
     """All numbers of the plan, ready for JSON; sizes in bytes, times in seconds.
 
-    platform: "cpu", "gpu" or "tpu", where no machine is named.
+    platform: "cpu", "gpu" or "tpu", and count: devices for an axis of -1, where no machine is named.
     """
     model = open_model(c)
     platform = machine.chip.platform if machine else platform
+    c, said = settle(c, machine.devices if machine else count)
     devices = math.prod(dict(c.mesh).values())
     own = {
         "mesh": dict(c.mesh),
         "slots": config_lib.slots(c),
         "micro_rows": config_lib.micro_rows(c),
+        "rounded": said,
         "problem": why_not(c, model, devices, platform),
     }
     if not own["problem"]:
@@ -87,6 +90,7 @@ def _configured(own: dict) -> list[str]:
         f"configured: mesh {_shape(own['mesh'])} (data x fsdp x tensor), {own['slots']} slots, "
         f"{own['micro_rows']} rows a micro-batch"
     ]
+    lines += [f"    {line}" for line in own["rounded"]]
     if own["problem"]:
         lines.append(f"    not possible: {own['problem']}")
     for phase, parts in own.get("bytes", {}).items():

@@ -17,6 +17,7 @@ import numpy as np
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.data import padding
+from urlvr_jax.devices import settle
 from urlvr_jax.learning import optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.models import transformer
@@ -67,9 +68,10 @@ class Packed(NamedTuple):
 
 
 class Engine:
-    """Rollout, score and update of one configuration on one mesh."""
+    """Rollout, score and update of one configuration on one mesh, of all devices if none are given."""
 
     def __init__(self, c, model_config, stop_ids, devices=None):
+        c, _ = settle(c, len(devices or jax.devices()))
         self.c, self.model_config = c, model_config
         self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
         self.graph, self.shapes = transformer.structure(model_config)

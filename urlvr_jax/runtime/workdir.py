@@ -132,6 +132,9 @@ class Workdir:
                 "versions": {p: importlib.metadata.version(p) for p in PACKAGES},
                 "python": platform.python_version(),
                 "devices": [str(d) for d in jax.devices()],
+                "mesh": {
+                    k.removeprefix("mesh."): v for k, v in self.config.items() if k.startswith("mesh.")
+                },
                 **facts,
             }
         )

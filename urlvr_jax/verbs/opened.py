@@ -6,13 +6,12 @@ import pathlib
 import sys
 from typing import NamedTuple
 
-import jax
 import ml_collections
 
 from urlvr_jax import config as config_lib
-from urlvr_jax import validation
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.models import folders
+from urlvr_jax.runtime import settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
@@ -47,7 +46,7 @@ def open_flag(flag) -> Opened:
             raise config_lib.ConfigError(f"{file} is no configuration of a run ({error!s:.200})") from None
     else:
         c.model.path = model
-    validation.validate(c, jax.device_count(), jax.default_backend())
+    c = settled.here(c, trains=False)
     path, model_config, tokenizer = open_model(c)
     engine = Engine(c, model_config, tokenizer.stop_ids)
     if is_run:

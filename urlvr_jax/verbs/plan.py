@@ -18,7 +18,7 @@ def run(flag) -> int:
 
         devices = compiler.devices_of(on)
         platform = devices[0].platform
-    found = report.report(flag.config, on, platform)
+    found = report.report(flag.config, on, platform, len(devices) or 1)
     if not flag.json:
         print(report.text(found), flush=True)
     if flag.compile:
