@@ -36,28 +36,10 @@ def test_an_argument_that_an_experiment_does_not_know_is_named(experiment, launc
     assert call.status != 0 and f"{experiment.removeprefix('paper/')}: the argument is a m" in call.err
 
 
-def test_a_misspelt_key_in_an_experiment_file_stops_with_the_nearest_key(launcher, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from urlvr_jax import config\n\n\ndef get_config():\n    c = config.default()\n"
-        "    c.rollout.temprature = 0.5\n    return c\n"
-    )
-    call = launcher.run(["--config", str(file), "--dry_run"])
-    assert call.status != 0
-    assert 'Did you mean "temperature" instead of "temprature"?' in call.err
-    assert "mine.py" in call.err and "line 6" in call.err
-
-
-def test_a_misspelt_override_stops_with_the_nearest_key(launcher):
+def test_a_misspelt_key_is_one_line_with_the_nearest_key(launcher):
     call = launcher.run(["--config", "experiments/selfcert.py", "--config.optim.lrr=1", "--dry_run"])
-    assert call.status != 0
-    assert 'Did you mean "lr" instead of "lrr"?' in call.err
-
-
-def test_an_override_of_the_wrong_type_names_the_flag(launcher):
-    call = launcher.run(["--config", "experiments/selfcert.py", "--config.optim.lr=fast", "--dry_run"])
-    assert call.status != 0
-    assert "--config.optim.lr=fast" in call.err
+    assert call.status == 2
+    assert call.err == "error: --config.optim.lrr is no key: did you mean --config.optim.lr=1?\n"
 
 
 def test_an_experiment_file_that_does_not_exist_is_named_without_a_traceback(launcher):
@@ -72,13 +54,6 @@ def test_a_refused_value_is_one_line_and_exit_status_2(launcher, tmp_path):
     assert call.status == 2
     assert call.err == "error: kl.place = 'nowhere' is not possible: choose one of ['loss', 'reward']\n"
     assert not (tmp_path / "run").exists()
-
-
-def test_an_unknown_verb_names_the_known_ones(launcher):
-    call = launcher.run(["trian"])
-    assert call.status != 0
-    for word in ("trian", "train", "evaluate", "generate", "export"):
-        assert word in call.err + call.out
 
 
 # ---- validate() -----------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import pathlib
 
 import ml_collections
 
 from urlvr_jax.errors import UserError
+from urlvr_jax.runtime import user_code
+from urlvr_jax.untrusted import json_text
 
 MODES = ("rl", "supervised")
 
@@ -263,14 +264,67 @@ def total_updates(c) -> int:
 
 
 def load_experiment(text: str) -> ml_collections.ConfigDict:
-    """The configuration of FILE, or of FILE:ARGUMENT, as after --config."""
+    """The configuration of FILE, or of FILE:ARGUMENT, as after --config; or of a run, by its folder or config.json."""
+    path = pathlib.Path(text)
+    if path.is_dir() or path.suffix == ".json":
+        return recorded(path)
     file, _, argument = text.partition(":")
     if not pathlib.Path(file).is_file():
         raise ConfigError(f"--config: experiment file {file!r} does not exist")
-    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*[argument] if argument else [])
+    if not file.endswith(".py"):
+        raise ConfigError(
+            f"--config: {file!r} is neither an experiment file (.py) nor a run's folder or config.json"
+        )
+    module = user_code.load_module(file)
+    if not callable(getattr(module, "get_config", None)):
+        raise ConfigError(f"--config: {file!r} is no experiment file: it has no function `get_config`")
+    with user_code.errors_of(file):
+        c = module.get_config(*[argument] if argument else [])
+    if not isinstance(c, ml_collections.ConfigDict) or set(flat(c)) != set(flat(default())):
+        raise ConfigError(
+            f"--config: get_config() of {file!r} must return `config.default()` with keys changed"
+        )
+    return c.lock()
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder is a run's, finished or not."""
+    return (folder / "config.json").is_file() and (folder / "record.json").is_file()
+
+
+def recorded(path: pathlib.Path) -> ml_collections.ConfigDict:
+    """The configuration that a run wrote, by its folder or config.json; keys that came later are at their defaults.
+
+    The mesh is for the devices there are now: `data` takes what the other axes leave. ConfigError for anything else.
+    """
+    if path.is_dir() and not is_run(path):
+        model = (path / "config.json").is_file()
+        remedy = f"; a model is given by --config.model.path={path}" if model else ""
+        raise ConfigError(f"{str(path)!r} is no run's folder: it needs config.json and record.json{remedy}")
+    file = path / "config.json" if path.is_dir() else path
+    written = json_text.read(file, ConfigError)
+    if "model_type" in written or "architectures" in written:
+        raise ConfigError(
+            f"{str(file)!r} is of a model, not of a run: a model is given by "
+            f"--config.model.path={file.parent}"
+        )
+    c = default()
+    known = flat(c)
+    wrong = sorted(set(written) - set(known)) + sorted(set(known) - set(written) - marked("added"))
+    if wrong:
+        raise ConfigError(
+            f"{str(file)!r} is no configuration of a run: {wrong[0]!r:.60} is "
+            f"{'not in it' if wrong[0] in known else 'no key'}"
+        )
+    for key, value in written.items():
+        try:
+            c.update_from_flattened_dict({key: tuple(value) if isinstance(value, list) else value})
+        except (KeyError, TypeError, ValueError) as error:  # ml_collections' own words
+            raise ConfigError(
+                f"{str(file)!r}: {key} = {value!r:.60} is of another type ({error!s:.100})"
+            ) from None
+    c.mesh.data = -1
+    return c
 
 
 def flat(c) -> dict:

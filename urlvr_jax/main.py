@@ -1,4 +1,4 @@
-"""Train a language model by rewards without labels; also evaluate, generate, export, score, answers.
+"""Train a language model by rewards without labels; every other verb stands in `verbs/`.
 
 The story of the data, one step:
 
@@ -13,16 +13,7 @@ The story of the data, one step:
     9  analysis     rise, fall, collapse step, figure                              measure/
 
     python -m urlvr_jax.main --config experiments/selfcert.py [--config.optim.lr=1e-4] [--workdir DIR]
-    python -m urlvr_jax.main evaluate --model FOLDER_OR_RUN [--data FILE] [--config experiments/x.py]
-    python -m urlvr_jax.main generate --model FOLDER_OR_RUN --prompt "Q16-13+2?"
-    python -m urlvr_jax.main export --model RUN --out FOLDER
-    python -m urlvr_jax.main score --model FOLDER_OR_RUN --data COMPLETIONS --config.reward.name=NAME
-    python -m urlvr_jax.main rewards
-    python -m urlvr_jax.main answers --data RESPONSES --config.answers.style=boxed
-    python -m urlvr_jax.main plan --config experiments/x.py --hardware v5e-16 [--compile]
-    python -m urlvr_jax.main doctor --config experiments/x.py
-    python -m urlvr_jax.main countdown --out FILE [--count 4000] [--config.seed=0]
-    python -m urlvr_jax.main study experiments check
+    python -m urlvr_jax.main --help
 """
 
 from __future__ import annotations
@@ -55,8 +46,9 @@ from urlvr_jax.runtime.progress import Progress
 from urlvr_jax.runtime.signals import StopSignal
 from urlvr_jax.runtime.workdir import Workdir, new_path
 from urlvr_jax.untrusted import shown
-from urlvr_jax.verbs import VERBS, WITH_WORDS
-from urlvr_jax.verbs.flags import config_file, define_flags, friendly
+from urlvr_jax.verbs import command_line
+from urlvr_jax.verbs.command_line import Given
+from urlvr_jax.verbs.flags import friendly
 
 
 def train(c, folder: pathlib.Path) -> int:
@@ -171,31 +163,28 @@ def train(c, folder: pathlib.Path) -> int:
     return 1 if checkpoints.failed else 0
 
 
-def main(argv: list[str]) -> int:
-    verb, *rest = argv[1:] or ["train"]
-    if verb not in ("train", *VERBS) or (rest and verb not in WITH_WORDS):
-        raise app.UsageError(f"unknown verb {' '.join(argv[1:])!r}; use train, {', '.join(VERBS)}")
+def main(given: Given) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.set_verbosity(logging.WARNING)
     configure_jax()
-    if flags.FLAGS.coordinator:
-        hosts.initialize(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process_id)
-    if verb != "train":
-        return importlib.import_module(f"urlvr_jax.verbs.{verb}").run(flags.FLAGS, *rest)
-    c = settled.here(flags.FLAGS.config)
-    if flags.FLAGS.dry_run:
+    flag = given.flags
+    if flag.coordinator:
+        hosts.initialize(flag.coordinator, flag.processes, flag.process_id)
+    if given.verb != "train":
+        return importlib.import_module(f"urlvr_jax.verbs.{given.verb}").run(flag, *given.words)
+    c = settled.here(flag.config)
+    if flag.dry_run:
         from urlvr_jax.verbs import dry_run
 
         return dry_run.run(c)
-    experiment = pathlib.Path(config_file(sys.argv) or "default").stem
-    return train(c, pathlib.Path(flags.FLAGS.workdir or new_path(experiment)))
+    return train(c, pathlib.Path(flag.workdir or new_path(given.name)))
 
 
 def run() -> None:
     shown.guard()
     logging.get_absl_handler().python_handler.setStream(sys.stderr)
-    define_flags()
-    app.run(friendly(main))
+    flags.FLAGS(sys.argv[:1])  # absl's own flags stay at their defaults
+    app.run(friendly(main), flags_parser=friendly(command_line.parse))
 
 
 if __name__ == "__main__":

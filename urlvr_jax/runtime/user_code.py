@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import pathlib
@@ -15,21 +16,39 @@ def load_function(where: str):
     path, _, attribute = where.rpartition(":")
     if not path or not pathlib.Path(path).is_file():
         raise UserCodeError(f"{where!r}: give an existing file and a function, 'my.py:my_reward'")
-    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = load_module(path)
+    except UserCodeError:
+        raise
     except UserError as error:
         raise UserCodeError(f"{path}: {error}") from None
-    except Exception as error:
-        raise UserCodeError(
-            f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}"
-        ) from error
     found = getattr(module, attribute, None)
     if not callable(found) or not hasattr(found, "__name__"):
         functions = [n for n, f in inspect.getmembers(module, inspect.isfunction)]
         raise UserCodeError(f"{path} has no function {attribute!r}; it has {functions}")
     return found
+
+
+def load_module(path: str):
+    """A file of Python, executed; UserCodeError says what is wrong with it, and where."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    with errors_of(path):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def errors_of(path: str):
+    """Errors of this file's own code, as one line that names it; a UserError says that itself."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = " ".join(f"{error}".split())
+        where = f"{path}, line {_line(error, path)}"
+        raise UserCodeError(f"{where}: {type(error).__name__}: {text}") from error
 
 
 def _line(error: Exception, path: str) -> int | None:

@@ -1,18 +1,76 @@
-"""What the command line can do beside training: one file a verb, each with `run(flags, *words) -> exit status`.
+"""What the command line can do: a table of verbs, and one file for each that does not train, with
+`run(flags, *words) -> exit status`.
 
 In: flags and the configuration. Out: text on standard output, warnings on standard error, files where asked.
 """
 
-VERBS = (
-    "evaluate",
-    "generate",
-    "export",
-    "score",
-    "rewards",
-    "answers",
-    "plan",
-    "doctor",
-    "countdown",
-    "study",
-)
-WITH_WORDS = ("study",)  # those that take words after them
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SEVERAL = ("coordinator", "processes", "process_id")  # flags of a run of several processes
+
+
+class Verb(NamedTuple):
+    """One line of help, an example, and the flags that it reads beside those of the configuration."""
+
+    does: str
+    example: str
+    flags: tuple[str, ...]
+    words: bool = False  # whether words may follow it
+
+
+VERBS = {
+    "train": Verb(
+        "train; the verb may be left out where --config or a key is given",
+        "--config experiments/selfcert.py --config.optim.lr=1e-4 --workdir runs/mine",
+        ("workdir", "dry_run", *SEVERAL),
+    ),
+    "evaluate": Verb(
+        "print avg, maj and pass at k on question files",
+        "evaluate --model runs/mine --data questions.jsonl --config.eval.k=8",
+        ("model", "step", "data", "out", *SEVERAL),
+    ),
+    "generate": Verb(
+        "print completions of a prompt, or of the lines of standard input",
+        "generate --model lab:plain --prompt 'Q16-13+2?'",
+        ("model", "step", "prompt", *SEVERAL),
+    ),
+    "score": Verb(
+        "print the rewards of saved completions",
+        "score --model lab:plain --data completions.jsonl --config.reward.name=self_certainty",
+        ("model", "step", "data", *SEVERAL),
+    ),
+    "export": Verb(
+        "write a Hugging Face folder from a run's checkpoint",
+        "export --model runs/mine --out folder",
+        ("model", "step", "out", *SEVERAL),
+    ),
+    "answers": Verb(
+        "print what is read from each response of a file",
+        "answers --data responses.jsonl --config.answers.style=boxed",
+        ("data",),
+    ),
+    "rewards": Verb("print every reward with its formula", "rewards", ("out",)),
+    "doctor": Verb(
+        "print what would go wrong here, and its remedy",
+        "doctor --config experiments/majority.py",
+        ("workdir", "json"),
+    ),
+    "plan": Verb(
+        "print memory, meshes and time, without weights or devices",
+        "plan --config experiments/paper/dapo.py --hardware h100-8",
+        ("hardware", "compile", "json"),
+    ),
+    "countdown": Verb(
+        "write a question file of Countdown tasks",
+        "countdown --out train.jsonl --count 4000 --config.seed=0",
+        ("out", "count"),
+    ),
+    "study": Verb(
+        "make the runs of a study, from a checkout",
+        "study grid run --jobs 2",
+        ("jobs",),
+        words=True,
+    ),
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 from typing import NamedTuple
 
 import ml_collections
@@ -15,8 +14,6 @@ from urlvr_jax.runtime import settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
-from urlvr_jax.untrusted import json_text
-from urlvr_jax.verbs.flags import config_file
 
 
 class Opened(NamedTuple):
@@ -32,21 +29,15 @@ class Opened(NamedTuple):
 
 def open_flag(flag) -> Opened:
     """What --model says, under --config; ConfigError where it says nothing."""
-    c, model = flag.config, flag.model
+    model = flag.model
     if not model:
-        raise config_lib.ConfigError("--model is missing: give a model folder, lab:NAME or a run's folder")
-    is_run = (pathlib.Path(model) / "config.json").is_file() and (
-        pathlib.Path(model) / "record.json"
-    ).is_file()
-    if is_run:
-        file = pathlib.Path(model) / "config.json"
-        try:
-            _adopt(c, json_text.read(file, config_lib.ConfigError), config_file(sys.argv))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # ml_collections' own words
-            raise config_lib.ConfigError(f"{file} is no configuration of a run ({error!s:.200})") from None
-    else:
-        c.model.path = model
-    c = settled.here(c, trains=False)
+        raise config_lib.ConfigError(
+            "--model is missing: give a model folder, lab:NAME or a run's folder, for example --model lab:plain"
+        )
+    is_run = config_lib.is_run(pathlib.Path(model))
+    if not is_run and flag.step is not None:
+        raise config_lib.ConfigError(f"--step={flag.step} is for a run's folder; --model={model} is none")
+    c = settled.here(_of_run(flag) if is_run else _of_model(flag), trains=False)
     path, model_config, tokenizer = open_model(c)
     engine = Engine(c, model_config, tokenizer.stop_ids)
     if is_run:
@@ -62,17 +53,20 @@ def open_flag(flag) -> Opened:
     return Opened(c, engine, params, tokenizer, path, step)
 
 
-def _adopt(c, recorded: dict, file: str) -> None:
-    """Take the run's own configuration, or of it the model alone where an experiment file was given;
+def _of_model(flag) -> ml_collections.ConfigDict:
+    """The configuration given, with the model that is named."""
+    flag.config.model.path = flag.model
+    return flag.config
+
+
+def _of_run(flag) -> ml_collections.ConfigDict:
+    """The run's own configuration, or of it the model alone where an experiment file was given;
     what was typed on the command line goes before."""
-    typed = {w.split("=")[0].removeprefix("--config.") for w in sys.argv if w.startswith("--config.")}
-    if "reward.name" in typed:
-        typed.add("reward.fn")  # which goes before the name: the run's must not go before what was typed
-    for key, value in recorded.items():
-        if key in typed or (file and not key.startswith("model.")):
-            continue
-        *parents, leaf = key.split(".")
-        node: ml_collections.ConfigDict = c
-        for part in parents:
-            node = node[part]
-        node[leaf] = tuple(value) if isinstance(value, list) else value
+    c = config_lib.recorded(pathlib.Path(flag.model))
+    if flag.experiment:
+        model, c = c.model, flag.config
+        c.model.update(model)
+    c.update_from_flattened_dict(flag.typed)
+    if "reward.name" in flag.typed and "reward.fn" not in flag.typed and not flag.experiment:
+        c.reward.fn = ""  # it goes before the name: the run's must not go before what was typed
+    return c

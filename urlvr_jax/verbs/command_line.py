@@ -1,0 +1,134 @@
+"""The command line, from words to what a verb is given."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import re
+import sys
+import types
+from typing import NamedTuple
+
+from absl import flags as absl_flags
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.config import ConfigError
+from urlvr_jax.runtime.paths import is_utf8
+from urlvr_jax.verbs import VERBS, help, names, overrides
+from urlvr_jax.verbs.flags import FLAGS
+
+HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
+INSTEAD = {
+    "model": "config.model.path",
+    "data": "config.data.train",
+    "out": "workdir",
+}  # of flags, to train
+
+
+class Given(NamedTuple):
+    """What is to be done."""
+
+    verb: str
+    words: tuple[str, ...]  # after the verb
+    flags: (
+        types.SimpleNamespace
+    )  # a value for each of FLAGS; `config`, and `experiment`, `typed` of overrides.Words
+
+    @property
+    def name(self) -> str:
+        """Of a new run's folder: the experiment's, or the run's whose configuration it takes."""
+        path = pathlib.Path(self.flags.experiment or "default")
+        if path.is_dir() or path.suffix == ".json":
+            return (path if path.is_dir() else path.absolute().parent).resolve().name
+        return (
+            pathlib.Path(self.flags.experiment.partition(":")[0]).stem
+            if self.flags.experiment
+            else "default"
+        )
+
+
+def parse(argv: list[str]) -> Given:
+    """What the words say, with its configuration. Help is printed, and ends the process; UserError for what is amiss."""
+    for word in argv:
+        if not is_utf8(word):
+            raise ConfigError(f"{word!a} is not UTF-8: rename what it names, and give that")
+    words = argv[1:]
+    if not words:
+        print(help.of_project(), file=sys.stderr)
+        sys.exit(2)
+    if words[0] == "help" or any(word in HELP for word in words):
+        verb = next((word for word in words if word in VERBS), "")
+        print(help.of_verb(verb) if verb else help.of_project())
+        sys.exit(0)
+    flags = _defined()
+    try:
+        experiment, typed, rest = overrides.split(flags.read_flags_from_files(words, force_gnu=False))
+        verb, *more = flags([argv[0], *rest])[1:] or ["train"]
+    except absl_flags.UnrecognizedFlagError as error:
+        value = next(
+            (w.partition("=")[2] for w in words if w.lstrip("-").startswith(f"{error.flagname}=")), None
+        )
+        raise ConfigError(names.unknown_flag(error.flagname, value)) from None
+    except absl_flags.IllegalFlagValueError as error:
+        found = re.match(r"flag (--(\w+)=.*): ", " ".join(str(error).split()))
+        kind = "true or false" if isinstance(FLAGS[found[2]].default, bool) else "a whole number"
+        raise ConfigError(f"{found[1].split(': ')[0]} is not possible: give {kind}") from None
+    except absl_flags.Error as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    _check_verb(verb, more)
+    _check_flags(verb, flags)
+    c = config_lib.load_experiment(experiment) if experiment else config_lib.default()
+    c.update_from_flattened_dict(typed)
+    values = {name: flags[name].value for name in FLAGS}
+    flag = types.SimpleNamespace(**values, config=c, experiment=experiment or "", typed=typed)
+    return Given(verb, tuple(more), flag)
+
+
+def _defined() -> absl_flags.FlagValues:
+    """The flags, not yet read."""
+    values = absl_flags.FlagValues()
+    for name, flag in FLAGS.items():
+        kind = absl_flags.DEFINE_integer
+        if isinstance(flag.default, bool):
+            kind = absl_flags.DEFINE_bool
+        elif isinstance(flag.default, str):
+            kind = absl_flags.DEFINE_string
+        kind(name, flag.default, "", flag_values=values)
+    return values
+
+
+def _check_verb(verb: str, more: list[str]) -> None:
+    """ConfigError for an unknown verb, and for words that no verb reads."""
+    strange = verb if verb not in VERBS else more[0] if more and not VERBS[verb].words else None
+    if strange is None:
+        return
+    key, equals, value = strange.partition("=")
+    if equals:
+        found = f"--config.{key}={value}"
+        if key not in config_lib.flat(config_lib.default()):
+            found = names.unknown_key(key, value).partition("did you mean ")[2].rstrip("?") or found
+        raise ConfigError(f"{strange!r} is no verb: a key is set by {found}")
+    if verb in VERBS:
+        taken = (
+            "--model"
+            if "model" in VERBS[verb].flags
+            else "--data"
+            if "data" in VERBS[verb].flags
+            else "options"
+        )
+        raise ConfigError(f"{verb} takes no word {strange!r}: give {taken}, see `{verb} --help`")
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    meant = f"did you mean {near[0]}? The verbs are" if near else "the verbs are"
+    hint = f"; to train by a file: --config {verb}" if verb.endswith(".py") else ""
+    raise ConfigError(f"unknown verb {strange!r}: {meant} {', '.join(VERBS)}{hint}")
+
+
+def _check_flags(verb: str, flags: absl_flags.FlagValues) -> None:
+    """ConfigError for a flag that this verb would not read."""
+    for name in FLAGS:
+        if flags[name].present and name not in VERBS[verb].flags:
+            readers = [other for other in VERBS if name in VERBS[other].flags]
+            said = f"--{name} is not for {verb}, but for {', '.join(readers)}"
+            if verb == "train" and name in INSTEAD:
+                said += f"; to train give --{INSTEAD[name]}={flags[name].value}"
+            raise ConfigError(f"{said}; see `{verb} --help`")
