@@ -153,7 +153,8 @@ def _validate_rollout(c) -> None:
     if c.rollout.response_buckets[-1] != c.rollout.max_new_tokens:
         raise ConfigError(
             f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with "
-            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}"
+            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}: give for example "
+            f"--config.rollout.response_buckets={c.rollout.max_new_tokens}"
         )
     if train_group(c) > c.rollout.group:
         raise ConfigError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from urlvr_jax.data import files
 from urlvr_jax.data.labels import Labels
-from urlvr_jax.data.padding import bucket, padded
+from urlvr_jax.data.padding import bucket, padded, wider
 from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.errors import DataError, UserCodeError
 from urlvr_jax.lab import world
@@ -116,7 +116,7 @@ def load(
     if not kept:
         raise DataError(
             f"{name}: all {len(rows)} prompts are longer than the widest of data.prompt_buckets = "
-            f"{tuple(buckets)}; add a wider one"
+            f"{tuple(buckets)}; add a wider one, for example {wider(buckets, max(map(len, tokens)))}"
         )
     digest = hashlib.sha256()
     for i in kept:

@@ -58,7 +58,10 @@ def resolve(name: str) -> pathlib.Path:
     if path.exists():
         return path
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?", name):
-        raise FolderError(f"model folder {name!r} does not exist")
+        raise FolderError(
+            f"model folder {name!r} does not exist: give model.path, or --model, a folder, lab:NAME, or OWNER/NAME on "
+            "the Hugging Face Hub"
+        )
     from huggingface_hub import snapshot_download
 
     repo, _, revision = name.partition("@")
@@ -265,18 +268,16 @@ def _window(path: pathlib.Path, theirs) -> int:
 
 def check_length(path: pathlib.Path, config: ModelConfig, longest: int) -> None:
     """FolderError if prompts and responses of `longest` tokens do not fit the model."""
-    lengths = (
-        f"the longest prompt and response have {longest} tokens (data.prompt_buckets + max_new_tokens)"
-    )
+    lengths = f"the longest prompt and response have {longest} tokens (the last of data.prompt_buckets + rollout.max_new_tokens)"
     if config.window and longest > config.window:
         raise FolderError(
             f"{path}: use_sliding_window with sliding_window = {config.window} is not supported where {lengths}: "
-            "shorten them, or choose a model without a window"
+            f"lower one of them by {longest - config.window}, or choose a model without a window"
         )
     if config.max_positions and longest > config.max_positions:
         raise FolderError(
-            f"{path}: max_position_embeddings = {config.max_positions}, but {lengths}: shorten them; or, if the "
-            "model is meant for more, say so in its config.json"
+            f"{path}: max_position_embeddings = {config.max_positions}, but {lengths}: lower one of them "
+            f"by {longest - config.max_positions}, with rollout.response_buckets; or, if the model is meant for more, say so in its config.json"
         )
 
 

@@ -34,7 +34,9 @@ def report(c, machine: Machine | None = None, platform: str = "tpu", count: int 
         own["peak"] = max(sum(parts.values()) for parts in own["bytes"].values())
     longest = model.config.max_positions
     if longest and c.data.prompt_buckets[-1] + c.rollout.max_new_tokens > longest:
-        own["problem"] = f"prompt and response exceed the model's {longest} positions"
+        own["problem"] = (
+            f"prompt and response exceed the model's {longest} positions: lower data.prompt_buckets or rollout.max_new_tokens"
+        )
     out = {
         "model": c.model.path,
         "parameters": model.parameters,

@@ -153,7 +153,9 @@ class Checkpoints:
         tried = []
         steps = sorted(self.manager.all_steps(), reverse=True)
         if step is not None and step not in steps:
-            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; there are {steps}")
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint of step {step} (--step); there are {steps}"
+            )
         for found in steps if step is None else [step]:
             try:
                 tree = self.manager.restore(found, args=ocp.args.StandardRestore(abstract))

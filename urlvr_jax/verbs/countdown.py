@@ -12,7 +12,7 @@ from urlvr_jax.config import ConfigError
 def run(flag) -> int:
     """Write --count tasks of `seed` to --out, JSON lines with `id` and `prompt`; ConfigError for a flag amiss."""
     if not flag.out:
-        raise ConfigError("--out is missing: the question file to write")
+        raise ConfigError("--out is missing: give the question file to write")
     if flag.count < 1:
         raise ConfigError(f"--count = {flag.count} is not possible: give a value >= 1")
     seed = flag.config.seed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+from urlvr_jax.config import ConfigError
+from urlvr_jax.errors import DataError
 from urlvr_jax.measure import evaluate
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format
 from urlvr_jax.verbs.opened import open_flag
@@ -12,11 +14,16 @@ from urlvr_jax.verbs.opened import open_flag
 
 def run(flag) -> int:
     """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too."""
+    if flag.out and not pathlib.Path(flag.out).absolute().parent.is_dir():
+        raise ConfigError(f"--out={flag.out}: there is no such folder to write it in")
     c, engine, params, tokenizer, _, step = open_flag(flag)
     results = {}
     prompt_format = open_prompt_format(c, tokenizer)
     for name in [flag.data] if flag.data else c.eval.sets:
-        questions, labels = open_evaluation(c, name, prompt_format)
+        try:
+            questions, labels = open_evaluation(c, name, prompt_format)
+        except DataError as error:
+            raise DataError(f"{'--data' if flag.data else 'eval.sets'}: {error}") from None
         result = evaluate.evaluate(
             engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
         )

@@ -19,9 +19,11 @@ from urlvr_jax.verbs.opened import open_flag
 def run(flag) -> int:
     """Write --out; done when it reads back the same: every tensor, and the logits of one prompt."""
     if not flag.out:
-        raise ConfigError("--out is missing: the folder to write")
-    c, engine, params, tokenizer, source, step = open_flag(flag)
+        raise ConfigError("--out is missing: give the folder to write")
     out = pathlib.Path(flag.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out={out} exists and is not empty: name a new folder to export to")
+    c, engine, params, tokenizer, source, step = open_flag(flag)
     try:
         folders.save(out, params, engine.model_config, source, tokenizer)
     except SafetensorError as error:

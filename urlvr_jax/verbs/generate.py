@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from urlvr_jax.data.padding import wider
 from urlvr_jax.data.stream import Questions
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure.evaluate import responses
@@ -16,14 +17,16 @@ def run(flag) -> int:
     c, engine, params, tokenizer, _, step = open_flag(flag)
     lines = [flag.prompt] if flag.prompt else list(_lines())
     if not lines:
-        raise DataError("generate: no prompt; give --prompt or lines on standard input")
+        raise DataError("generate: no prompt; give --prompt TEXT, or lines on standard input")
     widest = c.data.prompt_buckets[-1]
     texts, tokens, _ = open_prompt_format(c, tokenizer).encode(lines, widest=widest)
     for line, ids in zip(lines, tokens, strict=True):
-        if not 1 <= len(ids) <= widest:
+        if not len(ids):
+            raise DataError(f"prompt {line[:60]!r} has no tokens")
+        if len(ids) > widest:
             raise DataError(
                 f"prompt {line[:60]!r} has {_tokens(ids, widest)} in {len(line)} characters; 1 to {widest} fit "
-                "(data.prompt_buckets)"
+                f"(data.prompt_buckets): give for example {wider(c.data.prompt_buckets, len(ids))}"
             )
     ids = tuple(map(str, range(len(texts))))
     questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")

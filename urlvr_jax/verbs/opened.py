@@ -9,6 +9,7 @@ import ml_collections
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.data.tokenizer import Tokenizer
+from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders
 from urlvr_jax.runtime import settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
@@ -38,19 +39,47 @@ def open_flag(flag) -> Opened:
     if not is_run and flag.step is not None:
         raise config_lib.ConfigError(f"--step={flag.step} is for a run's folder; --model={model} is none")
     c = settled.here(_of_run(flag) if is_run else _of_model(flag), trains=False)
-    path, model_config, tokenizer = open_model(c)
-    engine = Engine(c, model_config, tokenizer.stop_ids)
-    if is_run:
-        checkpoints = Checkpoints(pathlib.Path(model) / "checkpoints", c.checkpoint.keep, read_only=True)
-        restored = checkpoints.restore(engine.state_shapes(), engine.state_layout(), flag.step)
-        if restored is None:
-            raise config_lib.ConfigError(f"--model={model}: this run has no checkpoint yet")
-        params = restored[0].params
-        step = restored[1]
-    else:
-        params = folders.load(path, model_config, engine.training_layout)
-        step = None
+    try:
+        path, model_config, tokenizer = open_model(c)
+        engine = Engine(c, model_config, tokenizer.stop_ids)
+        params, step = (
+            _restored(flag, engine)
+            if is_run
+            else (folders.load(path, model_config, engine.training_layout), None)
+        )
+    except FolderError as error:
+        raise FolderError(
+            f"--model={model}: {error}{_hint(pathlib.Path(model), is_run, c.model.path)}"
+        ) from None
     return Opened(c, engine, params, tokenizer, path, step)
+
+
+def _restored(flag, engine: Engine) -> tuple[dict, int]:
+    """The parameters of a run's checkpoint, and its step."""
+    folder = pathlib.Path(flag.model) / "checkpoints"
+    restored = None
+    if folder.is_dir():
+        checkpoints = Checkpoints(folder, engine.c.checkpoint.keep, read_only=True)
+        restored = checkpoints.restore(engine.state_shapes(), engine.state_layout(), flag.step)
+    if restored is None:
+        raise config_lib.ConfigError(
+            f"--model={flag.model}: this run has no checkpoint yet; it makes one every "
+            f"{engine.c.checkpoint.every or engine.c.steps} steps"
+        )
+    return restored[0].params, restored[1]
+
+
+def _hint(model: pathlib.Path, is_run: bool, base: str) -> str:
+    """What may have been meant where a folder could not be opened."""
+    if is_run:
+        gone = not base.startswith("lab:") and not pathlib.Path(base).expanduser().exists()
+        return (
+            " (the run began from it, and it has the tokenizer); give --config.model.path=FOLDER"
+            if gone
+            else ""
+        )
+    runs = [folder for folder in (model, *model.parents)[1:3] if config_lib.is_run(folder)]
+    return f"; a run is given by its own folder, --model={runs[0]}" if runs else ""
 
 
 def _of_model(flag) -> ml_collections.ConfigDict:

@@ -47,7 +47,7 @@ def read(name: str) -> list[Row]:
     path = pathlib.Path(name)
     rows = []
     if not path.is_file():
-        raise DataError(f"file of completions {name!r} does not exist")
+        raise DataError(f"--data: file of completions {name!r} does not exist")
     for number, where, row in json_rows(path):
         response = row.get("response")
         ended = row.get("ended", True)
@@ -91,7 +91,7 @@ def by_prompt(rows: list[Row]) -> list[list[Row]]:
 def run(flag) -> int:
     """Rewards of the saved completions of --data; one JSON line a row on standard output."""
     if not flag.data:
-        raise ConfigError("--data is missing: JSON lines with `prompt` and `response`")
+        raise ConfigError("--data is missing: give a file of JSON lines with `prompt` and `response`")
     rows = read(flag.data)  # before the model, which takes longer
     _, engine, params, tokenizer, _, step = open_flag(flag)
     for line in rewards_of(engine, params, tokenizer, rows, step or 0):
@@ -107,7 +107,10 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     c = engine.c
     reward = expression.load_configured(c)
     if "rephrased" in reward.needs:
-        raise DataError("saved completions have no other wording of their prompts: co_reward needs one")
+        raise DataError(
+            "saved completions have no other wording of their prompts: give --config.reward.name another than "
+            "co_reward, which needs one"
+        )
     groups = by_prompt(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
     if (
@@ -123,11 +126,13 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     _check_characters(groups, most)
     prompts = _prompts(groups, prompt_formats.of(c, tokenizer))
     rollouts = _rollouts(groups, tokenizer)
-    longest = int(prompts.lengths.max()) + int(rollouts.lengths.max())
-    if 0 < engine.model_config.max_positions < longest:
+    lengths = np.repeat(prompts.lengths, len(groups[0])) + rollouts.lengths
+    longest = int(lengths.argmax())
+    if 0 < engine.model_config.max_positions < lengths[longest]:
+        row = [row for group in groups for row in group][longest]
         raise DataError(
-            f"the longest prompt and response have {longest} tokens, but the model's max_position_embeddings is "
-            f"{engine.model_config.max_positions}: leave out the longest rows"
+            f"{row.where}: prompt and response have {lengths[longest]} tokens, but the model's "
+            f"max_position_embeddings is {engine.model_config.max_positions}: leave out such rows"
         )
     engine = _resized(engine, rollouts, len(groups[0]), len(groups))
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
