@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from launcher import tiny, words
+from launcher import environment, tiny, words
 from runs import EVALS, final_state, metrics_of
 
 # ---- other verbs -----------------------------------------------------------------------------------
@@ -98,3 +98,16 @@ def test_generate_without_a_prompt_or_with_a_long_one_says_so(finished, launcher
     assert call.status == 2 and "no prompt" in call.err
     call = launcher.run(["generate", "--model", str(finished[0]), "--prompt", "Q" + "1+" * 20 + "1?"])
     assert call.status == 2 and "43 tokens" in call.err and "16" in call.err
+
+
+def test_a_run_fills_four_devices_and_is_read_on_one(launcher, tmp_path):
+    four = {"XLA_FLAGS": f"{environment()['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
+    options = {"steps": 2, "rollout.slots": 6, "checkpoint.every": 0}
+    run = launcher.run(tiny(tmp_path / "run", options), env=four)
+    assert run.status == 0, run.err
+    assert run.err == "rollout.slots = 6 does not divide over 4 devices: 8 is used\n"
+    (attempt,) = json.loads((tmp_path / "run" / "record.json").read_text())["attempts"]
+    assert attempt["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1} and len(attempt["devices"]) == 4
+    call = launcher.run(["generate", "--model", str(tmp_path / "run"), "--prompt", "Q1+2?"])
+    assert call.status == 0, call.err
+    assert [line.split("\t")[0] for line in call.out.splitlines()] == ["Q1+2?"] * 2
