@@ -43,7 +43,7 @@ def test_an_axis_of_minus_one_takes_what_the_others_leave(mesh, count, filled):
 @pytest.mark.parametrize(
     ("mesh", "expected"),
     [
-        ({"fsdp": 3}, "mesh.fsdp = 3 does not divide the 8 devices --config.mesh.fsdp=1"),
+        ({"fsdp": 3}, "mesh.fsdp = 3 does not divide 8 devices --config.mesh.fsdp=1"),
         ({"fsdp": 4, "tensor": 4}, "mesh.fsdp * mesh.tensor = 16 8 --config.mesh.tensor=1"),
         ({"fsdp": -1, "tensor": -1}, "mesh.fsdp = -1, mesh.tensor = -1"),
         ({"data": 0}, "mesh.data = 0 1 -1"),

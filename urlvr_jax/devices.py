@@ -39,13 +39,17 @@ def fill(c, count: int) -> ml_collections.ConfigDict:
     if count % taken:
         named = [axis for axis in AXES if mesh[axis] > 1]
         raise ConfigError(
-            f"{' * '.join(f'mesh.{axis}' for axis in named)} = {taken} does not divide the {count} "
-            f"device{'s' * (count > 1)} of this process group: choose a divisor, for example "
-            f"{' '.join(f'--config.mesh.{axis}=1' for axis in named)}"
+            f"{' * '.join(f'mesh.{axis}' for axis in named)} = {taken} does not divide {count} "
+            f"device{'s' * (count > 1)}: choose a divisor, for example {' '.join(f'--config.mesh.{axis}=1' for axis in named)}"
         )
     filled = c.copy_and_resolve_references()
     filled.mesh.update({**mesh, rest[0]: count // taken})
     return filled
+
+
+def alone(c) -> ml_collections.ConfigDict:
+    """The configuration on one device: to say more of one whose mesh cannot be filled."""
+    return _with(c, {f"mesh.{axis}": 1 for axis in AXES})
 
 
 def settle(c, count: int, *, trains: bool = True) -> tuple[ml_collections.ConfigDict, list[str]]:

@@ -42,6 +42,16 @@ def test_a_mesh_for_other_devices_fails():
     assert found.status == "fail" and "mesh takes 2" in found.seen
 
 
+def test_a_mesh_fills_the_devices_or_says_why_it_cannot(tmp_path):
+    examined = lambda **mesh: by_name(doctor.examine(configured(**mesh), tmp_path, tmp_path / "cache"))
+    filled = examined(mesh__data=-1, mesh__fsdp=2)
+    assert filled["devices"].status == filled["configuration"].status == "ok"
+    assert "mesh takes 8" in filled["devices"].seen
+    assert examined(mesh__data=1, mesh__fsdp=3)["configuration"].status == "fail"
+    found = examined(mesh__data=-1, mesh__fsdp=3)
+    assert found["devices"].status == "fail" and "mesh.fsdp = 3 does not divide 8" in found["devices"].seen
+
+
 def test_a_configuration_that_cannot_work_fails():
     (found,) = doctor.settings(configured(rollout__top_p=0.9))
     assert found.status == "fail" and "rollout.top_p = 0.9" in found.seen

@@ -228,6 +228,11 @@ def test_the_verb_prints_json_that_names_mesh_and_slots(capsys):
     assert own["micro_rows"] == 16 and own["rounded"] == [
         "optim.micro_rows = 8 does not divide over 16 devices: 16 is used"
     ]
+    flag.config.mesh.fsdp = 3
+    assert plan_verb.run(flag) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "mesh.fsdp = 3 does not divide 16 devices" in found["configured"]["problem"] and found["meshes"]
+    flag.config.mesh.fsdp = -1
     alone = report.report(flag.config)["configured"]
     assert alone["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1} and alone["problem"] == ""
     assert report.text(found).splitlines()[0].startswith("Qwen/Qwen3-1.7B-Base: 1,720,574,976 parameters")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
-from urlvr_jax.devices import settle
+from urlvr_jax.devices import alone, settle
 from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
 from urlvr_jax.planning.machines import USABLE
@@ -77,15 +77,13 @@ def versions(requirements) -> list[Finding]:
 
 
 def _on_devices(c) -> tuple[object, list[Finding]]:
-    """The configuration on the devices here; where its mesh cannot be, without -1, and the finding that says why."""
+    """The configuration on the devices here, or on one, with the finding that says why."""
     import jax
 
     try:
         return settle(c, jax.device_count() if _local_devices() else 1)[0], []
     except config_lib.ConfigError as error:
-        alone = c.copy_and_resolve_references()
-        alone.mesh.update({axis: max(1, size) for axis, size in c.mesh.items()})
-        return alone, [Finding("devices", "fail", str(error), "change the key that is named")]
+        return alone(c), [Finding("devices", "fail", str(error), "change the key that is named")]
 
 
 def devices(c) -> list[Finding]:
@@ -239,7 +237,10 @@ def memory(c) -> list[Finding]:
     except UserError:
         return []  # said by `model_folder`
     platform = local[0].platform
-    parts = memory_lib.memory(c, model, platform)
+    try:
+        parts = memory_lib.memory(c, model, platform)
+    except ValueError:
+        return []  # said by `settings`
     phase = max(parts, key=lambda p: sum(parts[p].values()))
     need = sum(parts[phase].values())
     has = (local[0].memory_stats() or {}).get("bytes_limit")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.devices import settle
+from urlvr_jax.devices import alone, settle
 from urlvr_jax.planning.machines import USABLE, Machine
 from urlvr_jax.planning.memory import GIB, MIB, memory, open_model
 from urlvr_jax.planning.meshes import meshes, why_not
@@ -20,14 +20,18 @@ def report(c, machine: Machine | None = None, platform: str = "tpu", count: int 
     """
     model = open_model(c)
     platform = machine.chip.platform if machine else platform
-    c, said = settle(c, machine.devices if machine else count)
+    problem = ""
+    try:
+        c, said = settle(c, machine.devices if machine else count)
+    except config_lib.ConfigError as error:
+        c, said, problem = alone(c), [], str(error)
     devices = math.prod(dict(c.mesh).values())
     own = {
         "mesh": dict(c.mesh),
         "slots": config_lib.slots(c),
         "micro_rows": config_lib.micro_rows(c),
         "rounded": said,
-        "problem": why_not(c, model, devices, platform),
+        "problem": problem or why_not(c, model, devices, platform),
     }
     if not own["problem"]:
         own["bytes"] = memory(c, model, platform)

@@ -18,11 +18,8 @@ from urlvr_jax.verbs import VERBS, help, names, overrides
 from urlvr_jax.verbs.flags import FLAGS
 
 HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
-INSTEAD = {
-    "model": "config.model.path",
-    "data": "config.data.train",
-    "out": "workdir",
-}  # of flags, to train
+# What trains is given instead of a flag of other verbs.
+INSTEAD = {"model": "config.model.path", "data": "config.data.train", "out": "workdir"}
 
 
 class Given(NamedTuple):
@@ -32,19 +29,19 @@ class Given(NamedTuple):
     words: tuple[str, ...]  # after the verb
     flags: (
         types.SimpleNamespace
-    )  # a value for each of FLAGS; `config`, and `experiment`, `typed` of overrides.Words
+    )  # a value for each of FLAGS; `config`; `experiment`, `typed` of overrides.Words
 
     @property
     def name(self) -> str:
         """Of a new run's folder: the experiment's, or the run's whose configuration it takes."""
-        path = pathlib.Path(self.flags.experiment or "default")
-        if path.is_dir() or path.suffix == ".json":
-            return (path if path.is_dir() else path.absolute().parent).resolve().name
-        return (
-            pathlib.Path(self.flags.experiment.partition(":")[0]).stem
-            if self.flags.experiment
-            else "default"
-        )
+        path = pathlib.Path(self.flags.experiment)
+        if not self.flags.experiment:
+            return "default"
+        if path.is_dir():
+            return path.resolve().name
+        if path.suffix == ".json":
+            return path.resolve().parent.name
+        return pathlib.Path(self.flags.experiment.partition(":")[0]).stem
 
 
 def parse(argv: list[str]) -> Given:
@@ -54,27 +51,18 @@ def parse(argv: list[str]) -> Given:
             raise ConfigError(f"{word!a} is not UTF-8: rename what it names, and give that")
     words = argv[1:]
     if not words:
-        print(help.of_project(), file=sys.stderr)
+        print(help.of_project(), file=sys.stderr, flush=True)
         sys.exit(2)
     if words[0] == "help" or any(word in HELP for word in words):
         verb = next((word for word in words if word in VERBS), "")
-        print(help.of_verb(verb) if verb else help.of_project())
+        print(help.of_verb(verb) if verb else help.of_project(), flush=True)
         sys.exit(0)
     flags = _defined()
     try:
         experiment, typed, rest = overrides.split(flags.read_flags_from_files(words, force_gnu=False))
         verb, *more = flags([argv[0], *rest])[1:] or ["train"]
-    except absl_flags.UnrecognizedFlagError as error:
-        value = next(
-            (w.partition("=")[2] for w in words if w.lstrip("-").startswith(f"{error.flagname}=")), None
-        )
-        raise ConfigError(names.unknown_flag(error.flagname, value)) from None
-    except absl_flags.IllegalFlagValueError as error:
-        found = re.match(r"flag (--(\w+)=.*): ", " ".join(str(error).split()))
-        kind = "true or false" if isinstance(FLAGS[found[2]].default, bool) else "a whole number"
-        raise ConfigError(f"{found[1].split(': ')[0]} is not possible: give {kind}") from None
     except absl_flags.Error as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise ConfigError(_said(error, words)) from None
     _check_verb(verb, more)
     _check_flags(verb, flags)
     c = config_lib.load_experiment(experiment) if experiment else config_lib.default()
@@ -97,6 +85,19 @@ def _defined() -> absl_flags.FlagValues:
     return values
 
 
+def _said(error: absl_flags.Error, words: list[str]) -> str:
+    """One line about a flag that is none, or has a value that is none."""
+    text = " ".join(str(error).split())
+    if isinstance(error, absl_flags.UnrecognizedFlagError):
+        given = (word.lstrip("-").partition("=") for word in words)
+        value = next((value for name, equals, value in given if equals and name == error.flagname), None)
+        return names.unknown_flag(error.flagname, value)
+    if found := re.match(r"flag (--(\w+)=.*?): ", text):
+        kind = "true or false" if isinstance(FLAGS[found[2]].default, bool) else "a whole number"
+        return f"{found[1]} is not possible: give {kind}"
+    return text
+
+
 def _check_verb(verb: str, more: list[str]) -> None:
     """ConfigError for an unknown verb, and for words that no verb reads."""
     strange = verb if verb not in VERBS else more[0] if more and not VERBS[verb].words else None
@@ -109,13 +110,7 @@ def _check_verb(verb: str, more: list[str]) -> None:
             found = names.unknown_key(key, value).partition("did you mean ")[2].rstrip("?") or found
         raise ConfigError(f"{strange!r} is no verb: a key is set by {found}")
     if verb in VERBS:
-        taken = (
-            "--model"
-            if "model" in VERBS[verb].flags
-            else "--data"
-            if "data" in VERBS[verb].flags
-            else "options"
-        )
+        taken = next((f"--{flag}" for flag in ("model", "data") if flag in VERBS[verb].flags), "options")
         raise ConfigError(f"{verb} takes no word {strange!r}: give {taken}, see `{verb} --help`")
     near = difflib.get_close_matches(verb, VERBS, 1)
     meant = f"did you mean {near[0]}? The verbs are" if near else "the verbs are"
