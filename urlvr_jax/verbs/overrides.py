@@ -50,11 +50,11 @@ def split(words: list[str]) -> Words:
             no = bare.startswith("no")
             if key not in defaults:
                 raise ConfigError(names.unknown_key(key, value))
-            if isinstance(defaults[key], bool):
-                told = value is None and not no and queue and queue[0].lower() in ("true", "false")
-                value = queue.pop(0) if told else value if value is not None else str(not no)
-            elif no:
+            if no and not isinstance(defaults[key], bool):
                 raise ConfigError(f"--no{bare.removeprefix('no')} is for keys that are true or false")
+            if isinstance(defaults[key], bool) and value is None:
+                told = not no and queue and queue[0].lower() in ("true", "false")
+                value = queue.pop(0) if told else str(not no)
             text = _next(f"--config.{key}", value, queue, example(key))
             found = read(key, text)
             both = isinstance(found, tuple) and key in typed  # given twice: one tuple
