@@ -86,11 +86,6 @@ def test_an_action_that_a_study_does_not_have_is_refused(words):
         study.run(types.SimpleNamespace(jobs=1), *words)
 
 
-def test_words_after_another_verb_are_refused(launcher):
-    call = launcher.run(["plan", "grid"])
-    assert call.status != 0 and "unknown verb 'plan grid'" in call.err + call.out
-
-
 # ---- rules ----------------------------------------------------------------------------------
 
 

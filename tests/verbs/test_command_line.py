@@ -80,6 +80,7 @@ def test_the_words_become_a_verb_with_flags_and_a_configuration():
     [
         (["trian"], "'trian' did you mean train? evaluate export"),
         (["evaluate", "lab:plain"], "evaluate 'lab:plain' --model --help"),
+        (["plan", "grid"], "plan 'grid' options `plan --help`"),
         (["optim.lr=1"], "--config.optim.lr=1"),
         (["num_generations=4"], "--config.rollout.group=4"),
         (["experiments/grid.py"], "--config experiments/grid.py"),
