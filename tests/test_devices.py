@@ -133,5 +133,6 @@ def test_without_training_any_number_of_devices_will_do():
             {"data__rephrase": "lab"},
             {"optim__minibatch_prompts": 8, "rollout__slots": 3},
         ):
-            c, _ = settle(configured(**changes), count, trains=False)
+            c, said = settle(configured(**changes), count, trains=False)
             validation.validate(c, count)
+            assert all(line.startswith("rollout.slots") for line in said), "no update is made"

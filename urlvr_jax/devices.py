@@ -70,7 +70,8 @@ def settle(c, count: int, *, trains: bool = True) -> tuple[ml_collections.Config
     for key, size_of in (("rollout.slots", _slots), ("optim.micro_rows", _micro_rows)):
         before, size = config_lib.value_of(c, key), size_of(c)
         if size != before and not c.data.prompts_per_step % shards:
-            said.append(f"{key} = {before} does not divide over {shards} devices: {size} is used")
+            if trains or key == "rollout.slots":
+                said.append(f"{key} = {before} does not divide over {shards} devices: {size} is used")
             c = _with(c, {key: size})
     return c, said
 

@@ -58,7 +58,7 @@ def test_the_record_gets_one_entry_an_attempt(tmp_path):
     assert len(record["attempts"]) == 2
     for attempt in record["attempts"]:
         assert {"jax", "flax", "optax", "orbax-checkpoint", "transformers"} <= set(attempt["versions"])
-        assert {"started", "git", "python", "devices", "parameters"} <= set(attempt)
+        assert {"started", "git", "python", "devices", "mesh", "parameters"} <= set(attempt)
 
 
 def test_a_torn_last_line_is_dropped_and_lines_past_the_restored_step_too(tmp_path):
@@ -86,6 +86,12 @@ def test_completions_past_the_restored_step_are_removed(tmp_path):
     (tmp_path / "completions" / "completions_00004.tmp").write_bytes(b"torn")
     workdir.truncate_after(2)
     assert [p.name for p in (tmp_path / "completions").glob("*.parquet")] == ["completions_00002.parquet"]
+
+
+def test_a_resume_on_other_devices_says_how_many_it_needs(tmp_path):
+    open_workdir(tmp_path, **{"mesh.data": 8})
+    with pytest.raises(WorkdirError, match="mesh.data: 8 -> 4\ngive it as many devices as it began with"):
+        open_workdir(tmp_path, **{"mesh.data": 4})
 
 
 def test_a_resume_with_another_configuration_is_refused_with_the_difference(tmp_path):

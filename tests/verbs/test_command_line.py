@@ -133,7 +133,10 @@ def test_a_word_that_cannot_be_meant_is_one_line_with_what_can(words, expected):
             "max_completion_length=9",
             "--config.rollout.max_new_tokens=9 --config.rollout.response_buckets=9",
         ),
-        ("temperature=1", "--config.rollout.temperature=1 or --config.eval.temperature=1"),
+        (
+            "temperature=1",
+            "mean --config.rollout.temperature=1 or --config.eval.temperature=1 --config.verify.",
+        ),
         ("output_dir=here", "--workdir=here"),
         ("optim=3", "optim optim.lr, optim.schedule"),
         ("optim.zzz=3", "optim optim.lr, optim.schedule"),

@@ -114,9 +114,11 @@ class Workdir:
                 changed.append("steps")
             if changed:
                 lines = [f"  {k}: {old.get(k)!r} -> {self.config.get(k)!r}" for k in changed]
+                mesh = any(k.startswith("mesh.") for k in changed)
+                remedy = "give it as many devices as it began with, " if mesh else ""
                 raise WorkdirError(
                     f"{self.path} holds a run with another configuration:\n" + "\n".join(lines) + "\n"
-                    "use another --workdir, or the same values (more steps alone are fine, at a "
+                    f"{remedy}use another --workdir, or the same values (more steps alone are fine, at a "
                     "constant learning rate)"
                 )
 

@@ -103,7 +103,9 @@ def meant(name: str) -> tuple[str, ...]:
             return (tail,)
     leaf = [key for key in keys if key.rpartition(".")[2] == parts[-1]]
     if leaf:
-        return tuple(leaf)
+        return tuple(
+            sorted(leaf, key=lambda key: not key.startswith("rollout."))
+        )  # most often the rollouts'
     near = difflib.get_close_matches(tails[0], keys, 1, 0.75)
     if near:
         return tuple(near)
