@@ -29,6 +29,7 @@ DOCS = (
     "docs/plan.md",
     "docs/models.md",
     "docs/use.md",
+    "docs/verifiers.md",
     "docs/index.md",
     "docs/library.md",
     "docs/performance.md",

@@ -92,7 +92,11 @@ def _marked() -> ml_collections.ConfigDict:
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
     c.answers.check = _added(
         "gold"
-    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero
+    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, or "my.py:right"
+    c.answers.workers = _how(_added(0))  # processes for a check of one's own; 0 = none, in this one
+    c.answers.deadline_s = _how(
+        _added(10.0)
+    )  # a response, where there are workers; then its process is killed
     c.answers.compat = _how(_added(False))  # the verb `answers` asks math-verify too; training never does
     c.answers.compat_workers = _how(_added(2))  # its processes
     c.answers.compat_deadline_s = _how(_added(5.0))  # a pair; then its process is killed

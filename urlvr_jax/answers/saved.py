@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 from urlvr_jax.answers import canonical, classes, extract
-from urlvr_jax.checks.workers import Pool
+from urlvr_jax.checks.workers import LATE, LOST, Pool
 from urlvr_jax.errors import DataError
 from urlvr_jax.untrusted import json_text
 
@@ -41,7 +41,9 @@ def read_file(settings, name: str) -> int:
             asked = [r for r in rows if pool and r["verdict"] is not None and r["answer"] is not None]
             futures = pool.submit((r["gold"], r["answer"]) for r in asked) if asked else []
             for row, future in zip(asked, futures, strict=True):
-                row["math_verify"] = future.result()
+                outcome = future.result()
+                row["math_verify"] = outcome.verdict
+                counts[outcome.why] = counts.get(outcome.why, 0) + 1
             for row in rows:
                 _count(row, counts)
                 print(json.dumps(row))
@@ -92,6 +94,6 @@ def _summary(name: str, counts: dict, pool: Pool | None) -> str:
     if pool:
         text += (
             f"; math-verify says otherwise in {counts['otherwise']}, "
-            f"no verdict in {pool.timeouts} (deadline) + {pool.crashes} (lost)"
+            f"no verdict in {counts.get(LATE, 0)} (deadline) + {counts.get(LOST, 0)} (lost)"
         )
     return text

@@ -10,8 +10,9 @@ class Distinct:
     row and its gold answer are kept; a later one with another answer is a conflict. Both are counted.
     """
 
-    def __init__(self, deduplicate: bool):
+    def __init__(self, deduplicate: bool, columns: bool = False):
         self.deduplicate = deduplicate
+        self.columns = columns  # rows keep all their columns
         self.rows: list[dict] = []
         self.count = 0  # rows of the files
         self.lines = 0  # up to the current file: the position of its first row

@@ -20,21 +20,25 @@ SUFFIXES = (".parquet", ".jsonl", ".json")
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])")
 
 
-def read(name: str, named: dict[str, str], strict: bool = True, deduplicate: bool = True) -> Distinct:
+def read(
+    name: str, named: dict[str, str], strict: bool = True, deduplicate: bool = True, columns: bool = False
+) -> Distinct:
     """The questions that `name` stands for: a file, a folder, a pattern, lab:NAME or hf:NAME:CONFIG:SPLIT.
 
-    A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`.
-    named, strict: what `data.columns` says, see `shapes.find`.
+    A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`; with
+    `columns` also `row`, all its columns as they stand. named, strict: what `data.columns` says, see `shapes.find`.
     """
-    found = Distinct(deduplicate)
+    found = Distinct(deduplicate, columns)
     if name.startswith("hf:"):
-        arrow.gather(found, name, *arrow.dataset(_of_hub(name), name, named, strict))
+        arrow.gather(found, name, *arrow.dataset(_of_hub(name), name, named, strict, columns))
     else:
         for path in _files(question_path(name)):
             if path.is_dir():
-                arrow.gather(found, str(path), *arrow.dataset(_saved(path), str(path), named, strict))
+                arrow.gather(
+                    found, str(path), *arrow.dataset(_saved(path), str(path), named, strict, columns)
+                )
             elif path.suffix == ".parquet":
-                arrow.gather(found, str(path), *arrow.parquet(path, named, strict))
+                arrow.gather(found, str(path), *arrow.parquet(path, named, strict, columns))
             else:
                 gather(found, path, named, strict)
     if not found.rows:

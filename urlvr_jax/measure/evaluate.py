@@ -7,8 +7,10 @@ import dataclasses
 import numpy as np
 
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.checks import table
+from urlvr_jax.checks.grading import CheckError
 from urlvr_jax.data import stream as stream_lib
+from urlvr_jax.measure import metrics as metrics_lib
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.random_keys import random_key
@@ -55,7 +57,7 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
 def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluation:
     """Sample k answers a question with rollout-layout parameters and check them by `answers.check`."""
     c = engine.c
-    check = CHECKS[engine.c.answers.check]
+    check = table.of(engine.c)
     options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
     correct = []
     majority = []
@@ -65,10 +67,10 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
         engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
         answers = read_answers(texts, c.eval.k, c.answers.style, check.key_of)
-        gold = [labels.gold[questions.ids[i]] for i in real] if check.needs_gold else None
-        right = check.right(
-            answers, Asked(prompts.questions[: len(real)], prompts.texts[: len(real)], gold)
-        )
+        graded = check.grade(answers, labels.of(prompts, len(real)))
+        if graded.correct is None:
+            raise CheckError(graded.why)
+        right = graded.correct
         correct.append(right.sum(axis=1))
         chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
         majority.append((right & chosen).any(axis=1))
@@ -118,3 +120,9 @@ class Watch:
             self.workdir.evals.write(line)
         self.held_out_accuracy = metrics[self.name]
         return metrics
+
+    def of_base(self, params) -> dict[str, float]:
+        """The metric line of step 0, written."""
+        line = metrics_lib.Line(0, labelled=self.evaluate(params, 0)).whole()
+        self.workdir.metrics.write(line)
+        return line

@@ -14,7 +14,7 @@ from urlvr_jax.runtime.opening import open_run, require_inputs
 def run(c) -> int:
     """Validate against the files too; print the resolved configuration and one rendered prompt."""
     reward = expression.load_configured(c)
-    opened = open_run(c)
+    opened = open_run(c, columns=expression.needs_labels(reward.fn))
     require_inputs(reward, opened)
     print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
     tokenizer = opened.tokenizer
