@@ -42,7 +42,7 @@ from urlvr_jax import validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
-from urlvr_jax.measure import evaluate, metrics
+from urlvr_jax.measure import evaluate, metrics, notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
@@ -85,6 +85,7 @@ def train(c, folder: pathlib.Path) -> int:
     watch = evaluate.Watch(run, workdir)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
+    progress.notice(notices.of_run(run))
     if first == 0 and run.eval_sets:
         progress.evaluation(watch.of_base(state.params))
 
@@ -132,6 +133,7 @@ def train(c, folder: pathlib.Path) -> int:
 
         # ---- 8 metrics -------------------------------------------------------------------------
         line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), penalty)
+        progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled)
         clock.lap("update")
