@@ -112,8 +112,8 @@ def _marked() -> ml_collections.ConfigDict:
         64
     )  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
     c.rollout.response_buckets = _how(
-        (44,)
-    )  # response widths the update is compiled for; the last = max_new_tokens
+        ()
+    )  # response widths the update is compiled for, the last = max_new_tokens; () = it, and above 128 a quarter of it
     c.rollout.rescore = False  # take statistics from a pass of the training layout, not from the sampler
 
     c.reward = ml_collections.ConfigDict()
@@ -256,6 +256,12 @@ def shards(c) -> int:
 
 def slots(c) -> int:
     return min(c.rollout.slots or rows_per_step(c), rows_per_step(c))
+
+
+def response_buckets(c) -> tuple[int, ...]:
+    """Response widths the score and the update are compiled for."""
+    most = c.rollout.max_new_tokens
+    return tuple(c.rollout.response_buckets) or ((-(-most // 4), most) if most > 128 else (most,))
 
 
 def updates_per_step(c) -> int:

@@ -158,12 +158,16 @@ def _validate_rollout(c) -> None:
     for key in ("data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets"):
         buckets = tuple(value_of(c, key))
         whole = all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= MANY for b in buckets)
-        if not buckets or not whole or list(buckets) != sorted(set(buckets)):
+        if (
+            (not buckets and key != "rollout.response_buckets")
+            or not whole
+            or list(buckets) != sorted(set(buckets))
+        ):
             raise ConfigError(f"{key} = {buckets!r:.200} must be increasing positive widths, whole numbers")
-    if c.rollout.response_buckets[-1] != c.rollout.max_new_tokens:
+    if config.response_buckets(c)[-1] != c.rollout.max_new_tokens:
         raise ConfigError(
-            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with "
-            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}"
+            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with rollout.max_new_tokens = "
+            f"{c.rollout.max_new_tokens}; leave it (), and it follows that"
         )
     if train_group(c) > c.rollout.group:
         raise ConfigError(

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from urlvr_jax.answers.extract import EXTRACTORS, extract
+from urlvr_jax.answers.extract import ASKED_BY, EXTRACTORS, extract
 from urlvr_jax.data import prompt_formats
 
 MOST_RESPONSES = 256  # that other styles are tried on
 SHOWN = 120  # characters of a response; its end, where answers stand
-ASKED = {
-    "boxed": "\\boxed",
-    "hashes": "####",
-    "tag": "<answer>",
-    "line": "Answer:",
-}  # how a prompt asks for a style
 
 
 # ---- answers ------------------------------------------------------------------------------------------
@@ -48,11 +42,11 @@ def of_template(prompt: str, style: str, lab: bool) -> dict[str, str]:
         text = f"answers.style = {style!r} reads answers as the laboratory's models write them, 'A12'"
         remedy = "; for questions of your own take boxed, hashes, tag, line, choice or number"
         return {} if lab else {"template": text + remedy}
-    asks = [s for s, marker in ASKED.items() if marker in prompt]
-    if style not in ASKED or style in asks:
+    asks = [s for s, marker in ASKED_BY.items() if marker in prompt]
+    if style not in ASKED_BY or style in asks:
         return {}
-    names = [n for n, p in prompt_formats.PRESETS.items() if ASKED[style] in p.text + p.user + p.system]
-    text = f"answers.style = {style!r}, but the prompt does not say {ASKED[style]!r}"
+    names = [n for n, p in prompt_formats.PRESETS.items() if ASKED_BY[style] in p.text + p.user + p.system]
+    text = f"answers.style = {style!r}, but the prompt does not say {ASKED_BY[style]!r}"
     text += f": it asks as for {asks}" if asks else ""
     return {"template": f"{text}; set data.template" + (f", such as {names}" if names else "")}
 
