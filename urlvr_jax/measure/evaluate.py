@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 
 from urlvr_jax.answers.classes import read_answers
+from urlvr_jax.answers.missing import MOST_RESPONSES
 from urlvr_jax.checks import table
 from urlvr_jax.checks.grading import CheckError
 from urlvr_jax.data import stream as stream_lib
 from urlvr_jax.measure import metrics as metrics_lib
+from urlvr_jax.measure import notices
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.random_keys import random_key
@@ -25,6 +27,8 @@ class Evaluation:
     k: int
     mean_length: float
     ended: float  # share of responses that ended by themselves
+    no_answer: float  # share of responses without an answer
+    notices: dict[str, str]  # what looks wrong, see notices.py
 
     def metrics(self) -> dict[str, float]:
         """avg@k, maj@k, pass@k (any of k samples is right), each with `/low` and `/high`: a 95 % interval over questions."""
@@ -36,7 +40,11 @@ class Evaluation:
             low, high = mean_interval(per_question)
             ends = {f"{name}/low": float(low), f"{name}/high": float(high)}
             out |= {name: float(per_question.mean()), **ends}
-        return out | {"response_length/mean": self.mean_length, "ended": self.ended}
+        return out | {
+            "response_length/mean": self.mean_length,
+            "ended": self.ended,
+            "no_answer": self.no_answer,
+        }
 
 
 def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
@@ -63,6 +71,8 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
     majority = []
     lengths = []
     ended = []
+    found = []
+    some = []
     for real, prompts, rollouts, texts in responses(
         engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
@@ -76,12 +86,16 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
         majority.append((right & chosen).any(axis=1))
         lengths.append(rollouts.lengths[: len(texts)])
         ended.append(rollouts.ended[: len(texts)])
+        found += [key is not None for key in answers.keys]
+        some += texts[: MOST_RESPONSES - len(some)]
     return Evaluation(
         np.concatenate(correct),
         np.concatenate(majority),
         c.eval.k,
         float(np.concatenate(lengths).mean()),
         float(np.concatenate(ended).mean()),
+        1 - float(np.mean(found)),
+        notices.of_answers(some, sum(found[: len(some)]), c.answers.style),
     )
 
 

@@ -8,32 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from urlvr_jax.answers.extract import ASKED_BY, EXTRACTORS, extract
+from urlvr_jax.answers.extract import ASKED_BY
+from urlvr_jax.answers.missing import missing
 from urlvr_jax.data import prompt_formats
-
-MOST_RESPONSES = 256  # that other styles are tried on
-SHOWN = 120  # characters of a response; its end, where answers stand
-
 
 # ---- answers ------------------------------------------------------------------------------------------
 
 
 def of_answers(texts: list[str], answered: int, style: str) -> dict[str, str]:
     """Of responses, of which `answered` had an answer of this style: none, or far fewer than of another style."""
-    if not texts or answered * 10 >= len(texts):
-        return {}
-    looked = texts[:MOST_RESPONSES]
-    others = {s: sum(extract(t, s) is not None for t in looked) for s in EXTRACTORS if s != style}
-    best = max(others.values())
-    if answered and best * 2 < len(looked):
-        return {}
-    found = ", ".join(f"{n} with {s!r}" for s, n in sorted(others.items(), key=lambda x: -x[1]) if n)
-    text = (
-        f"answers.style = {style!r} finds an answer in {answered} of {len(texts)} responses; of {len(looked)}, other "
-        f"styles find {found or 'none either'}. One response ends {texts[0][-SHOWN:]!r}: choose the style in "
-        "which the model answers, or ask for this one by data.template"
-    )
-    return {"answers": text}
+    text = missing(texts, answered, style)
+    return {"answers": text} if text else {}
 
 
 def of_template(prompt: str, style: str, lab: bool) -> dict[str, str]:

@@ -21,10 +21,12 @@ from urlvr_jax.data.json_lines import json_rows
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import padded
 from urlvr_jax.errors import DataError
+from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 from urlvr_jax.verbs.opened import open_flag
 
@@ -136,6 +138,9 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     c = engine.c
     texts = tokenizer.decode(rollouts.rows())
     answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
+    answered = sum(key is not None for key in answers.keys)
+    for text in notices.of_answers(texts, answered, c.answers.style).values():
+        warn(text)
     asked = labels.of(prompts)
     grade = check.begin(answers, asked)
     verify = functools.partial(self_verification.ask, engine, params, tokenizer, prompts, step)
