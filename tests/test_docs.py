@@ -29,6 +29,7 @@ DOCS = (
     "docs/plan.md",
     "docs/models.md",
     "docs/use.md",
+    "docs/security.md",
     "docs/verifiers.md",
     "docs/coming_from.md",
     "docs/index.md",
