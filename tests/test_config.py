@@ -13,7 +13,8 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 
 
 CASES = [
-    *(str(file.relative_to(EXPERIMENTS)) for file in sorted(EXPERIMENTS.rglob("*.py"))),
+    *(str(f.relative_to(EXPERIMENTS)) for f in sorted(EXPERIMENTS.rglob("*.py")) if f.name != "my_data.py"),
+    f"my_data.py:{shipped.base('lab:plain')},lab:train",
     *(f"lab_pretrain.py:{recipe}" for recipe in shipped.WORLDS),
     *(f"paper/dapo.py:{machine}" for machine in ("h100-8", "v5e-16")),
 ]
@@ -28,6 +29,11 @@ def test_every_experiment_loads_and_validates(experiment):
     assert json.loads(json.dumps(flat)) == flat
     assert set(flat) == set(config.flat(config.default())), "an experiment adds no key"
     assert c.is_locked
+
+
+def test_an_experiment_for_ones_own_data_says_what_it_needs():
+    with pytest.raises(config.ConfigError, match="my_data.py:MODEL,QUESTIONS"):
+        config.load_experiment(f"{EXPERIMENTS}/my_data.py")
 
 
 @pytest.mark.parametrize("experiment", ["paper/dapo.py:majority_voting", "paper/mcs.py:gpt-2"])
@@ -91,7 +97,6 @@ REFUSED = [
     ({"data.prompt_buckets": (0, 8)}, "data.prompt_buckets (0, 8) positive"),
     ({"rollout.response_buckets": (44, 20)}, "rollout.response_buckets (44, 20) increasing"),
     ({"rollout.response_buckets": (20,)}, "rollout.response_buckets (20,) rollout.max_new_tokens 44"),
-    ({"rollout.max_new_tokens": 20}, "rollout.response_buckets (44,) rollout.max_new_tokens 20"),
     ({"rollout.train_group": 9}, "rollout.train_group 9 rollout.group 8"),
     ({"optim.minibatch_prompts": 5}, "optim.minibatch_prompts 5 data.prompts_per_step 32"),
     ({"optim.minibatch_prompts": 64}, "optim.minibatch_prompts 64 data.prompts_per_step 32"),

@@ -93,7 +93,11 @@ def _marked() -> ml_collections.ConfigDict:
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
     c.answers.check = _added(
         "gold"
-    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero
+    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, or "my.py:right"
+    c.answers.workers = _how(_added(0))  # processes for a check of one's own; 0 = none, in this one
+    c.answers.deadline_s = _how(
+        _added(10.0)
+    )  # a response, where there are workers; then its process is killed
     c.answers.compat = _how(_added(False))  # the verb `answers` asks math-verify too; training never does
     c.answers.compat_workers = _how(_added(2))  # its processes
     c.answers.compat_deadline_s = _how(_added(5.0))  # a pair; then its process is killed
@@ -109,8 +113,8 @@ def _marked() -> ml_collections.ConfigDict:
         64
     )  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
     c.rollout.response_buckets = _how(
-        (44,)
-    )  # response widths the update is compiled for; the last = max_new_tokens
+        ()
+    )  # response widths the update is compiled for, the last = max_new_tokens; () = it, and above 128 a quarter of it
     c.rollout.rescore = False  # take statistics from a pass of the training layout, not from the sampler
 
     c.reward = ml_collections.ConfigDict()
@@ -255,6 +259,12 @@ def slots(c) -> int:
     return min(c.rollout.slots or rows_per_step(c), rows_per_step(c))
 
 
+def response_buckets(c) -> tuple[int, ...]:
+    """Response widths the score and the update are compiled for."""
+    most = c.rollout.max_new_tokens
+    return tuple(c.rollout.response_buckets) or ((-(-most // 4), most) if most > 128 else (most,))
+
+
 def updates_per_step(c) -> int:
     return c.data.prompts_per_step // minibatch_prompts(c) * c.optim.epochs
 
@@ -266,9 +276,9 @@ def total_updates(c) -> int:
 def load_experiment(text: str) -> ml_collections.ConfigDict:
     """The configuration of FILE, or of FILE:ARGUMENT, as after --config; or of a run, by its folder or config.json."""
     path = pathlib.Path(text)
-    if path.is_dir() or path.suffix == ".json":
-        return recorded(path)
     file, _, argument = text.partition(":")
+    if path.is_dir() or (path.suffix == ".json" and not file.endswith(".py")):
+        return recorded(path)
     if not pathlib.Path(file).is_file():
         raise ConfigError(f"--config: experiment file {file!r} does not exist")
     if not file.endswith(".py"):

@@ -30,12 +30,11 @@ from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import Asked
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
-from urlvr_jax.measure import evaluate, metrics
+from urlvr_jax.measure import evaluate, metrics, notices
 from urlvr_jax.rewards import expression, self_verification
-from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime import hosts, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
@@ -59,7 +58,7 @@ def train(c, folder: pathlib.Path) -> int:
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
     reward = expression.load_configured(c)
-    run = open_run(c)
+    run = open_run(c, columns=expression.needs_labels(reward.fn))
     engine, tokenizer = run.engine, run.tokenizer
     require_inputs(reward, run)
     workdir = Workdir(folder, c, run.facts)
@@ -77,10 +76,9 @@ def train(c, folder: pathlib.Path) -> int:
     watch = evaluate.Watch(run, workdir)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
+    progress.notice(notices.of_run(run))
     if first == 0 and run.eval_sets:
-        line = metrics.Line(0, labelled=watch.evaluate(state.params, 0))
-        workdir.metrics.write(line.whole())
-        progress.evaluation(line.whole())
+        progress.evaluation(watch.of_base(state.params))
 
     ahead = run.begin(state.params, first + 1) if first < c.steps else None
     for step in range(first + 1, c.steps + 1):
@@ -100,15 +98,15 @@ def train(c, folder: pathlib.Path) -> int:
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
         texts = tokenizer.decode(rollouts.rows())
         answers = read_answers(texts, c.rollout.group, c.answers.style, run.check.key_of)
-        gold = run.labels.of(prompts)
-        correct = run.check.right(answers, Asked(prompts.questions, prompts.texts, gold))
+        asked = run.labels.of(prompts)
+        grade = clock.timed("check", run.check.begin(answers, asked))
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = functools.partial(self_verification.ask, engine, state.params, tokenizer, prompts, step)
         facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
         with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
             inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
-            rewards = step_rewards(reward, inputs, correct, step)
+            rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)
 
         # ---- 6 advantages ----------------------------------------------------------------------
         penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask)
@@ -125,7 +123,8 @@ def train(c, folder: pathlib.Path) -> int:
         ahead = None if last else run.begin(state.params, step + 1)
 
         # ---- 8 metrics -------------------------------------------------------------------------
-        line = metrics.of_step(c, step, rollouts, answers, rewards, correct, penalty)
+        line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), penalty)
+        progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled)
         clock.lap("update")
@@ -133,7 +132,7 @@ def train(c, folder: pathlib.Path) -> int:
             line.labelled |= watch.evaluate(state.params, step)
             clock.lap("eval")
         if workdir.completions_due(step, last):
-            table = metrics.completions_table(c, prompts, rollouts, answers, rewards, gold)
+            table = metrics.completions_table(c, prompts, rollouts, answers, rewards, asked.gold)
             workdir.completions(step, table)
         line.free |= clock.metrics() | {"perf/compilations": compiles.count}
         line.free |= metrics.of_speed(line.free)

@@ -165,9 +165,12 @@ class RewardInputs:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What controls that ask for labels receive: which rollouts are right."""
+    """What controls that ask for labels receive, and no other reward."""
 
-    correct: jax.Array  # bool [P, G]
+    correct: jax.Array  # bool [P, G], which rollouts are right by `answers.check`
+    score: jax.Array | None = None  # float32 [P, G], what the check gave
+    gold: tuple[str | None, ...] = ()  # [P], gold answers
+    row: tuple[dict, ...] = ()  # [P], each question's row of its file, all columns
 
 
 @jax.tree_util.register_dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urlvr_jax import config, devices
 from urlvr_jax.answers import extract
+from urlvr_jax.checks import own
 from urlvr_jax.checks.table import CHECKS
 from urlvr_jax.config import (
     MODES,
@@ -30,7 +31,7 @@ RANGES = {  # (least, greatest) value of a key
     (0, MANY): (
         "data.subset", "rollout.slots", "rollout.train_group", "optim.warmup_updates",
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
-        "eval.max_questions", "checkpoint.every", "log.completions_every", "log.completions_rows",
+        "eval.max_questions", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
     (0, 2**32 - 1): ("seed",),
     (-1, 2**32 - 1): ("data.subset_seed",),
@@ -39,7 +40,7 @@ RANGES = {  # (least, greatest) value of a key
     (1e-6, 1e3): ("verify.temperature", "rollout.temperature"),
     (1e-6, 1e9): ("optim.clip_norm",),
     (1e-6, 1): ("eval.top_p",),
-    (0.01, 1e6): ("answers.compat_deadline_s",),
+    (0.01, 1e6): ("answers.compat_deadline_s", "answers.deadline_s"),
 }  # fmt: skip
 
 
@@ -117,7 +118,8 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
 def validate_answers(c) -> None:
     """ConfigError for an unknown style, or a compat grader that cannot work."""
     _one_of(c, "answers.style", extract.EXTRACTORS)
-    _one_of(c, "answers.check", CHECKS)
+    if not own.is_own(c.answers.check):
+        _one_of(c, "answers.check", (*CHECKS, "my.py:function"))
 
 
 def validate_data(c) -> None:
@@ -148,13 +150,16 @@ def _validate_rollout(c) -> None:
     for key in ("data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets"):
         buckets = tuple(value_of(c, key))
         whole = all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= MANY for b in buckets)
-        if not buckets or not whole or list(buckets) != sorted(set(buckets)):
+        if (
+            (not buckets and key != "rollout.response_buckets")
+            or not whole
+            or list(buckets) != sorted(set(buckets))
+        ):
             raise ConfigError(f"{key} = {buckets!r:.200} must be increasing positive widths, whole numbers")
-    if c.rollout.response_buckets[-1] != c.rollout.max_new_tokens:
+    if config.response_buckets(c)[-1] != c.rollout.max_new_tokens:
         raise ConfigError(
-            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with "
-            f"rollout.max_new_tokens = {c.rollout.max_new_tokens}: give for example "
-            f"--config.rollout.response_buckets={c.rollout.max_new_tokens}"
+            f"rollout.response_buckets = {tuple(c.rollout.response_buckets)} must end with rollout.max_new_tokens = "
+            f"{c.rollout.max_new_tokens}; leave it (), and it follows that"
         )
     if train_group(c) > c.rollout.group:
         raise ConfigError(

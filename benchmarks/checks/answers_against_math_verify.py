@@ -79,15 +79,16 @@ def table_pairs() -> list[tuple[str, str]]:
     return pairs
 
 
-def compare(pool: workers.Pool, pairs: list[tuple[str, str]]) -> list[tuple]:
-    """(one, other, equal by key, verdict, verdict in the other order) where they are not all the same."""
-    both = pool.submit(pairs), pool.submit([(b, a) for a, b in pairs])
+def compare(pool: workers.Pool, pairs: list[tuple[str, str]]) -> tuple[list[tuple], workers.Judged]:
+    """(one, other, equal by key, verdict, verdict in the other order) where they are not all the same; and all."""
+    judged = pool.begin([*pairs, *((b, a) for a, b in pairs)])()
     out = []
-    for (a, b), first, second in zip(pairs, *both, strict=True):
+    halves = judged.verdicts[: len(pairs)], judged.verdicts[len(pairs) :]
+    for (a, b), first, second in zip(pairs, *halves, strict=True):
         equal = canonical.key(a) == canonical.key(b)
-        if {first.result(), second.result()} != {equal}:
-            out.append((a, b, equal, first.result(), second.result()))
-    return out
+        if {first, second} != {equal}:
+            out.append((a, b, equal, first, second))
+    return out, judged
 
 
 def compare_golds(found: list[str], one_order: bool) -> tuple[int, list[tuple]]:
@@ -148,8 +149,8 @@ def main() -> None:
     if given.tables:
         made = table_pairs()
         with workers.Pool(workers=given.workers, deadline_s=10) as pool:
-            of_tables = compare(pool, made)
-            lost = f"{pool.timeouts} of {2 * len(made)} questions over the deadline, {pool.crashes} lost"
+            of_tables, judged = compare(pool, made)
+            lost = f"{judged.late} of {2 * len(made)} questions over the deadline, {judged.lost} lost"
         lines += ["", "## The tests' hand-made pairs", "", f"{len(made)} pairs, {len(of_tables)} disagreements; {lost}.",
                   "The key is right in all of them by the rules of this project.", "", *rows(of_tables)]  # fmt: skip
     text = "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ import numpy as np
 
 from urlvr_jax import config
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import Asked
+from urlvr_jax.checks.grading import Asked
 from urlvr_jax.data import stream
 from urlvr_jax.lab.countdown_world import WORDINGS
 from urlvr_jax.measure.intervals import mean_interval
@@ -45,7 +45,7 @@ def rates(model: str, wording: str) -> dict[str, dict[str, float]]:
     out = run.engine.sample(run.engine.to_rollout(params), prompts, key, shape)
     texts = run.tokenizer.decode(out.rows())
     answers = read_answers(texts, GROUP, c.answers.style, run.check.key_of)
-    correct = run.check.right(answers, Asked(prompts.questions, prompts.texts, None))
+    correct = run.check.grade(answers, Asked(prompts.questions, prompts.texts, None)).correct
     verdicts = self_verification.ask(run.engine, params, run.tokenizer, prompts, 0, texts)
     yes = verdicts.reshape(correct.shape) == self_verification.YES
     return {

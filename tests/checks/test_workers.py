@@ -15,7 +15,8 @@ from urlvr_jax.errors import DataError
 
 GRADER = """
 import os, time
-def grade(gold, answer):
+def grade(pair):
+    gold, answer = pair
     if answer == "hang":
         while True: pass
     if answer == "die":
@@ -40,17 +41,17 @@ def grader(tmp_path, monkeypatch):
 
 
 def test_verdicts_come_in_order_and_submitting_does_not_wait(grader):
-    with workers.Pool(grader, workers=2, deadline_s=20) as pool:
+    with workers.Pool(grader, 2, 20, call="") as pool:
         began = time.perf_counter()
         futures = pool.submit([("x", "slow")] + [(str(i), str(i % 3)) for i in range(9)])
         assert time.perf_counter() - began < 0.25
-        assert [f.result() for f in futures] == [False] + [i < 3 for i in range(9)]
-        assert pool.grade([("a", "noise"), ("é\ud800", "é\ud800")]) == [False, True]
-        assert (pool.timeouts, pool.crashes) == (0, 0)
+        assert [f.result().verdict for f in futures] == [False] + [i < 3 for i in range(9)]
+        judged = pool.begin([("a", "noise"), ("é\ud800", "é\ud800")])()
+        assert judged == ([False, True], 0, 0, 0, "")
 
 
 def test_hanging_and_dying_graders_cost_their_own_verdict_only(grader):
-    with workers.Pool(grader, workers=1, deadline_s=0.5) as pool:
+    with workers.Pool(grader, 1, 0.5, call="") as pool:
         pairs = [
             ("1", "1"),
             ("1", "hang"),
@@ -60,38 +61,40 @@ def test_hanging_and_dying_graders_cost_their_own_verdict_only(grader):
             ("1", "raise"),
             ("4", "5"),
         ]
-        assert pool.grade(pairs) == [True, None, True, None, True, None, False]
-        assert (pool.timeouts, pool.crashes) == (1, 1)
+        judged = pool.begin(pairs)()
+        assert judged.verdicts == [True, None, True, None, True, None, False]
+        assert (judged.late, judged.lost, judged.failed) == (1, 1, 1)
+        assert judged.error.startswith("ValueError: no (") and "a_grader.py, line " in judged.error
 
 
 def test_killing_a_worker_loses_nothing(grader, tmp_path):
     note = tmp_path / "pids"
-    with workers.Pool(grader, workers=1, deadline_s=20) as pool:
+    with workers.Pool(grader, 1, 20, call="") as pool:
         futures = pool.submit([(str(note), "pid"), ("2", "2"), ("3", "4")])
         while not (note.exists() and note.read_text().endswith("\n")):
             time.sleep(0.02)
         os.kill(int(note.read_text()), signal.SIGKILL)
-        assert [f.result() for f in futures] == [False, True, False]
-        assert len(set(note.read_text().split())) == 2 and (pool.timeouts, pool.crashes) == (0, 0)
+        assert [f.result().verdict for f in futures] == [False, True, False]
+        assert len(set(note.read_text().split())) == 2
 
 
 def test_closing_ends_a_hanging_worker_and_cancels_what_waits(grader):
-    pool = workers.Pool(grader, workers=1, deadline_s=60)
+    pool = workers.Pool(grader, 1, 60, call="")
     first, second = pool.submit([("1", "hang"), ("1", "1")])
     while not first.running():
         time.sleep(0.01)
     pool.close()
-    assert first.result() is None and second.cancelled()
+    assert first.result().verdict is None and second.cancelled()
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit([("1", "1")])
 
 
 def test_a_grader_that_is_not_there_is_an_error():
     with (
-        workers.Pool("no_such_module:grade", workers=1) as pool,
+        workers.Pool("no_such_module:grade", 1, call="") as pool,
         pytest.raises(workers.GraderError, match="no_such_module"),
     ):
-        pool.grade([("1", "1")])
+        pool.begin([("1", "1")])()
     with pytest.raises(ValueError, match="workers"):
         workers.Pool(workers=0)
 

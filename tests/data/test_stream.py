@@ -91,7 +91,7 @@ def test_questions_carry_no_answers_and_labels_nothing_else(tmp_path):
     fields = {f.name for f in dataclasses.fields(questions)}
     held = {"ids", "texts", "tokens", "buckets", "overlong", "fingerprint", "paired", "questions", "origin"}
     assert fields == held
-    assert [f.name for f in dataclasses.fields(labels)] == ["gold"]
+    assert [f.name for f in dataclasses.fields(labels)] == ["gold", "rows"] and not labels.rows
     assert labels.gold == {"a": "3"}
     assert questions.texts == ("Q1+2?",)
     shown = repr(dataclasses.replace(questions, fingerprint="", origin=None))
@@ -108,9 +108,10 @@ def test_the_fingerprint_is_of_the_questions_and_not_of_the_answers(tmp_path):
 def test_labels_of_prompts_without_answers_are_none(tmp_path):
     file = write(tmp_path, {"prompt": "Q1+2?", "answer": "3"}, {"prompt": "Q2+2?"})
     questions, labels = load(file)
-    assert labels.of(stream.take(questions, [0])) == ["3"]
-    assert labels.of(stream.take(questions, [1])) is None
-    assert labels.of(stream.take(questions, [0, 1])) is None
+    assert labels.of(stream.take(questions, [0])).gold == ["3"]
+    assert labels.of(stream.take(questions, [1])).gold is None
+    assert labels.of(stream.take(questions, [0, 1])).gold is None
+    assert labels.of(stream.take(questions, [0, 1]), 1) == (("Q1+2?",), ("Q1+2?",), ["3"], None)
 
 
 def test_the_template_is_rendered_and_subset_takes_the_first(tmp_path):

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from urlvr_jax.answers import classes
+from urlvr_jax.checks.grading import Graded
 from urlvr_jax.measure import collapse, evaluate, metrics, summary
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.rewards.compute import Rewards
 from urlvr_jax.types import Rollouts
 
 ENSEMBLE = "train/ensemble/"
+UNKNOWN = Graded(None, None, why="a gold answer is missing")
 
 
 def rollouts(tokens, lengths, ended):
@@ -98,9 +100,10 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
     answers = classes.read_answers(["A5", "A7"], 2, "lab")
     values, verdicts = np.array([[0.0, 1.0]], np.float32), np.array([[1, 0]])
     rewards = Rewards(values, {"a": values}, {"b": values}, verdicts, labelled=False)
-    line = metrics.of_step(c, 3, step, answers, rewards, None, None)
+    line = metrics.of_step(c, 3, step, answers, rewards, UNKNOWN, None)
     assert line.labelled == {} and line.whole() == {"step": 3, **line.free}
-    known = metrics.of_step(c, 3, step, answers, rewards, np.array([[True, False]]), None)
+    graded = Graded(np.array([[True, False]]), np.array([[1.0, 0.0]], np.float32), {"late": 1})
+    known = metrics.of_step(c, 3, step, answers, rewards, graded, None)
     assert known.free == line.free
     assert set(known.labelled) == {
         *(ENSEMBLE + n for n in ("label_accuracy", "reward_accuracy", "ground_truth_reward", "pass@2")),
@@ -109,9 +112,10 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
             for n in ("reward_accuracy", "true_positive_rate", "false_positive_rate")
         ),
         "shadow/b/rank_correlation",
+        "check/late",
     }
     control = dataclasses.replace(rewards, labelled=True)  # a reward made from labels is one itself
-    line = metrics.of_step(c, 3, step, answers, control, None, None)
+    line = metrics.of_step(c, 3, step, answers, control, UNKNOWN, None)
     assert {"reward/mean", "reward/std", "frac_reward_zero_std", "reward/a/mean"} <= set(line.labelled)
     assert not {n for n in line.free if n.startswith("reward/")}
 
@@ -149,14 +153,14 @@ def test_a_second_generation_within_the_reward_is_no_idle_time():
 def test_an_evaluation_reports_its_means_within_their_intervals():
     rng = np.random.default_rng(0)
     correct = rng.integers(0, 5, 50)
-    e = evaluate.Evaluation(correct, correct > 2, 4, 7.5, 0.9)
+    e = evaluate.Evaluation(correct, correct > 2, 4, 7.5, 0.9, 0.2, {})
     line = e.metrics()
     np.testing.assert_allclose(line["avg@4"], correct.mean() / 4)
     np.testing.assert_allclose(line["maj@4"], (correct > 2).mean())
     np.testing.assert_allclose(line["pass@4"], (correct > 0).mean())
     for name in ("avg@4", "maj@4", "pass@4"):
         assert line[f"{name}/low"] < line[name] < line[f"{name}/high"]
-    assert line["response_length/mean"] == 7.5 and line["ended"] == 0.9
+    assert line["response_length/mean"] == 7.5 and line["ended"] == 0.9 and line["no_answer"] == 0.2
 
 
 def test_the_collapse_step_is_the_first_below_one_per_cent():

@@ -8,7 +8,8 @@ import pytest
 
 from urlvr_jax import config, errors, validation
 from urlvr_jax.answers import classes as classes_lib
-from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.checks.grading import Asked
+from urlvr_jax.checks.table import CHECKS
 from urlvr_jax.data import stream
 from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.data.tokenizer import Tokenizer
@@ -142,19 +143,19 @@ def test_who_is_right_is_decided_by_the_configured_check():
     texts = ["1+1=2;A3*7+5", "A3*7", "A5+7*3", "nothing"]
     answers = classes_lib.read_answers(texts, 4, "lab_expression", check.key_of)
     assert answers.keys == ["3*7+5", "3*7", "5+7*3", None]  # expressions stand for themselves
-    out = check.right(answers, Asked(("C3,7,5=26?",), ("a template without a task",), None))
+    out = check.grade(answers, Asked(("C3,7,5=26?",), ("a template without a task",), None)).correct
     np.testing.assert_array_equal(out, [[True, False, True, False]])
     check = CHECKS["countdown_tinyzero"]
     question = "Using the numbers [3, 7, 5], create an equation that equals 26."
     said = [f"<answer>{t}</answer>" for t in ("3*7+5", "3*7", "26")] + ["none"]
     answers = classes_lib.read_answers(said, 4, "tag", check.key_of)
-    out = check.right(answers, Asked((question,), (question + " Assistant: <think>",), None))
+    out = check.grade(answers, Asked((question,), (question + " Assistant: <think>",), None)).correct
     np.testing.assert_array_equal(out, [[True, False, False, False]])
-    assert CHECKS["gold"].right(answers, Asked(("",), ("",), None)) is None
+    assert CHECKS["gold"].grade(answers, Asked(("",), ("",), None)).correct is None
 
 
 def test_right_by_the_gold_answer_is_having_its_key():
     check = CHECKS["gold"]
     answers = classes_lib.read_answers(["A5", "A7", "none", "A05"], 2, "lab", check.key_of)
-    out = check.right(answers, Asked(("a", "b"), ("a", "b"), ["5.0", "5"]))
+    out = check.grade(answers, Asked(("a", "b"), ("a", "b"), ["5.0", "5"])).correct
     np.testing.assert_array_equal(out, [[True, False], [False, True]])

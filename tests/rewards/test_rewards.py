@@ -104,7 +104,9 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
     expression.compute(control, inputs(), reference)
     assert isinstance(seen[0], RewardInputs) and seen[1] is reference
     controls = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
-    assert controls == {"ground_truth"} and set(LABEL_FREE) | controls == set(expression.REWARDS)
+    assert controls == {"ground_truth", "verifier"} and set(LABEL_FREE) | controls == set(
+        expression.REWARDS
+    )
 
 
 def test_reward_inputs_have_no_field_that_could_hold_a_label():
@@ -177,6 +179,7 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "co_reward": ("answers", "rephrased"),
         "countdown": ("answer_text",),
         "ground_truth": (),
+        "verifier": (),
         "random": (),
         "format": ("answers",),
         "length": (),

@@ -343,7 +343,7 @@ def stepped(fn, shadows=(), correct=None):
     c, reward = helpers.experiment(rollout__group=2), expression.Configured(fn, tuple(shadows))
     facts = Facts(read_answers(Words().decode(rollouts.rows()), 2, "lab"), rollouts, Words(), verify=None)
     inputs = reward_inputs(c, reward.needs, facts, prompts, stats, 3)
-    return step_rewards(reward, inputs, correct, 3)
+    return step_rewards(reward, inputs, lambda: Reference(jnp.asarray(correct)), 3)
 
 
 def test_a_step_hands_over_answers_spans_and_shadows_of_its_own_rollouts():

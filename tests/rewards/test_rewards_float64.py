@@ -226,6 +226,9 @@ def test_a_control_equals_float64(case):
     helpers.assert_close(case.computed("length"), case.lengths.reshape(case.answers.shape) / LIMIT)
     want = case.answers % 2 == 0
     helpers.assert_close(case.computed("ground_truth", reference=Reference(jnp.asarray(want))), want)
+    scores = np.linspace(-1, 2, want.size).reshape(want.shape)
+    reference = Reference(jnp.asarray(want), jnp.asarray(scores, jnp.float32))
+    helpers.assert_close(case.computed("verifier", reference=reference), scores)
     assert set(np.unique(case.computed("random"))) <= {0, 1}
 
 
@@ -237,6 +240,7 @@ def test_no_reward_goes_without_a_reference_here():
         "weighted_voting",
         "length",
         "ground_truth",
+        "verifier",
         "random",
     }
     elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py

@@ -7,7 +7,7 @@ import pytest
 
 from urlvr_jax import config
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import Asked
+from urlvr_jax.checks.grading import Asked
 from urlvr_jax.data import stream
 from urlvr_jax.lab.countdown_world import WORDINGS
 from urlvr_jax.measure import metrics
@@ -80,7 +80,7 @@ def test_a_base_that_has_read_verdicts_tells_right_from_wrong_in_either_wording(
     out = run.engine.sample(run.engine.to_rollout(params), prompts, random_key(0, "rollout", 1), shape)
     texts = run.tokenizer.decode(out.rows())
     answers = read_answers(texts, c.rollout.group, c.answers.style, run.check.key_of)
-    right = run.check.right(answers, Asked(prompts.questions, prompts.texts, None))
+    right = run.check.grade(answers, Asked(prompts.questions, prompts.texts, None)).correct
     for wording in WORDINGS.values():
         c.verify.template = wording
         ask = functools.partial(self_verification.ask, run.engine, params, run.tokenizer, prompts, 1)

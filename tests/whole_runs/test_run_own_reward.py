@@ -183,3 +183,51 @@ def test_updates_that_stay_not_finite_stop_the_run_with_the_batch_saved(launcher
     assert all(
         np.isfinite(np.frombuffer(x, np.float32)).all() for p, x in state.items() if p[0] == "params"
     )
+
+
+# ---- a check of one's own ---------------------------------------------------------------------------
+
+CHECK = """
+def right(response, gold):
+    return response.startswith("A" + gold)
+
+
+def lenient(response, row):
+    return 0.75 if "A" in response and row["answer"] else 0.25
+
+
+def never(response):
+    raise OSError("the service is away")
+"""
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory):
+    """A file of checks."""
+    file = tmp_path_factory.mktemp("checks") / "check.py"
+    file.write_text(CHECK)
+    return file
+
+
+def test_a_check_of_ones_own_is_trained_on_measured_and_evaluated(launcher, tmp_path, check):
+    options = {"answers.check": f"{check}:lenient", "reward.name": "verifier", "answers.workers": 1}
+    call = launcher.run(tiny(tmp_path / "run", QUICK | options | {"eval.every": 4}))
+    assert call.status == 0, call.err
+    for line in metrics_of(tmp_path / "run")[1:]:
+        assert set(line) >= ALWAYS | LABELLED and line["check/late"] == line["check/failed"] == 0
+        right = line["train/ensemble/ground_truth_reward"]
+        assert line["reward/mean"] == pytest.approx(0.25 + 0.5 * right), "0.75 is right, 0.25 is not"
+        assert line["timing_s/check"] > 0
+    assert "eval/heldout/avg@2" in metrics_of(tmp_path / "run")[-1]
+
+
+def test_a_check_that_judges_nothing_stops_what_trains_on_it_and_nothing_else(launcher, tmp_path, check):
+    options = QUICK | {"answers.check": f"{check}:never"}
+    call = launcher.run(tiny(tmp_path / "one", options | {"reward.name": "ground_truth"}))
+    assert call.status == 2 and "Traceback" not in call.err
+    assert "none of 8 responses was judged" in call.err and "OSError: the service is away" in call.err
+    call = launcher.run(tiny(tmp_path / "two", options))
+    assert call.status == 0, call.err
+    for line in metrics_of(tmp_path / "two"):
+        assert set(line) >= ALWAYS and not set(line) & LABELLED and line["check/failed"] > 0
+    assert call.err.count("none of 8 responses was judged") == 1

@@ -33,6 +33,22 @@ def test_evaluate_reads_a_run(finished, launcher, tmp_path):
         assert of_set[name.removeprefix("eval/heldout/")] == last[name], "the run's own last evaluation"
 
 
+def test_verbs_say_so_where_no_answer_is_found(finished, launcher, tmp_path):
+    """A model that was never trained answers in no style."""
+    call = launcher.run(["evaluate", "--model", str(finished[0])])
+    said = "warning: lab:heldout: answers.style = 'lab' finds an answer in 0 of "
+    assert (
+        call.status == 0
+        and said in call.err
+        and json.loads(call.out)["sets"]["lab:heldout"]["no_answer"] == 1
+    )
+    file = tmp_path / "responses.jsonl"
+    file.write_text(json.dumps({"prompt": "Q1+2?", "response": "so \\boxed{5}"}) + "\n")
+    for verb in (["answers"], ["score", "--model", str(finished[0])]):
+        call = launcher.run([*verb, "--data", str(file)])
+        assert call.status == 0 and "finds an answer in 0 of 1 responses" in call.err, call.err
+
+
 def test_evaluate_reads_a_question_file(finished, launcher, tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text('{"prompt": "Q1+2?", "answer": 3}\n{"prompt": "Q1+1+1+1+1+1+1+1+1?", "answer": 9}\n')
@@ -105,7 +121,7 @@ def test_a_run_fills_four_devices_and_is_read_on_one(launcher, tmp_path):
     options = {"steps": 2, "rollout.slots": 6, "checkpoint.every": 0}
     run = launcher.run(tiny(tmp_path / "run", options), env=four)
     assert run.status == 0, run.err
-    assert run.err == "rollout.slots = 6 does not divide over 4 devices: 8 is used\n"
+    assert run.err.splitlines()[0] == "rollout.slots = 6 does not divide over 4 devices: 8 is used"
     (attempt,) = json.loads((tmp_path / "run" / "record.json").read_text())["attempts"]
     assert attempt["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1} and len(attempt["devices"]) == 4
     call = launcher.run(["generate", "--model", str(tmp_path / "run"), "--prompt", "Q1+2?"])

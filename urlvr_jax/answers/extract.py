@@ -112,6 +112,13 @@ EXTRACTORS = {
     "number": _number,  # the last number, whatever it is
 }
 
+ASKED_BY = {
+    "boxed": "\\boxed",
+    "hashes": "####",
+    "tag": "<answer>",
+    "line": "Answer:",
+}  # words of a prompt for them
+
 
 def extract(response: str, style: str) -> Extracted | None:
     """The answer of a response and its span in characters, None where there is none.

@@ -9,7 +9,8 @@ import pathlib
 import sys
 
 from urlvr_jax.answers import canonical, classes, extract
-from urlvr_jax.checks.workers import Pool
+from urlvr_jax.answers.missing import MOST_RESPONSES, missing
+from urlvr_jax.checks.workers import LATE, LOST, Pool
 from urlvr_jax.errors import DataError
 from urlvr_jax.untrusted import json_text
 
@@ -26,6 +27,7 @@ def read_file(settings, name: str) -> int:
     if not path.is_file():
         raise DataError(f"file of responses {name!r} does not exist")
     counts = dict.fromkeys(("rows", "broken", "answered", "labelled", "right", "otherwise"), 0)
+    texts = []
     with contextlib.ExitStack() as stack:
         pool = None
         if settings.compat:
@@ -38,14 +40,22 @@ def read_file(settings, name: str) -> int:
             counts["rows"] += len(rows)
             counts["broken"] += rows.count(None)
             rows = [row for row in rows if row]
+            texts += [row.pop("response") for row in rows][: MOST_RESPONSES - len(texts)]
             asked = [r for r in rows if pool and r["verdict"] is not None and r["answer"] is not None]
             futures = pool.submit((r["gold"], r["answer"]) for r in asked) if asked else []
             for row, future in zip(asked, futures, strict=True):
-                row["math_verify"] = future.result()
+                outcome = future.result()
+                row["math_verify"] = outcome.verdict
+                counts[outcome.why] = counts.get(outcome.why, 0) + 1
             for row in rows:
                 _count(row, counts)
                 print(json.dumps(row))
         print(_summary(name, counts, pool), file=sys.stderr)
+        # Of the first responses; where all of them have answers nothing is said of the later ones.
+        if text := missing(
+            texts, sum(extract.extract(t, settings.style) is not None for t in texts), settings.style
+        ):
+            print(f"warning: {text}", file=sys.stderr)
     return 0
 
 
@@ -66,6 +76,7 @@ def _row(where: str, number: int, line: bytes, style: str) -> dict | None:
     found = extract.extract(row["response"], style)
     key = classes.answer_key(row["response"], style)
     out = {
+        "response": row["response"],
         "line": number,
         "answer": found and found.text,
         "span": found and [found.start, found.end],
@@ -92,6 +103,6 @@ def _summary(name: str, counts: dict, pool: Pool | None) -> str:
     if pool:
         text += (
             f"; math-verify says otherwise in {counts['otherwise']}, "
-            f"no verdict in {pool.timeouts} (deadline) + {pool.crashes} (lost)"
+            f"no verdict in {counts.get(LATE, 0)} (deadline) + {counts.get(LOST, 0)} (lost)"
         )
     return text

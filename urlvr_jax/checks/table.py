@@ -1,41 +1,20 @@
 """Who is right: the checks that `answers.check` names. No JAX, no reward.
 
-A check serves metrics and controls. To add one, write in a file here what `Check` holds: how an answer becomes
-a key, and which of a step's answers are right; then give it a line in CHECKS.
+A check serves metrics and controls. To add one, write in a file here how an answer becomes a key, and which of a
+step's answers are right; then give it a line in CHECKS. One of a user's own needs no line: own.py.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from urlvr_jax.answers import canonical
 from urlvr_jax.answers.classes import Answers, as_written
-from urlvr_jax.checks import countdown
+from urlvr_jax.checks import countdown, own
 from urlvr_jax.checks import gold as gold_lib
-
-
-class Asked(NamedTuple):
-    """The questions of P groups, and their gold answers."""
-
-    questions: tuple[str, ...]  # [P], as in their file
-    prompts: tuple[str, ...]  # [P], as rendered for the model
-    gold: list[str] | None  # [P], None where one is missing
-
-
-class Check(NamedTuple):
-    """How it is known which responses are right."""
-
-    needs_gold: bool  # it reads `Asked.gold`; the others read the task from the question
-    key_of: Callable[[str], str]  # an answer's text -> its key
-    right_of: Callable[[Answers, Asked], np.ndarray]
-
-    def right(self, answers: Answers, asked: Asked) -> np.ndarray | None:
-        """bool `[P, G]`; None where a gold answer that the check needs is missing."""
-        return None if self.needs_gold and asked.gold is None else self.right_of(answers, asked)
+from urlvr_jax.checks.grading import Asked, Check, at_once
 
 
 def _countdown(mode: str, answers: Answers, asked: Asked) -> np.ndarray:
@@ -45,7 +24,18 @@ def _countdown(mode: str, answers: Answers, asked: Asked) -> np.ndarray:
 
 
 CHECKS = {
-    "gold": Check(True, canonical.key, lambda answers, asked: gold_lib.right(answers, asked.gold)),
-    "countdown": Check(False, as_written, functools.partial(_countdown, "strict")),
-    "countdown_tinyzero": Check(False, as_written, functools.partial(_countdown, "tinyzero")),
+    "gold": Check(True, canonical.key, at_once(lambda answers, asked: gold_lib.right(answers, asked.gold))),
+    "countdown": Check(False, as_written, at_once(functools.partial(_countdown, "strict"))),
+    "countdown_tinyzero": Check(False, as_written, at_once(functools.partial(_countdown, "tinyzero"))),
 }
+
+
+def of(c) -> Check:
+    """The check of a configuration; CheckError for a function of one's own that cannot be one."""
+    a = c.answers
+    return _opened(a.check, a.workers, a.deadline_s)
+
+
+@functools.cache
+def _opened(name: str, workers: int, deadline_s: float) -> Check:
+    return own.load(name, workers, deadline_s) if own.is_own(name) else CHECKS[name]

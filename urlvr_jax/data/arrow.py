@@ -22,8 +22,8 @@ _BETWEEN = "\x1e", "\x1f"  # role and content, and messages, of a key
 # ---- batches ----------------------------------------------------------------------------------
 
 
-def parquet(path: pathlib.Path, named: dict, strict: bool):
-    """(columns, iterator of record batches) of a parquet file; DataError if it is none."""
+def parquet(path: pathlib.Path, named: dict, strict: bool, every: bool = False):
+    """(columns, iterator of record batches) of a parquet file; DataError if it is none. every: of all its columns."""
     import pyarrow
     import pyarrow.parquet
 
@@ -39,7 +39,8 @@ def parquet(path: pathlib.Path, named: dict, strict: bool):
 
     def batches():
         try:
-            yield from file.iter_batches(BATCH_ROWS, columns=_read(found), use_threads=False)
+            wanted = None if every else _read(found)
+            yield from file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise unreadable(error) from None
 
@@ -52,11 +53,12 @@ def _once(found: shapes.Columns, schema, where: str) -> None:
             raise DataError(f"{where}: more than one column is called {name!r}")
 
 
-def dataset(data, where: str, named: dict, strict: bool):
-    """(columns, iterator of record batches) of a `datasets.Dataset`."""
+def dataset(data, where: str, named: dict, strict: bool, every: bool = False):
+    """(columns, iterator of record batches) of a `datasets.Dataset`. every: of all its columns."""
     found = shapes.find(paths(data.features.arrow_schema), named, where, strict)
-    wanted = sorted({name.split(".")[0] for name in _read(found)})
-    data = data.select_columns(wanted).with_format("arrow")
+    if not every:
+        data = data.select_columns(sorted({name.split(".")[0] for name in _read(found)}))
+    data = data.with_format("arrow")
 
     def batches():
         for table in data.iter(BATCH_ROWS):
@@ -138,9 +140,9 @@ class _Batch:
             code = answer_codes[i]
             if code not in golds:
                 golds[code] = shapes.gold(answers[code], self.where(i))
-            into.add(key, golds[code], lambda i=i, key=key: self._row(i, key), times)
+            into.add(key, golds[code], lambda i=i, key=key: self._row(i, key, into.columns), times)
 
-    def _row(self, i: int, key: str) -> dict:
+    def _row(self, i: int, key: str, whole: bool) -> dict:
         where = self.where(i)
         found = self.columns
         value = key if found.shape == shapes.COUNTDOWN else self._value(self.prompts, i)
@@ -149,7 +151,13 @@ class _Batch:
         for field, column in self.others.items():
             if (value := self._value(column, i)) is not None:
                 row[field] = value
-        return row
+        return row | {"row": self._columns(i)} if whole else row
+
+    def _columns(self, i: int) -> dict:
+        try:
+            return self.batch.slice(i, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.where(i)}: not in UTF-8 ({error})") from None
 
     def _value(self, column, i: int):
         try:

@@ -10,10 +10,12 @@ class Distinct:
     row and its gold answer are kept; a later one with another answer is a conflict. Both are counted.
     """
 
-    def __init__(self, deduplicate: bool):
+    def __init__(self, deduplicate: bool, columns: bool = False):
         self.deduplicate = deduplicate
+        self.columns = columns  # rows keep all their columns
         self.rows: list[dict] = []
         self.count = 0  # rows of the files
+        self.elsewhere = 0  # questions of the part that was not asked for
         self.lines = 0  # up to the current file: the position of its first row
         self.shapes: dict[str, None] = {}  # in the order they came
         self.soft_ids = False  # ids may come again
@@ -22,7 +24,7 @@ class Distinct:
 
     @property
     def duplicates(self) -> int:
-        return self.count - len(self.rows)
+        return self.count - len(self.rows) - self.elsewhere
 
     @property
     def conflicts(self) -> int:

@@ -6,6 +6,7 @@ A broken row is an error that names file and row; a question that comes again is
 from __future__ import annotations
 
 import glob
+import hashlib
 import pathlib
 import re
 
@@ -17,34 +18,75 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.untrusted import json_text
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
+_PART = re.compile(r"\[(held|rest)=(\d{1,9})\]$")
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])")
 
 
-def read(name: str, named: dict[str, str], strict: bool = True, deduplicate: bool = True) -> Distinct:
-    """The questions that `name` stands for: a file, a folder, a pattern, lab:NAME or hf:NAME:CONFIG:SPLIT.
+def read(
+    name: str, named: dict[str, str], strict: bool = True, deduplicate: bool = True, columns: bool = False
+) -> Distinct:
+    """The questions that `name` stands for: a file, a folder, a pattern, lab:NAME or hf:NAME:CONFIG:SPLIT; of any of
+    these with [held=N] behind it N questions, with [rest=N] the others.
 
-    A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`.
-    named, strict: what `data.columns` says, see `shapes.find`.
+    A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`; with
+    `columns` also `row`, all its columns as they stand. named, strict: what `data.columns` says, see `shapes.find`.
     """
-    found = Distinct(deduplicate)
-    if name.startswith("hf:"):
-        arrow.gather(found, name, *arrow.dataset(_of_hub(name), name, named, strict))
-    else:
-        for path in _files(question_path(name)):
-            if path.is_dir():
-                arrow.gather(found, str(path), *arrow.dataset(_saved(path), str(path), named, strict))
-            elif path.suffix == ".parquet":
-                arrow.gather(found, str(path), *arrow.parquet(path, named, strict))
-            else:
-                gather(found, path, named, strict)
+    found = Distinct(deduplicate, columns)
+    whole, part, count = part_of(name)
+    _gather(found, whole, named, strict)
     if not found.rows:
         raise DataError(f"{name}: no questions in it")
     _give_ids(found)
+    if part:
+        _keep(found, name, part, count)
     return found
 
 
+def part_of(name: str) -> tuple[str, str, int]:
+    """A name, and which part of its questions is meant: ("FILE", "held", 200) of "FILE[held=200]"."""
+    found = _PART.search(name)
+    return (name[: found.start()], found[1], int(found[2])) if found else (name, "", 0)
+
+
+def _gather(found: Distinct, name: str, named: dict[str, str], strict: bool) -> None:
+    columns = found.columns
+    if name.startswith("hf:"):
+        arrow.gather(found, name, *arrow.dataset(_of_hub(name), name, named, strict, columns))
+    else:
+        for path in _files(question_path(name)):
+            if path.is_dir():
+                arrow.gather(
+                    found, str(path), *arrow.dataset(_saved(path), str(path), named, strict, columns)
+                )
+            elif path.suffix == ".parquet":
+                arrow.gather(found, str(path), *arrow.parquet(path, named, strict, columns))
+            else:
+                gather(found, path, named, strict)
+
+
+def _keep(found: Distinct, name: str, part: str, count: int) -> None:
+    """Of the rows those that are held, or the rest.
+
+    The N questions whose texts have the smallest digests are held: whatever their order, and whatever comes beside
+    them, no text is in both parts.
+    """
+    digest = lambda row: hashlib.blake2b(
+        row["prompt"].encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
+    texts = sorted({digest(row) for row in found.rows})
+    if not 0 < count < len(texts):
+        raise DataError(
+            f"{name}: there are {len(texts)} questions; hold from 1 to {len(texts) - 1} of them"
+        )
+    held = set(texts[:count])
+    rows = [row for row in found.rows if (digest(row) in held) == (part == "held")]
+    found.elsewhere = len(found.rows) - len(rows)
+    found.rows = rows
+
+
 def question_path(name: str) -> pathlib.Path:
-    """A path or pattern, or the question file that ships under `lab:NAME`."""
+    """A path or pattern, or the question file that ships under `lab:NAME`; without what says which part."""
+    name, _, _ = part_of(name)
     return shipped.questions(name) if name.startswith("lab:") else pathlib.Path(name)
 
 

@@ -90,7 +90,7 @@ def _add(into: Distinct, row: dict, found: shapes.Columns, where: str, number: i
         for field in ("id", "rephrased"):
             if (name := getattr(found, field)) and (value := _at(row, name)) is not None:
                 out[field] = value
-        return out
+        return out | {"row": row} if into.columns else out
 
     into.soft_ids |= found.id == shapes.INDEX
     into.add((prompt, json.dumps(before)) if before else prompt, answer, make)

@@ -16,8 +16,3 @@ def padded(rows, width: int) -> tuple[np.ndarray, np.ndarray]:
     for line, row in zip(tokens, rows, strict=True):
         line[: len(row)] = row
     return tokens, np.array([len(row) for row in rows], np.int32)
-
-
-def wider(buckets, longest: int) -> str:
-    """What is typed for prompts of `longest` tokens to fit too: a width that is a power of two."""
-    return f"--config.data.prompt_buckets={','.join(map(str, (*buckets, 1 << (longest - 1).bit_length())))}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from urlvr_jax.data import files
 from urlvr_jax.data.labels import Labels
-from urlvr_jax.data.padding import bucket, padded, wider
+from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.errors import DataError, UserCodeError
 from urlvr_jax.lab import world
@@ -32,6 +32,7 @@ class Origin:
     duplicates: int  # rows whose question came before: left out
     conflicts: int  # questions that came again with another gold answer: the first was kept
     control: int  # questions in which the text of a control token is ordinary text
+    lengths: str  # of its prompts in tokens, in words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +95,15 @@ def chosen(rows: list[dict], count: int, seed: int) -> list[dict]:
 def load(
     name: str, prompt_format: PromptFormat, buckets, *, subset: int = 0, subset_seed: int = -1,
     rephrase: str = "", named: dict[str, str] | None = None, strict: bool = True, deduplicate: bool = True,
-    labelled: bool = False,
+    labelled: bool = False, columns: bool = False,
 ) -> tuple[Questions, Labels]:  # fmt: skip
     """Read a question file: prompts without answers, and the answers apart.
 
     With `rephrase` every question is followed by its other wording; where either is too long both go.
-    named, strict: what `data.columns` says. labelled: DataError unless every row has an answer.
+    named, strict: what `data.columns` says. labelled: DataError unless every row has an answer. columns: keep all of
+    a row's columns with the labels.
     """
-    found = files.read(name, named or {}, strict, deduplicate)
+    found = files.read(name, named or {}, strict, deduplicate, columns)
     rows = chosen(found.rows, subset, subset_seed)
     if labelled and (lacking := next((r for r in rows if "answer" not in r), None)):
         raise DataError(f"{lacking['where']}: an evaluation needs `answer` in every row")
@@ -113,10 +115,11 @@ def load(
     )
     fits = np.array([1 <= len(t) <= buckets[-1] for t in tokens]).reshape(-1, together).all(axis=1)
     kept = np.flatnonzero(np.repeat(fits, together)).tolist()
+    lengths = lengths_text([len(t) for t in tokens], buckets[-1])
     if not kept:
         raise DataError(
             f"{name}: all {len(rows)} prompts are longer than the widest of data.prompt_buckets = "
-            f"{tuple(buckets)}; add a wider one, for example {wider(buckets, max(map(len, tokens)))}"
+            f"{tuple(buckets)}: {lengths}"
         )
     digest = hashlib.sha256()
     for i in kept:
@@ -130,9 +133,25 @@ def load(
         fingerprint=digest.hexdigest()[:16],
         paired=bool(rephrase),
         questions=tuple(asked[i] for i in kept),
-        origin=Origin(" and ".join(found.shapes), found.count, found.duplicates, found.conflicts, control),
+        origin=Origin(
+            " and ".join(found.shapes), found.count, found.duplicates, found.conflicts, control, lengths
+        ),
     )
-    return questions, Labels({rows[i]["id"]: rows[i]["answer"] for i in kept if "answer" in rows[i]})
+    gold = {rows[i]["id"]: rows[i]["answer"] for i in kept if "answer" in rows[i]}
+    return questions, Labels(gold, {rows[i]["id"]: rows[i]["row"] for i in kept} if columns else {})
+
+
+def lengths_text(lengths: list[int], widest: int) -> str:
+    """How long prompts are, and the key that lets them in; too long by their characters is told as widest + 1."""
+    middle, most = (int(np.quantile(lengths, q, method="higher")) for q in (0.5, 0.99))
+    text = f"half of them have at most {middle} tokens, 99 % at most {most}, the longest {max(lengths)}"
+    return text if most <= widest else f"{text}; --config.data.prompt_buckets={bucket_for(most)}"
+
+
+def bucket_for(length: int) -> int:
+    """The width for prompts of up to `length` tokens: the next multiple of 16, from 512 on of 128."""
+    step = 16 if length <= 512 else 128
+    return -(-length // step) * step
 
 
 def take(questions: Questions, indices) -> Prompts:

@@ -7,8 +7,12 @@ import dataclasses
 import numpy as np
 
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.answers.missing import MOST_RESPONSES
+from urlvr_jax.checks import table
+from urlvr_jax.checks.grading import CheckError
 from urlvr_jax.data import stream as stream_lib
+from urlvr_jax.measure import metrics as metrics_lib
+from urlvr_jax.measure import notices
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.random_keys import random_key
@@ -23,6 +27,8 @@ class Evaluation:
     k: int
     mean_length: float
     ended: float  # share of responses that ended by themselves
+    no_answer: float  # share of responses without an answer
+    notices: dict[str, str]  # what looks wrong, see notices.py
 
     def metrics(self) -> dict[str, float]:
         """avg@k, maj@k, pass@k (any of k samples is right), each with `/low` and `/high`: a 95 % interval over questions."""
@@ -34,7 +40,11 @@ class Evaluation:
             low, high = mean_interval(per_question)
             ends = {f"{name}/low": float(low), f"{name}/high": float(high)}
             out |= {name: float(per_question.mean()), **ends}
-        return out | {"response_length/mean": self.mean_length, "ended": self.ended}
+        return out | {
+            "response_length/mean": self.mean_length,
+            "ended": self.ended,
+            "no_answer": self.no_answer,
+        }
 
 
 def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
@@ -55,31 +65,37 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
 def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluation:
     """Sample k answers a question with rollout-layout parameters and check them by `answers.check`."""
     c = engine.c
-    check = CHECKS[engine.c.answers.check]
+    check = table.of(engine.c)
     options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
     correct = []
     majority = []
     lengths = []
     ended = []
+    found = []
+    some = []
     for real, prompts, rollouts, texts in responses(
         engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
         answers = read_answers(texts, c.eval.k, c.answers.style, check.key_of)
-        gold = [labels.gold[questions.ids[i]] for i in real] if check.needs_gold else None
-        right = check.right(
-            answers, Asked(prompts.questions[: len(real)], prompts.texts[: len(real)], gold)
-        )
+        graded = check.grade(answers, labels.of(prompts, len(real)))
+        if graded.correct is None:
+            raise CheckError(graded.why)
+        right = graded.correct
         correct.append(right.sum(axis=1))
         chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
         majority.append((right & chosen).any(axis=1))
         lengths.append(rollouts.lengths[: len(texts)])
         ended.append(rollouts.ended[: len(texts)])
+        found += [key is not None for key in answers.keys]
+        some += texts[: MOST_RESPONSES - len(some)]
     return Evaluation(
         np.concatenate(correct),
         np.concatenate(majority),
         c.eval.k,
         float(np.concatenate(lengths).mean()),
         float(np.concatenate(ended).mean()),
+        1 - float(np.mean(found)),
+        notices.of_answers(some, sum(found[: len(some)]), c.answers.style),
     )
 
 
@@ -118,3 +134,9 @@ class Watch:
             self.workdir.evals.write(line)
         self.held_out_accuracy = metrics[self.name]
         return metrics
+
+    def of_base(self, params) -> dict[str, float]:
+        """The metric line of step 0, written."""
+        line = metrics_lib.Line(0, labelled=self.evaluate(params, 0)).whole()
+        self.workdir.metrics.write(line)
+        return line

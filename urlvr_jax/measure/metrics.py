@@ -34,12 +34,12 @@ class Line:
         return {"step": self.step, **self.free, **self.labelled}
 
 
-def of_step(c, step: int, rollouts, answers, rewards, correct, penalty) -> Line:
+def of_step(c, step: int, rollouts, answers, rewards, graded, penalty) -> Line:
     """What a step's rollouts tell.
 
-    correct bool `[P, G]`, None where that cannot be known; penalty float32 `[B, T]`, None without a KL term
-    in the reward.
+    graded: what `answers.check` found; penalty float32 `[B, T]`, None without a KL term in the reward.
     """
+    correct = graded.correct
     line = Line(step, of_rollouts(rollouts, c.log.repetition_ngram))
     if c.mode == "supervised":
         return line
@@ -52,6 +52,7 @@ def of_step(c, step: int, rollouts, answers, rewards, correct, penalty) -> Line:
         line.free["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
+    line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
         line.labelled |= of_shadows_against_labels(rewards.shadows, correct)
         line.labelled |= of_votes_against_labels(answers.classes, answers.majority, correct)

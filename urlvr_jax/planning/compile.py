@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import topologies
 
+from urlvr_jax import config as config_lib
 from urlvr_jax import validation
 from urlvr_jax.devices import settle
 from urlvr_jax.errors import UserError
@@ -123,7 +124,7 @@ def _executable(engine: Engine, phase: str):
     if phase == "rollout":
         return engine.sampler(engine.rollout_shape(prompt_width))
     compiled = engine.scorer if phase == "score" else engine.updater
-    return compiled(prompt_width, c.rollout.response_buckets[-1])
+    return compiled(prompt_width, config_lib.response_buckets(c)[-1])
 
 
 def sizes(executable) -> dict[str, int]:

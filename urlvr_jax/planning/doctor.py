@@ -12,26 +12,20 @@ import re
 import resource
 import shutil
 import struct
-from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
 from urlvr_jax.devices import alone, settle
 from urlvr_jax.errors import DataError, FolderError, UserError
 from urlvr_jax.planning import memory as memory_lib
+from urlvr_jax.planning import rehearsal
+from urlvr_jax.planning.finding import Finding
 from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
 from urlvr_jax.runtime.compile_cache import trouble
 from urlvr_jax.untrusted import json_text
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
-
-
-class Finding(NamedTuple):
-    name: str
-    status: str  # "ok", "warn" or "fail"
-    seen: str
-    remedy: str = ""
 
 
 def examine(c, workdir: pathlib.Path, cache: pathlib.Path | None) -> list[Finding]:
@@ -49,7 +43,10 @@ def examine(c, workdir: pathlib.Path, cache: pathlib.Path | None) -> list[Findin
         compile_cache(cache),
         open_files(),
     ]
-    return out
+    if any(f.status == "fail" for f in out):
+        return [*out, Finding("rehearsal", "warn", "not made", "mend what failed, and ask again")]
+    read_next = ("data.train", "eval.sets")
+    return [f for f in out if f.name not in read_next] + rehearsal.rehearse(c)
 
 
 def versions(requirements) -> list[Finding]:

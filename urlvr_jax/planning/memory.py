@@ -103,7 +103,7 @@ class Micro(NamedTuple):
 def _micro(c, scoring: bool) -> Micro:
     shape, _ = micro_shape(c, scoring)
     units = shape.units / config_lib.shards(c)
-    width = c.rollout.response_buckets[-1]
+    width = config_lib.response_buckets(c)[-1]
     prompts = shape.prompts * c.data.prompt_buckets[-1]
     return Micro(units * shape.rows, width, width + prompts, units * (shape.rows * width + prompts))
 

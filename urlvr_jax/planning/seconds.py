@@ -63,7 +63,7 @@ def _rollout(c, model: Model, chip: Chip, length: float) -> float:
 def _over_tokens(c, model: Model, chip: Chip, length: float, scoring: bool) -> float:
     """An update, or a scoring pass: products over all tokens, and weights gathered for each micro-batch."""
     mesh = dict(c.mesh)
-    width = c.rollout.response_buckets[-1]
+    width = config_lib.response_buckets(c)[-1]
     prompt = c.data.prompt_buckets[-1]
     tokens = config_lib.rows_per_step(c) * length
     shape, _ = memory.micro_shape(c, scoring)

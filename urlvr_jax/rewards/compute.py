@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 
+from urlvr_jax.checks.grading import Asked, CheckError, Graded
 from urlvr_jax.rewards.derived import Facts, derive
 from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
 from urlvr_jax.rewards.interface import NEEDS, RewardError
@@ -47,14 +49,27 @@ def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) ->
     )
 
 
+def reference_of(grade: Callable[[], Graded], asked: Asked) -> Reference:
+    """What a control receives: waits for the check. CheckError where that judged nothing."""
+    graded = grade()
+    if graded.correct is None:
+        raise CheckError(graded.why)
+    return Reference(
+        jnp.asarray(graded.correct),
+        jnp.asarray(graded.scores),
+        tuple(asked.gold or ()),
+        tuple(asked.rows or ()),
+    )
+
+
 def step_rewards(
-    reward: Configured, inputs: RewardInputs, correct: np.ndarray | None, step: int
+    reward: Configured, inputs: RewardInputs, labels: Callable[[], Reference], step: int
 ) -> Rewards:
     """The reward of every rollout, and that of the shadows beside it; RewardError if one is not finite.
 
-    correct bool `[P, G]` reaches the reward only if it is a control that asks for labels, and no shadow ever.
+    labels is called only for a control that asks for labels; no shadow ever sees what it returns.
     """
-    reference = Reference(jnp.asarray(correct)) if needs_labels(reward.fn) else None
+    reference = labels() if needs_labels(reward.fn) else None
     try:
         values, terms = compute_terms(reward.fn, inputs, reference)
         beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}

@@ -24,6 +24,19 @@ def ground_truth(inputs: RewardInputs, reference: Reference):
 
 @about(
     family="control",
+    formula="what `answers.check` gives",
+    norm="none",
+    range="of the check",
+    papers="supervised RLVR with a verifier of one's own",
+    failure="what the verifier lets through; a response without a score, for it took too long, has 0",
+)
+def verifier(inputs: RewardInputs, reference: Reference):
+    """The score of `answers.check`, such as a function of your own file; of a built-in check 1 or 0."""
+    return reference.score
+
+
+@about(
+    family="control",
     formula="Bernoulli(1/2)",
     norm="none",
     range="{0, 1}",
@@ -69,4 +82,4 @@ def constant(inputs: RewardInputs):
     return jnp.ones(inputs.shape, jnp.float32)
 
 
-METHODS = (ground_truth, random, format, length)
+METHODS = (ground_truth, verifier, random, format, length)

@@ -187,6 +187,6 @@ def rehearse(fn, options: dict) -> None:
 
     def run(lengths, stats, arrays, key):
         inputs = own_inputs(lengths, G, stats=stats, key=key, **arrays, **derived)
-        return call(fn, inputs, Reference(jnp.zeros((P, G), bool)), options)
+        return call(fn, inputs, Reference(jnp.zeros((P, G), bool), jnp.zeros((P, G))), options)
 
     jax.eval_shape(run, np.zeros(P * G, np.int32), stats, arrays, jax.eval_shape(jax.random.key, 0))

@@ -25,7 +25,8 @@ class Clock:
         def run(*args):
             began = time.perf_counter()
             out = fn(*args)
-            self._laps[f"timing_s/{name}"] = time.perf_counter() - began
+            before = self._laps.get(f"timing_s/{name}", 0.0)
+            self._laps[f"timing_s/{name}"] = before + time.perf_counter() - began
             return out
 
         return run

@@ -258,7 +258,7 @@ class Engine:
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""
-        return padding.bucket(max(1, int(rollouts.lengths.max())), self.c.rollout.response_buckets)
+        return padding.bucket(max(1, int(rollouts.lengths.max())), config_lib.response_buckets(self.c))
 
     def _abstract(self, dtype, *shape):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self.replicated)
@@ -374,7 +374,7 @@ class Engine:
                 self.sampler(
                     self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
                 )
-            for width in c.rollout.response_buckets:
+            for width in config_lib.response_buckets(c):
                 if scoring:
                     self.scorer(prompt_width, width)
                 self.updater(prompt_width, width)

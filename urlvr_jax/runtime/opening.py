@@ -9,7 +9,8 @@ import sys
 
 import numpy as np
 
-from urlvr_jax.checks.table import CHECKS, Check
+from urlvr_jax.checks import own, table
+from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import corpus, prompt_formats, shapes, stream
 from urlvr_jax.data.labels import Labels
@@ -39,7 +40,7 @@ class Run:
     @property
     def check(self) -> Check:
         """How it is known who is right."""
-        return CHECKS[self.c.answers.check]
+        return table.of(self.c)
 
     @property
     def test_time_training(self) -> dict[str, list[int]]:
@@ -140,12 +141,12 @@ def open_prompt_format(c, tokenizer):
     return prompt_format
 
 
-def open_questions(c, prompt_format):
-    """Questions and labels to train on."""
+def open_questions(c, prompt_format, columns: bool = False):
+    """Questions and labels to train on. columns: all of their file, for a control that may ask for them."""
     return stream.load(
         c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
         subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=shapes.parse(c.data.columns),
-        deduplicate=c.data.deduplicate,
+        deduplicate=c.data.deduplicate, columns=columns or own.is_own(c.answers.check),
     )  # fmt: skip
 
 
@@ -154,7 +155,7 @@ def open_evaluation(c, name: str, prompt_format):
     return stream.load(
         name, prompt_format, c.data.prompt_buckets, subset=c.eval.max_questions,
         named=shapes.parse(c.data.columns), strict=False, deduplicate=c.data.deduplicate,
-        labelled=CHECKS[c.answers.check].needs_gold,
+        labelled=table.of(c).needs_gold, columns=own.is_own(c.answers.check),
     )  # fmt: skip
 
 
@@ -168,13 +169,14 @@ def short_names(names) -> list[str]:
     return short
 
 
-def open_run(c) -> Run:
-    """Open everything; every error a file can cause is raised here."""
+def open_run(c, columns: bool = False) -> Run:
+    """Open everything; every error a file can cause is raised here. columns: see `open_questions`."""
+    table.of(c)
     path, model_config, tokenizer = open_model(c)
     if c.model.init == "pretrained":
         folders.check_weights(path, model_config)
     prompt_format = open_prompt_format(c, tokenizer)
-    questions, labels = open_questions(c, prompt_format)
+    questions, labels = open_questions(c, prompt_format, columns)
     names = tuple(c.eval.sets) if c.eval.every else ()
     eval_sets = [
         (short, *open_evaluation(c, name, prompt_format))
@@ -185,7 +187,10 @@ def open_run(c) -> Run:
 
 
 def require_inputs(reward: expression.Configured, run: Run) -> None:
-    """ConfigError if these rewards need what the configuration or its files do not give."""
+    """UserError if these rewards, or the check, need what the configuration or its files do not give."""
+    if own.is_own(run.c.answers.check):
+        for labels in (run.labels, *(labels for _, _, labels in run.eval_sets)):
+            own.require_columns(run.c.answers.check, labels.rows.values())
     for fn in reward.all:
         _require_labels(fn, run)
         if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:

@@ -8,7 +8,7 @@ import time
 
 from urlvr_jax.measure import figure, summary
 from urlvr_jax.runtime import hosts
-from urlvr_jax.runtime.terminal import say
+from urlvr_jax.runtime.terminal import say, warn
 
 SHOWN = (
     ("reward/mean", "reward"),
@@ -32,6 +32,7 @@ class Progress:
         self.writes = hosts.is_writer()
         self._last = 0.0
         self._open_line = False
+        self._noticed: set[str] = set()
 
     def opened(self, folder: pathlib.Path, reward: str, first: int, trained: dict) -> None:
         """trained: see `summary.kind_of_set`."""
@@ -74,11 +75,21 @@ class Progress:
         else:
             say(text)
 
+    def notice(self, notices: dict[str, str]) -> None:
+        """Warnings by their kinds, each kind once."""
+        for kind, text in notices.items():
+            if self.writes and kind not in self._noticed:
+                self._noticed.add(kind)
+                self._end_line()
+                warn(text)
+
     def say(self, text: str) -> None:
         """A line of its own."""
-        if not self.writes:
-            return
+        if self.writes:
+            self._end_line()
+            say(text)
+
+    def _end_line(self) -> None:
         if self._open_line:
             say("")
             self._open_line = False
-        say(text)

@@ -34,14 +34,13 @@ class Given(NamedTuple):
     @property
     def name(self) -> str:
         """Of a new run's folder: the experiment's, or the run's whose configuration it takes."""
-        path = pathlib.Path(self.flags.experiment)
-        if not self.flags.experiment:
-            return "default"
+        text = self.flags.experiment or "default"
+        path, file = pathlib.Path(text), text.partition(":")[0]
         if path.is_dir():
             return path.resolve().name
-        if path.suffix == ".json":
+        if path.suffix == ".json" and not file.endswith(".py"):
             return path.resolve().parent.name
-        return pathlib.Path(self.flags.experiment.partition(":")[0]).stem
+        return pathlib.Path(file).stem
 
 
 def parse(argv: list[str]) -> Given:

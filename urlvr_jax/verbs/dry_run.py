@@ -6,17 +6,20 @@ import json
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.data import stream
-from urlvr_jax.measure import summary
+from urlvr_jax.measure import notices, summary
 from urlvr_jax.rewards import expression
 from urlvr_jax.runtime.opening import open_run, require_inputs
+from urlvr_jax.runtime.terminal import warn
 
 
 def run(c) -> int:
-    """Validate against the files too; print the resolved configuration and one rendered prompt."""
+    """Validate against the files too; print what looks wrong, the keys that differ from the defaults, and one prompt."""
     reward = expression.load_configured(c)
-    opened = open_run(c)
+    opened = open_run(c, columns=expression.needs_labels(reward.fn))
     require_inputs(reward, opened)
-    print(json.dumps(config_lib.flat(c), indent=1, sort_keys=True))
+    for text in notices.of_run(opened).values():
+        warn(text)
+    print(json.dumps(_changed(c), indent=1, sort_keys=True))
     tokenizer = opened.tokenizer
     prompts = stream.prompts_at(opened.questions, 1, 1, c.seed, c.data.shuffle)
     print(f"stop ids: {list(tokenizer.stop_ids)} {tokenizer.hf.convert_ids_to_tokens(tokenizer.stop_ids)}")
@@ -29,6 +32,12 @@ def run(c) -> int:
         print(summary.test_time_text(trained))
     print(f"{opened.facts['parameters']} parameters, {config_lib.rows_per_step(c)} rollouts a step")
     return 0
+
+
+def _changed(c) -> dict:
+    """The keys that differ from the defaults; config.json of a run has all."""
+    defaults = config_lib.flat(config_lib.default())
+    return {k: v for k, v in config_lib.flat(c).items() if v != defaults[k]}
 
 
 def _of_questions(name: str, questions, labels) -> str:

@@ -9,6 +9,7 @@ from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import evaluate
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format
+from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.verbs.opened import open_flag
 
 
@@ -27,6 +28,8 @@ def run(flag) -> int:
         result = evaluate.evaluate(
             engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
         )
+        for text in result.notices.values():
+            warn(f"{name}: {text}")
         results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}
     options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "seed": c.seed}
     text = json.dumps({"model": flag.model, "step": step, **options, "sets": results}, indent=1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from urlvr_jax.data.padding import wider
-from urlvr_jax.data.stream import Questions
+from urlvr_jax.data.stream import Questions, bucket_for
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure.evaluate import responses
 from urlvr_jax.runtime.opening import open_prompt_format
@@ -26,7 +25,7 @@ def run(flag) -> int:
         if len(ids) > widest:
             raise DataError(
                 f"prompt {line[:60]!r} has {_tokens(ids, widest)} in {len(line)} characters; 1 to {widest} fit "
-                f"(data.prompt_buckets): give for example {wider(c.data.prompt_buckets, len(ids))}"
+                f"(data.prompt_buckets): give for example --config.data.prompt_buckets={bucket_for(len(ids))}"
             )
     ids = tuple(map(str, range(len(texts))))
     questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")

@@ -25,7 +25,7 @@ def of_project() -> str:
             "",
             f"First:    {COMMAND} --config experiments/selfcert.py",
             f"A verb:   {COMMAND} VERB --help",
-            f"All keys: {COMMAND} --config FILE --dry_run, and urlvr_jax/config.py",
+            "All keys: urlvr_jax/config.py, each with its default",
             "More:     README.md, docs/use.md, docs/index.md",
         ]
     )

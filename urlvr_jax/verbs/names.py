@@ -7,7 +7,8 @@ import difflib
 from urlvr_jax import config as config_lib
 from urlvr_jax.verbs.flags import FLAGS
 
-# Names of verl's and TRL's configurations, by their last parts -> keys here, or a flag.
+# Names of verl's and TRL's configurations, by their last parts -> a key here, two that go together, one | another, or
+# a flag. docs/coming_from.md says more.
 ELSEWHERE = {
     # verl
     "train_batch_size": "data.prompts_per_step",
@@ -15,8 +16,8 @@ ELSEWHERE = {
     "val_files": "eval.sets",
     "prompt_key": "data.columns",
     "max_prompt_length": "data.prompt_buckets",
-    "max_response_length": "rollout.max_new_tokens rollout.response_buckets",
-    "response_length": "rollout.max_new_tokens rollout.response_buckets",
+    "max_response_length": "rollout.max_new_tokens",
+    "response_length": "rollout.max_new_tokens",
     "rollout.n": "rollout.group",
     "val_kwargs.n": "eval.k",
     "val_kwargs.temperature": "eval.temperature",
@@ -51,8 +52,8 @@ ELSEWHERE = {
     "unsupervised_reward.estimator": "reward.name",
     # TRL
     "num_generations": "rollout.group",
-    "max_completion_length": "rollout.max_new_tokens rollout.response_buckets",
-    "per_device_train_batch_size": "data.prompts_per_step",
+    "max_completion_length": "rollout.max_new_tokens",
+    "per_device_train_batch_size": "optim.minibatch_prompts|optim.micro_rows",
     "generation_batch_size": "data.prompts_per_step",
     "batch_size": "data.prompts_per_step",
     "gradient_accumulation_steps": "optim.micro_rows",
@@ -98,7 +99,7 @@ def meant(name: str) -> tuple[str, ...]:
     tails = [".".join(parts[i:]) for i in range(len(parts))]
     for tail in tails:
         if tail in ELSEWHERE:
-            return (ELSEWHERE[tail],)
+            return tuple(ELSEWHERE[tail].split("|"))
         if tail in keys:
             return (tail,)
     leaf = [key for key in keys if key.rpartition(".")[2] == parts[-1]]
@@ -112,7 +113,7 @@ def meant(name: str) -> tuple[str, ...]:
     leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
     others = {**{other: there for other, there in ELSEWHERE.items() if "." not in other}, **leaves}
     for last in difflib.get_close_matches(parts[-1], others, 1, 0.75):
-        return (others[last],)
+        return tuple(others[last].split("|"))
     return ()
 
 
@@ -125,10 +126,7 @@ def unknown_key(key: str, value: str | None) -> str:
         return f"--config.{key} is no key: {_instead(found, value)}"
     if section:
         return f"--config.{key} is no key: those of `{head}` are {', '.join(section)}"
-    return (
-        f"--config.{key} is no key, nor near one: `--config FILE --dry_run` prints all with their values, and "
-        "urlvr_jax/config.py says what they mean"
-    )
+    return f"--config.{key} is no key, nor near one: urlvr_jax/config.py has all with their defaults"
 
 
 def unknown_flag(name: str, value: str | None) -> str:

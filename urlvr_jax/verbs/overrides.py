@@ -77,7 +77,7 @@ def example(key: str) -> str:
     if isinstance(default, bool):
         return str(not default).lower()
     if isinstance(default, tuple):
-        return ",".join(map(str, default)) or "majority_voting"
+        return ",".join(map(str, default)) or ("16,32" if _holds_widths(key) else "majority_voting")
     return str(default) or "TEXT"
 
 
@@ -86,22 +86,22 @@ def read(key: str, text: str):
     default = config_lib.value_of(config_lib.default(), key)
     kind = type(default)
     try:
-        return {bool: _bool, int: _whole, float: _real, tuple: _tuple, str: lambda text, _: text}[kind](
-            text, default
-        )
+        if kind is tuple:
+            return _widths(text) if _holds_widths(key) else tuple(_items(text))
+        return {bool: _bool, int: _whole, float: _number, str: str}[kind](text)
     except ValueError as error:
         raise ConfigError(
             f"--config.{key}={text:.100} is {error}: give for example --config.{key}={example(key)}"
         ) from None
 
 
-def _bool(text: str, _) -> bool:
+def _bool(text: str) -> bool:
     if text.lower() not in TRUE + FALSE:
         raise ValueError("neither true nor false")
     return text.lower() in TRUE
 
 
-def _whole(text: str, _) -> int:
+def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
@@ -109,10 +109,6 @@ def _whole(text: str, _) -> int:
     if not number.is_integer() or abs(number) > EXACT:
         raise ValueError("no whole number")
     return int(number)
-
-
-def _real(text: str, _) -> float:
-    return _number(text)
 
 
 def _number(text: str) -> float:
@@ -125,18 +121,21 @@ def _number(text: str) -> float:
     return number
 
 
-def _tuple(text: str, default: tuple) -> tuple:
-    """Elements between commas; brackets around them and quotes around each may be there or not."""
+def _holds_widths(key: str) -> bool:
+    """Of a tuple: whole numbers, or names."""
+    return key.endswith("buckets")
+
+
+def _widths(text: str) -> tuple[int, ...]:
     items = _items(text)
-    if default and isinstance(default[0], int):
-        try:
-            return tuple(_whole(item, None) for item in items)
-        except ValueError:
-            raise ValueError("no list of whole numbers") from None
-    return tuple(items)
+    try:
+        return tuple(map(_whole, items))
+    except ValueError:
+        raise ValueError("no list of whole numbers") from None
 
 
 def _items(text: str) -> list[str]:
+    """Elements between commas; brackets around them and quotes around each may be there or not."""
     text = text.strip()
     inner = text[1:-1] if text and BRACKETS.get(text[0]) == text[-1] and _closes_last(text) else text
     parts, depth, quote, start = [], 0, "", 0

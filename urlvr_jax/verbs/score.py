@@ -14,17 +14,19 @@ from typing import NamedTuple
 import numpy as np
 
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.checks.table import CHECKS, Asked
+from urlvr_jax.checks import own, table
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.data.json_lines import json_rows
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import padded
 from urlvr_jax.errors import DataError
+from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
-from urlvr_jax.rewards.compute import reward_inputs, step_rewards
+from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 from urlvr_jax.verbs.opened import open_flag
 
@@ -40,6 +42,7 @@ class Row(NamedTuple):
     response: str
     answer: str | None
     ended: bool
+    columns: dict  # all of the line
 
 
 def read(name: str) -> list[Row]:
@@ -58,7 +61,7 @@ def read(name: str) -> list[Row]:
         if not isinstance(ended, bool):
             raise DataError(f"{where}: `ended` must be true or false")
         answer = shapes.gold(row["answer"], where) if "answer" in row else None
-        rows.append(Row(number, where, row["prompt"], response, answer, ended))
+        rows.append(Row(number, where, row["prompt"], response, answer, ended, row))
     if not rows:
         raise DataError(f"{path}: no completions in it")
     return rows
@@ -113,11 +116,11 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         )
     groups = by_prompt(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
-    if (
-        expression.needs_labels(reward.fn)
-        and CHECKS[c.answers.check].needs_gold
-        and len(gold) < len(groups)
-    ):
+    labels = Labels(gold, {str(p): g[0].columns for p, g in enumerate(groups)})
+    check = table.of(c)
+    if own.is_own(c.answers.check):
+        own.require_columns(c.answers.check, labels.rows.values())
+    if expression.needs_labels(reward.fn) and check.needs_gold and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(
             f"{lacking.where}: reward {reward.fn.__name__!r} needs an `answer` for every prompt"
@@ -138,14 +141,18 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
     c = engine.c
-    check = CHECKS[engine.c.answers.check]
     texts = tokenizer.decode(rollouts.rows())
     answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
-    correct = check.right(answers, Asked(prompts.questions, prompts.texts, Labels(gold).of(prompts)))
+    answered = sum(key is not None for key in answers.keys)
+    for text in notices.of_answers(texts, answered, c.answers.style).values():
+        warn(text)
+    asked = labels.of(prompts)
+    grade = check.begin(answers, asked)
     verify = functools.partial(self_verification.ask, engine, params, tokenizer, prompts, step)
     facts = Facts(answers, rollouts, tokenizer, verify)
     inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
-    rewards = step_rewards(reward, inputs, correct, step)
+    rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)
+    correct = grade().correct
     out = {}
     for b, row in enumerate(row for group in groups for row in group):
         at = divmod(b, len(groups[0]))
