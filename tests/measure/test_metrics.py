@@ -56,6 +56,23 @@ def test_reward_metrics_by_hand():
     assert line["frac_reward_zero_std"] == 0.5
 
 
+def test_the_trained_rewards_agreement_with_the_truth_by_hand():
+    correct = np.array([[True, False, True, False]])
+    of = lambda *values: metrics.of_rewards_against_labels(np.array([values], np.float32), correct)
+    assert of(1, 0, 0, 0) == {
+        "reward/rank_correlation": pytest.approx(1 / 3**0.5),  # of 1 0 0 0 with 1 0 1 0
+        "reward/accuracy": 3 / 4,
+    }
+    assert of(4.0, 1.0, 3.0, 2.0) == {"reward/rank_correlation": pytest.approx(0.8944, abs=1e-4)}
+    assert of(1, 4, 2, 3)["reward/rank_correlation"] < 0
+    assert of(1, 1, 1, 1) == {"reward/accuracy": 1 / 2}  # a constant has no ranks
+    assert of(0, 0, 0, 0) == of(0.5, 0.5, 0.5, 0.5) == {}  # nobody was paid; no rate of 0 instead
+    nobody = np.zeros((1, 4), bool)
+    assert metrics.of_rewards_against_labels(np.array([[1, 0, 1, 0]], np.float32), nobody) == {
+        "reward/accuracy": 1 / 2
+    }
+
+
 def test_vote_metrics_by_hand():
     answers = np.array(
         [
@@ -109,6 +126,8 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
             for n in ("reward_accuracy", "true_positive_rate", "false_positive_rate")
         ),
         "shadow/b/rank_correlation",
+        "reward/rank_correlation",
+        "reward/accuracy",
     }
     control = dataclasses.replace(rewards, labelled=True)  # a reward made from labels is one itself
     line = metrics.of_step(c, 3, step, answers, control, None, None)
