@@ -7,7 +7,7 @@ import pytest
 
 from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders
-from urlvr_jax.runtime import counting, hosts, progress
+from urlvr_jax.runtime import counting, hosts, progress, terminal
 from urlvr_jax.untrusted import shown
 
 USUAL = {
@@ -96,6 +96,48 @@ def test_pieces_are_counted_before_the_first_and_after_each():
     assert told == [(0, 2), "a", (1, 2), "b", (2, 2)]
 
 
+def test_a_steps_line_has_what_matters_in_less_than_160_characters():
+    line = progress.step_text(150, 150, USUAL, terminal.LONGEST)
+    assert line == (
+        "step 150/150  reward 10.438  truth 0.383  agrees -0.31  vote acc 0.80  no answer 0.01  cut 0.07  "
+        "equal groups 0.03  length 29.3  entropy 0.131  12.35 s/step"
+    )
+    assert len(line) < 160
+    binary = progress.step_text(9, 150, USUAL | {"reward/accuracy": 0.81}, terminal.LONGEST)
+    assert "reward acc 0.81  agrees -0.31" in binary and len(binary) < 160
+    for name in ("no answer", "cut", "equal groups", "truth", "s/step"):
+        assert name in binary and name in line
+    narrow = progress.step_text(9, 150, USUAL, 79)
+    assert narrow == "step 9/150  reward 10.438  truth 0.383  agrees -0.31  cut 0.07  12.35 s/step"
+    unlabelled = {
+        n: x
+        for n, x in USUAL.items()
+        if n.split("/")[-1] not in ("ground_truth_reward", "rank_correlation")
+    }
+    assert "truth" not in progress.step_text(9, 150, unlabelled, 159)
+    assert (
+        progress.step_text(9, 150, {"actor/nll": 0.5, "timing_s/step": 1}, 159)
+        == "step 9/150  nll 0.500  1.00 s/step"
+    )
+
+
+def test_shadows_stand_in_brackets_after_the_number_they_compare_with():
+    watched = {"shadow/format/mean": 0.25, "shadow/empo/mean": 0.5}
+    ranked = {name.replace("mean", "rank_correlation"): x for name, x in watched.items()}
+    line = progress.step_text(9, 150, USUAL | watched | ranked, 159)
+    assert "agrees -0.31  (format +0.25)  (empo +0.50)  " in line and len(line) < 160
+    constant = progress.step_text(
+        9, 150, USUAL | watched, 159
+    )  # of a step whose responses are all wrong, say
+    assert "format" not in constant and "agrees" in constant
+    unlabelled = {n: x for n, x in (USUAL | watched).items() if n != progress.TRUTH}
+    assert "reward 10.438  (format 0.250)  (empo 0.500)  " in progress.step_text(9, 150, unlabelled, 159)
+    many = {f"shadow/a_long_name_{i}/rank_correlation": 0.5 for i in range(20)}
+    many |= {f"shadow/a_long_name_{i}/mean": 0.5 for i in range(20)}
+    line = progress.step_text(9, 150, USUAL | many, 159)
+    assert "(a_long_name_0 +0.50)" in line and len(line) < 160 and "equal groups" in line
+
+
 # ---- where there is no terminal ------------------------------------------------------------------
 
 
@@ -147,9 +189,9 @@ def test_a_line_moves_and_what_else_is_said_wipes_a_stage_but_keeps_a_step(clock
     run.step(1, USUAL)
     run.step(2, USUAL)
     print("error: it went wrong")  # by whoever, on either stream
-    lines = screen.getvalue().split(clear)
-    assert lines[1].startswith("step 1/2  reward 10.438") and max(map(len, lines[:2])) < 100
-    assert lines[2].endswith("\nerror: it went wrong\n")
+    first, second = (progress.step_text(s, 2, USUAL, 99) for s in (1, 2))
+    assert screen.getvalue() == f"{clear}{first}{clear}{second}\nerror: it went wrong\n"
+    assert len(second) < 100
 
 
 def test_a_finished_stage_leaves_no_line_and_names_of_others_move_no_cursor(clock, screen):

@@ -8,18 +8,51 @@ import sys
 import time
 
 from urlvr_jax.measure import figure, summary
+from urlvr_jax.measure.collapse import TRUTH
 from urlvr_jax.runtime import hosts, terminal
 from urlvr_jax.runtime.counting import Tell, stage_text
 from urlvr_jax.untrusted import shown
 
-SHOWN = (
-    ("reward/mean", "reward"),
-    ("train/ensemble/ground_truth_reward", "truth"),
-    ("train/ensemble/reward_accuracy", "reward acc"),
-    ("actor/nll", "nll"),
-    ("actor/entropy", "entropy"),
-    ("response_length/mean", "length"),
+# Rank, metric, and how it is shown: where a line is too short, the first ranks stay. `reward acc` and `agrees` compare
+# the trained reward with the truth; `vote acc` is of the majority's answer, whatever is trained.
+COLUMNS = (
+    (1, "reward/mean", "reward {:.3f}"),
+    (2, TRUTH, "truth {:.3f}"),
+    (3, "reward/accuracy", "reward acc {:.2f}"),
+    (4, "reward/rank_correlation", "agrees {:+.2f}"),
+    (10, "train/ensemble/reward_accuracy", "vote acc {:.2f}"),
+    (5, "train/ensemble/no_answer", "no answer {:.2f}"),
+    (6, "response_length/clip_ratio", "cut {:.2f}"),
+    (7, "frac_reward_zero_std", "equal groups {:.2f}"),
+    (9, "response_length/mean", "length {:.1f}"),
+    (11, "actor/entropy", "entropy {:.3f}"),
+    (12, "actor/nll", "nll {:.3f}"),
 )
+SHADOWS = 8  # the rank of what stands in brackets
+
+
+def step_text(step: int, steps: int, metrics: dict, width: int) -> str:
+    """A step's main numbers in one line; shadows stand after the reward's number of the same kind."""
+    parts = [(0, f"step {step}/{steps}")]
+    what, form = ("rank_correlation", "{:+.2f}") if TRUTH in metrics else ("mean", "{:.3f}")
+    for rank, name, own in COLUMNS:
+        if name in metrics:
+            parts.append((rank, own.format(metrics[name])))
+        if name == f"reward/{what}":
+            beside = {n: metrics.get(f"{n}/{what}") for n in summary.shadows_of([metrics])}
+            texts = {n: form.format(x) for n, x in beside.items() if x is not None}
+            parts += [(SHADOWS, f"({n.removeprefix('shadow/')} {text})") for n, text in texts.items()]
+    return fitted([*parts, (0, f"{metrics['timing_s/step']:.2f} s/step")], width)
+
+
+def fitted(parts: list[tuple[int, str]], width: int) -> str:
+    """Of (rank, text), in the order of a line, those that fit: the lowest ranks first."""
+    chosen, used = set(), -2
+    for at, (_, text) in sorted(enumerate(parts), key=lambda part: part[1][0]):
+        if used + 2 + len(text) <= width:
+            chosen.add(at)
+            used += 2 + len(text)
+    return "  ".join(text for at, (_, text) in enumerate(parts) if at in chosen)
 
 
 class Console:
@@ -82,9 +115,7 @@ class Progress(Console):
 
     def step(self, step: int, metrics: dict) -> None:
         """A step's line, and what it says of an evaluation."""
-        parts = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN if name in metrics]
-        text = f"step {step}/{self.steps}  " + "  ".join(parts)
-        text += f"  {metrics['timing_s/step']:.2f} s/step"
+        text = step_text(step, self.steps, metrics, terminal.width(self.stream))
         self.move(text, keep=True, now=step == self.steps)
         if any(name.startswith("eval/") for name in metrics):
             self.evaluation(metrics)
