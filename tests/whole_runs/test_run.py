@@ -84,6 +84,10 @@ def test_the_output_says_what_happened(finished):
     run, out = finished
     for text in ("step 6/6", "held-out accuracy", "rise  peak - base", str(run), "Model Collapse Step"):
         assert text in out
+    steps = [line for line in out.splitlines() if line.startswith("step") and "s/step" in line]
+    assert steps and max(map(len, steps)) < 160
+    for column in ("truth", "vote acc", "no answer", "cut", "equal groups"):
+        assert f"  {column} " in steps[-1]
 
 
 # ---- every reward ----------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, penalty) -> Line:
         line.free |= of_verdicts(rewards.verdicts)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
+        line.labelled |= of_rewards_against_labels(rewards.values, correct)
         line.labelled |= of_shadows_against_labels(rewards.shadows, correct)
         line.labelled |= of_votes_against_labels(answers.classes, answers.majority, correct)
         if rewards.verdicts is not None:
@@ -97,6 +98,19 @@ def of_rewards(values: np.ndarray) -> dict[str, float]:
         "reward/std": float(values.std()),
         "frac_reward_zero_std": float((values.max(axis=1) == values.min(axis=1)).mean()),
     }
+
+
+def of_rewards_against_labels(values: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+    """How far the trained reward agrees with the true one over all rollouts `[P, G]`, voters included, as a shadow's is.
+
+    The rank correlation is absent where either is constant; the accuracy where the reward is not 0 or 1, or pays nobody.
+    """
+    out = {}
+    if (found := rank_correlation(values.reshape(-1), correct.reshape(-1))) is not None:
+        out["reward/rank_correlation"] = found
+    if values.any() and np.isin(values, (0, 1)).all():
+        out["reward/accuracy"] = float((values == correct).mean())
+    return out
 
 
 def of_terms(terms: dict[str, np.ndarray]) -> dict[str, float]:

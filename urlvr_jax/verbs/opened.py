@@ -16,6 +16,7 @@ from urlvr_jax.models import folders
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.runtime.progress import Console
 from urlvr_jax.untrusted import json_text
 from urlvr_jax.verbs.flags import config_file
 
@@ -58,7 +59,8 @@ def open_flag(flag) -> Opened:
         params = restored[0].params
         step = restored[1]
     else:
-        params = folders.load(path, model_config, engine.training_layout)
+        tell = Console("stderr").stage("loading weights", "bytes")
+        params = folders.load(path, model_config, engine.training_layout, tell)
         step = None
     return Opened(c, engine, params, tokenizer, path, step)
 
