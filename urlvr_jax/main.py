@@ -135,7 +135,7 @@ def train(c, folder: pathlib.Path) -> int:
         line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), penalty)
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
-        metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled)
+        metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
         clock.lap("update")
         if watch.due(step, last):
             line.labelled |= watch.evaluate(state.params, step)

@@ -144,18 +144,20 @@ def test_update_metrics_are_means_but_for_the_sampler_and_the_skipped():
     names = (*names, "actor/skipped_updates")
     updates = [dict(zip(names, row, strict=True)) for row in ([1, 1, 2, 3, 1], [5, 3, 8, 9, 1])]
     c = helpers.experiment()
-    means = dict(zip(names, (3.0, 2.0, 2.0, 3.0, 2.0), strict=True))
+    means = dict(zip(names, (3.0, 2.0, 2.0, 3.0, 2.0), strict=True)) | {"actor/idle_updates": 0.0}
     line = metrics.Line(1)
-    metrics.add_updates(c, line, updates, labelled=False)
+    metrics.add_updates(c, line, updates, False, None, None)
     assert line.free == means and not line.labelled
     line = metrics.Line(1)
-    metrics.add_updates(c, line, updates, labelled=True)
+    metrics.add_updates(c, line, updates, True, None, None)
     assert line.labelled == {"actor/loss": 2.0}, "made of advantages that were made of labels"
     assert line.free == {name: x for name, x in means.items() if name != "actor/loss"}
     c.mode = "supervised"
     line = metrics.Line(1)
-    metrics.add_updates(c, line, updates, labelled=False)
-    assert set(line.free) == {"actor/entropy", "actor/loss", "actor/skipped_updates"}, "nobody sampled"
+    metrics.add_updates(c, line, updates, False, None, None)
+    assert set(line.free) == {
+        "actor/entropy", "actor/loss", "actor/skipped_updates", "actor/idle_updates",
+    }, "nobody sampled"  # fmt: skip
 
 
 def test_a_second_generation_within_the_reward_is_no_idle_time():

@@ -185,22 +185,35 @@ def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dic
     return out
 
 
-def add_updates(c, line: Line, updates: list[dict], labelled: bool) -> None:
+def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, stats) -> None:
     """Means over a step's optimizer updates. labelled: the rewards came from labels, so their advantages do.
 
     The sampler's difference is the first update's: only there the scored policy is the one that sampled. In
-    supervised mode nobody sampled.
+    supervised mode nobody sampled. No updates: all advantages were 0, so loss and gradient would have been too, and
+    entropy and nll are those of `stats`.
     """
+    idle = not updates
+    updates = updates or [of_idle_update(c, rollouts, stats)]
     out = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
     for name in ("actor/sampler_logp_diff", "actor/sampler_logp_diff_max"):
-        if c.mode == "rl":
+        if c.mode == "rl" and not idle:
             out[name] = float(updates[0][name])
         else:
-            del out[name]
+            out.pop(name, None)
     out["actor/skipped_updates"] = float(sum(u["actor/skipped_updates"] for u in updates))
+    out["actor/idle_updates"] = float(idle * config_lib.updates_per_step(c))
     for name, value in out.items():
         of_labels = labelled and name in FROM_ADVANTAGES
         (line.labelled if of_labels else line.free)[name] = value
+
+
+def of_idle_update(c, rollouts, stats: dict[str, np.ndarray]) -> dict[str, float]:
+    """What an update tells whose advantages are all 0 and which was left out. stats: float32 `[B, T]`."""
+    kept = np.arange(len(rollouts.lengths)) % c.rollout.group < config_lib.train_group(c)
+    mask = rollouts.mask & kept[:, None]
+    zero = dict.fromkeys((*FROM_ADVANTAGES, "actor/ppo_kl", "actor/skipped_updates"), 0.0)
+    of = {"actor/entropy": stats["entropy"][mask].mean(), "actor/nll": -stats["logp"][mask].mean()}
+    return zero | {name: float(x) for name, x in of.items()}
 
 
 def of_speed(metrics: dict[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.data import padding
-from urlvr_jax.learning import optimizer
+from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.models import transformer
 from urlvr_jax.rollout import sample
@@ -326,8 +326,10 @@ class Engine:
         """Host arrays of a step -> placed `Packed` mini-batches, `epochs` times over all of them.
 
         Rows past `train_group` of each group voted but are not trained. Columns are cut to the
-        narrowest response bucket that holds the step's longest row.
+        narrowest response bucket that holds the step's longest row. None where no update can move the policy.
         """
+        if not objective.can_move(self.c, advantages):
+            return
         c = self.c
         group = c.rollout.group
         kept = config_lib.train_group(c)
