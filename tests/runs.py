@@ -19,7 +19,7 @@ ALWAYS = VOTES | {
     "actor/entropy",
     "actor/grad_norm",
     "actor/pg_clipfrac",
-    "actor/sampler_logp_diff",
+    "actor/idle_updates",
     "actor/skipped_updates",
     "response_length/mean",
     "response_length/max",
@@ -34,8 +34,8 @@ ALWAYS = VOTES | {
     "perf/rollout_tokens",
     "perf/tokens_per_s",
     "perf/device_idle",
-    "perf/update_padding",
 }
+OF_UPDATES = {"actor/sampler_logp_diff", "perf/update_padding"}  # absent where all advantages are 0
 EVALS = {f"eval/heldout/{m}@2{x}" for m in ("avg", "maj", "pass") for x in ("", "/low", "/high")}
 QUICK = {"eval.every": 0, "log.completions_every": 0, "steps": 4}
 CLOCKS = ("timing_s/", "perf/")

@@ -64,16 +64,16 @@ def train(c, folder: pathlib.Path) -> int:
     workdir = Workdir(folder, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
     sampling = c.mode == "rl"
-    kl = bool(c.kl.coef)
+    kl, verifying = bool(c.kl.coef), "verification" in reward.needs
     rescore = c.rollout.rescore and sampling
-    engine.compile_all(sampling=sampling, scoring=kl or rescore, verifying="verification" in reward.needs)
+    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
-    state, first = restored or (engine.new_state(run.base_params()), 0)
-    reference_params = run.base_params() if kl and c.kl.reference == "fixed" else None
+    state, first = restored or (engine.new_state(run.base_params(progress.stage)), 0)
+    reference_params = run.base_params(progress.stage) if kl and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
-    watch = evaluate.Watch(run, workdir)
+    watch = evaluate.Watch(run, workdir, progress.stage)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
     progress.notice(notices.of_run(run))
@@ -126,7 +126,7 @@ def train(c, folder: pathlib.Path) -> int:
         line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), penalty)
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
-        metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled)
+        metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
         clock.lap("update")
         if watch.due(step, last):
             line.labelled |= watch.evaluate(state.params, step)

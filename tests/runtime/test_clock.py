@@ -4,8 +4,21 @@ import ast
 import pathlib
 
 import urlvr_jax
+from urlvr_jax.runtime import clock
 
 PACKAGE = pathlib.Path(urlvr_jax.__file__).parent
+
+
+def test_a_steps_seconds_are_without_those_of_its_evaluation(monkeypatch):
+    now = iter((100.0, 103.0, 110.0, 110.5, 120.0, 123.0, 124.0))
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(now))
+    one = clock.Clock()
+    one.lap("rollout")
+    one.lap("eval")
+    assert one.metrics() == {"timing_s/rollout": 3.0, "timing_s/eval": 7.0, "timing_s/step": 3.5}
+    other = clock.Clock()
+    other.lap("rollout")
+    assert other.metrics() == {"timing_s/rollout": 3.0, "timing_s/step": 4.0}
 
 
 def test_no_duration_or_deadline_is_taken_from_the_clock_on_the_wall():

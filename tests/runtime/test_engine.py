@@ -6,6 +6,7 @@ import pytest
 from helpers import experiment
 
 from urlvr_jax.data import stream
+from urlvr_jax.measure import metrics
 from urlvr_jax.runtime.opening import open_run
 from urlvr_jax.runtime.random_keys import random_key
 
@@ -70,3 +71,28 @@ def test_an_update_that_is_not_finite_changes_nothing_and_the_next_one_is_as_usu
         same = jax.tree.map(np.array_equal, before, after)
         assert jax.tree.all(same) == bool(skipped)
     assert all(np.isfinite(x).all() for x in after.params.values())
+
+
+def test_a_step_whose_advantages_are_all_0_makes_no_update_and_tells_what_one_would():
+    c = experiment(
+        **{"mesh.data": 8, "data.prompt_buckets": (16,), "rollout.train_group": 2, "optim.epochs": 2}
+    )
+    run = open_run(c)
+    state = run.engine.new_state(run.base_params())
+    prompts, rollouts = run.finish(run.begin(state.params, 1))
+    zeros = np.zeros_like(rollouts.stats["logp"])
+    given = (prompts, rollouts, zeros, rollouts.stats["logp"], zeros)
+    assert list(run.engine.minibatches(*given)) == []
+    line = metrics.Line(1)
+    metrics.add_updates(c, line, [], False, rollouts, rollouts.stats)
+    assert line.free.pop("actor/idle_updates") == 2
+    with c.unlocked():
+        c.optim.weight_decay = 0.1  # which moves the policy whatever the advantages
+    (batch, _) = run.engine.minibatches(*given)
+    _, said = run.engine.update(state, batch)
+    said = jax.device_get(said)
+    for name, value in line.free.items():
+        np.testing.assert_allclose(value, said[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert set(said) - set(line.free) == {
+        "actor/sampler_logp_diff", "actor/sampler_logp_diff_max", "perf/update_padding",
+    }  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from launcher import tiny
 
 from urlvr_jax.untrusted import shown
 
@@ -28,9 +29,11 @@ def test_a_stream_that_is_no_terminal_keeps_its_bytes(monkeypatch):
     plain.isatty = lambda: True
     shown.guard()
     print(HOSTILE)
-    shown.control("\r\x1b[2K")
+    shown.move(sys.stdout, HOSTILE, "\n")
     shown.guard()
-    assert plain.getvalue() == shown.visible(HOSTILE) + "\n" + "\r\x1b[2K"
+    print("end")
+    text = shown.visible(HOSTILE)
+    assert plain.getvalue() == f"{text}\n\r\x1b[2K{text}\nend\n"
 
 
 @pytest.fixture
@@ -71,12 +74,14 @@ def test_prompts_responses_and_errors_are_shown_on_a_terminal(on_a_terminal, hos
         "generate", "--model", "lab:plain", "--config.data.prompt_buckets=(64,)",
         "--config.rollout.max_new_tokens=4", "--config.rollout.response_buckets=(4,)", stdin=f"Q1+2?{HOSTILE[:-1]}\n",
     )  # fmt: skip
-    assert "\\x1b[2J" in generated and "\x1b" not in generated and "\u202e" not in generated
+    assert "\\x1b[2J" in generated and "\u202e" not in generated
+    assert "\x1b" not in generated.replace("\x1b[2K", "") and "loading weights" in generated
     reward = tmp_path / "mine.py"
     reward.write_text(f"def mine(inputs):\n    raise ValueError({HOSTILE[:-1]!r})\n")
-    failed = on_a_terminal(
-        "--config", "experiments/selfcert.py", "--config.reward.fn", f"{reward}:mine", "--workdir", str(tmp_path / "run"),
-        "--config.data.train", hostile_file, "--config.data.prompt_buckets=(64,)", "--config.eval.every=0",
-    )  # fmt: skip
+    options = {"reward.fn": f"{reward}:mine", "data.train": hostile_file, "data.prompt_buckets": "(64,)"}
+    failed = on_a_terminal(*tiny(tmp_path / "run", options))
+    moved = [line.split("\n")[0] for line in failed.split("\r\x1b[2K")]
+    for line in ("compiling 1 of 3 programs", "evaluating heldout 0 of 8 questions"):
+        assert line in moved
     assert "ValueError" in failed and "\\x1b[2J" in failed
     assert "\x1b" not in failed.replace("\x1b[2K", "") and "\u202e" not in failed

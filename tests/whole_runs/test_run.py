@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from launcher import ROOT, tiny
-from runs import ALWAYS, EVALS, LABELLED, QUICK, lines_of, metrics_of
+from runs import ALWAYS, EVALS, LABELLED, OF_UPDATES, QUICK, lines_of, metrics_of
 
 COUNTDOWN = {
     "model.path": "lab:untrained_countdown", "model.init": "random", "data.train": "lab:countdown_train",
@@ -84,6 +84,10 @@ def test_the_output_says_what_happened(finished):
     run, out = finished
     for text in ("step 6/6", "held-out accuracy", "rise  peak - base", str(run), "Model Collapse Step"):
         assert text in out
+    steps = [line for line in out.splitlines() if line.startswith("step") and "s/step" in line]
+    assert steps and max(map(len, steps)) < 160
+    for column in ("truth", "vote acc", "no answer", "cut", "equal groups"):
+        assert f"  {column} " in steps[-1]
 
 
 # ---- every reward ----------------------------------------------------------------------------------
@@ -101,6 +105,8 @@ def test_every_kind_of_reward_logs_every_metric_and_compiles_nothing_after_its_f
         assert set(line) >= ALWAYS | LABELLED
         assert not any(name.startswith("eval/") for name in line)
         assert line["actor/skipped_updates"] == 0
+        assert line["actor/idle_updates"] == (line["frac_reward_zero_std"] == 1)
+        assert line["actor/idle_updates"] or set(line) >= OF_UPDATES
     assert len({line["perf/compilations"] for line in lines}) == 1
     assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"2", "4"}
 

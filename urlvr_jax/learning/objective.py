@@ -33,6 +33,13 @@ KL_ESTIMATORS = {
     ),
 }
 
+
+def can_move(c, advantages) -> bool:
+    """Whether an update with these advantages, an array of the host, can move the policy: else its gradient is exactly 0."""
+    kl_in_loss = c.kl.coef > 0 and c.kl.place == "loss"
+    return kl_in_loss or c.optim.weight_decay > 0 or bool(advantages.any())
+
+
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 
 

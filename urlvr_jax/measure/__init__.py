@@ -7,5 +7,5 @@ In: a step's rollouts, answers and rewards; or a run's folder. Out: metric lines
     record.py     a run's folder, read
     collapse.py   rise, fall, Model Collapse Step
     intervals.py  how sure a number is
-    summary.py    in words        figure.py  in pictures
+    summary.py    in words        figure.py  in pictures        drawing.py  how those look
 """

@@ -17,6 +17,8 @@ MCS_THRESHOLD = 0.01  # reward accuracy
 COLLAPSE_SHARE = 0.5  # of the base's ground-truth reward
 COLLAPSE_PATIENCE = 5  # steps in a row
 TRUTH = "train/ensemble/ground_truth_reward"
+VOTES = "train/ensemble/reward_accuracy"  # of the majority's pseudo-reward, whatever is trained
+NO_ANSWER = "train/ensemble/no_answer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RiseAndFall:
 
 def mcs(lines: list[dict]) -> int | None:
     """Model Collapse Step: the first step with reward accuracy below 1 % (paper, F10); None if never."""
-    known = by_step(lines, "train/ensemble/reward_accuracy")
+    known = by_step(lines, VOTES)
     return next((step for step, value in known.items() if value < MCS_THRESHOLD), None)
 
 
@@ -53,6 +55,34 @@ def collapse_step(lines: list[dict]) -> int | None:
     return next(
         (step for step in sorted(low) if low.issuperset(range(step, step + COLLAPSE_PATIENCE))), None
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A step that is looked for in a run, or why it says nothing of this run."""
+
+    step: int | None
+    why: str = ""
+
+    def __str__(self):
+        return self.why or ("never" if self.step is None else f"at step {self.step}")
+
+
+def collapse_of(lines: list[dict]) -> tuple[Finding, Finding]:
+    """The Model Collapse Step and the collapse step, each only where the base could collapse."""
+    truth, votes, silent = (by_step(lines, name) for name in (TRUTH, VOTES, NO_ANSWER))
+    if silent and min(silent.values()) == 1:
+        nowhere = Finding(None, "not defined: no answer was found in any response")
+        return nowhere, nowhere
+    if not truth or not votes:
+        unlabelled = Finding(None, "not defined: no labels")
+        return unlabelled, unlabelled
+    lost, collapsed = Finding(mcs(lines)), Finding(collapse_step(lines))
+    if next(iter(votes.values())) < MCS_THRESHOLD:
+        lost = Finding(None, "not reported: the base itself is below 1 %")
+    if next(iter(truth.values())) == 0:
+        collapsed = Finding(None, "not reported: the base itself is never right")
+    return lost, collapsed
 
 
 def rise_and_fall_of(evals: list[dict]) -> RiseAndFall:

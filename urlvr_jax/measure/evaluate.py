@@ -15,6 +15,7 @@ from urlvr_jax.measure import metrics as metrics_lib
 from urlvr_jax.measure import notices
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.runtime.counting import Stage, Tell, counted, silent
 from urlvr_jax.runtime.random_keys import random_key
 
 
@@ -47,8 +48,13 @@ class Evaluation:
         }
 
 
-def responses(engine, params, tokenizer, questions, step: int, *, k, temperature, top_p, stream):
-    """Yield (indices of a chunk's real questions, its prompts, their rollouts, texts); k rows a question.
+def how(c) -> dict:
+    """How answers are sampled: `c.eval`."""
+    return dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+
+
+def _chunks(engine, questions, *, k, temperature, top_p):
+    """Yield (indices of a chunk's real questions, its prompts, the shape of its rollouts).
 
     The last chunk is filled up with the first question; the filling is not rolled out.
     """
@@ -56,17 +62,35 @@ def responses(engine, params, tokenizer, questions, step: int, *, k, temperature
     for start in range(0, len(questions), count):
         real = list(range(start, min(start + count, len(questions))))
         prompts = stream_lib.take(questions, real + [0] * (count - len(real)))
-        key = random_key(engine.c.seed, stream, (step * 100_003 + start) % 2**32)
-        shape = engine.evaluation_shape(prompts.tokens.shape[1], k, temperature, top_p)
+        yield real, prompts, engine.evaluation_shape(prompts.tokens.shape[1], k, temperature, top_p)
+
+
+def compile_for(engine, questions, tell: Tell, options: dict) -> None:
+    """Compile what `responses` runs for these questions: apart, so that the time it takes can be told."""
+    shapes = {shape: None for _, _, shape in _chunks(engine, questions, **options)}
+    for shape in counted(list(shapes), tell):
+        engine.sampler(shape)
+
+
+def responses(engine, params, tokenizer, questions, step: int, *, stream, **options):
+    """Yield (indices of a chunk's real questions, its prompts, their rollouts, texts); k rows a question.
+
+    options: see `how`.
+    """
+    for real, prompts, shape in _chunks(engine, questions, **options):
+        key = random_key(engine.c.seed, stream, (step * 100_003 + real[0]) % 2**32)
         rollouts = engine.sample(params, prompts, key, shape, real=len(real))
-        yield real, prompts, rollouts, tokenizer.decode(rollouts.rows()[: len(real) * k])
+        yield real, prompts, rollouts, tokenizer.decode(rollouts.rows()[: len(real) * shape.group])
 
 
-def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluation:
-    """Sample k answers a question with rollout-layout parameters and check them by `answers.check`."""
+def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell = silent) -> Evaluation:
+    """Sample k answers a question with rollout-layout parameters and check them by `answers.check`.
+
+    tell: questions.
+    """
     c = engine.c
     check = table.of(engine.c)
-    options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+    tell(0, len(questions))
     correct = []
     majority = []
     lengths = []
@@ -74,7 +98,7 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
     found = []
     some = []
     for real, prompts, rollouts, texts in responses(
-        engine, params, tokenizer, questions, step, stream="evaluate", **options
+        engine, params, tokenizer, questions, step, stream="evaluate", **how(c)
     ):
         answers = read_answers(texts, c.eval.k, c.answers.style, check.key_of)
         graded = check.grade(answers, labels.of(prompts, len(real)))
@@ -88,6 +112,7 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
         ended.append(rollouts.ended[: len(texts)])
         found += [key is not None for key in answers.keys]
         some += texts[: MOST_RESPONSES - len(some)]
+        tell(real[-1] + 1, len(questions))
     return Evaluation(
         np.concatenate(correct),
         np.concatenate(majority),
@@ -99,7 +124,7 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int) -> Evaluat
     )
 
 
-def all_sets(run, params, step: int) -> tuple[dict[str, float], list[dict]]:
+def all_sets(run, params, step: int, stage: Stage) -> tuple[dict[str, float], list[dict]]:
     """Every question file of a run: one metric line's worth, and the lines of evals.jsonl.
 
     params are in the layout of training.
@@ -108,7 +133,8 @@ def all_sets(run, params, step: int) -> tuple[dict[str, float], list[dict]]:
     lines = []
     params = run.engine.to_rollout(params)
     for name, questions, labels in run.eval_sets:
-        result = evaluate(run.engine, params, run.tokenizer, questions, labels, step)
+        tell = stage(f"evaluating {name}", "questions")
+        result = evaluate(run.engine, params, run.tokenizer, questions, labels, step, tell)
         metrics |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}
         counts = {"correct": result.correct.tolist(), "majority": result.majority.astype(int).tolist()}
         lines.append({"step": step, "set": name, "k": result.k, **counts})
@@ -118,8 +144,8 @@ def all_sets(run, params, step: int) -> tuple[dict[str, float], list[dict]]:
 class Watch:
     """The evaluations of a run: when they are due, what they give, and the accuracy that ranks checkpoints."""
 
-    def __init__(self, run, workdir):
-        self.run, self.workdir = run, workdir
+    def __init__(self, run, workdir, stage: Stage):
+        self.run, self.workdir, self.stage = run, workdir, stage
         first = run.eval_sets[0][0] if run.eval_sets else None
         self.name = first and f"eval/{first}/avg@{run.c.eval.k}"
         self.held_out_accuracy = RunRecord(workdir.path).last_value(self.name) if self.name else None
@@ -129,7 +155,7 @@ class Watch:
 
     def evaluate(self, params, step: int) -> dict[str, float]:
         """Metrics of every question file, labelled all; the results of each question go to evals.jsonl."""
-        metrics, lines = all_sets(self.run, params, step)
+        metrics, lines = all_sets(self.run, params, step, self.stage)
         for line in lines:
             self.workdir.evals.write(line)
         self.held_out_accuracy = metrics[self.name]

@@ -54,6 +54,7 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, penalty) -> Line:
         line.free |= of_verdicts(rewards.verdicts)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
+        line.labelled |= of_rewards_against_labels(rewards.values, correct)
         line.labelled |= of_shadows_against_labels(rewards.shadows, correct)
         line.labelled |= of_votes_against_labels(answers.classes, answers.majority, correct)
         if rewards.verdicts is not None:
@@ -97,6 +98,19 @@ def of_rewards(values: np.ndarray) -> dict[str, float]:
         "reward/std": float(values.std()),
         "frac_reward_zero_std": float((values.max(axis=1) == values.min(axis=1)).mean()),
     }
+
+
+def of_rewards_against_labels(values: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+    """How far the trained reward agrees with the true one over all rollouts `[P, G]`, voters included, as a shadow's is.
+
+    The rank correlation is absent where either is constant; the accuracy where the reward is not 0 or 1, or pays nobody.
+    """
+    out = {}
+    if (found := rank_correlation(values.reshape(-1), correct.reshape(-1))) is not None:
+        out["reward/rank_correlation"] = found
+    if values.any() and np.isin(values, (0, 1)).all():
+        out["reward/accuracy"] = float((values == correct).mean())
+    return out
 
 
 def of_terms(terms: dict[str, np.ndarray]) -> dict[str, float]:
@@ -171,22 +185,35 @@ def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dic
     return out
 
 
-def add_updates(c, line: Line, updates: list[dict], labelled: bool) -> None:
+def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, stats) -> None:
     """Means over a step's optimizer updates. labelled: the rewards came from labels, so their advantages do.
 
     The sampler's difference is the first update's: only there the scored policy is the one that sampled. In
-    supervised mode nobody sampled.
+    supervised mode nobody sampled. No updates: all advantages were 0, so loss and gradient would have been too, and
+    entropy and nll are those of `stats`.
     """
+    idle = not updates
+    updates = updates or [of_idle_update(c, rollouts, stats)]
     out = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
     for name in ("actor/sampler_logp_diff", "actor/sampler_logp_diff_max"):
-        if c.mode == "rl":
+        if c.mode == "rl" and not idle:
             out[name] = float(updates[0][name])
         else:
-            del out[name]
+            out.pop(name, None)
     out["actor/skipped_updates"] = float(sum(u["actor/skipped_updates"] for u in updates))
+    out["actor/idle_updates"] = float(idle * config_lib.updates_per_step(c))
     for name, value in out.items():
         of_labels = labelled and name in FROM_ADVANTAGES
         (line.labelled if of_labels else line.free)[name] = value
+
+
+def of_idle_update(c, rollouts, stats: dict[str, np.ndarray]) -> dict[str, float]:
+    """What an update tells whose advantages are all 0 and which was left out. stats: float32 `[B, T]`."""
+    kept = np.arange(len(rollouts.lengths)) % c.rollout.group < config_lib.train_group(c)
+    mask = rollouts.mask & kept[:, None]
+    zero = dict.fromkeys((*FROM_ADVANTAGES, "actor/ppo_kl", "actor/skipped_updates"), 0.0)
+    of = {"actor/entropy": stats["entropy"][mask].mean(), "actor/nll": -stats["logp"][mask].mean()}
+    return zero | {name: float(x) for name, x in of.items()}
 
 
 def of_speed(metrics: dict[str, float]) -> dict[str, float]:

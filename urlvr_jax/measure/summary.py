@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urlvr_jax.measure.collapse import TRUTH, collapse_step, mcs, rise_and_fall_of
+from urlvr_jax.measure.collapse import NO_ANSWER, collapse_of, rise_and_fall_of
 from urlvr_jax.measure.record import RunRecord
 
 
@@ -27,6 +27,24 @@ def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
     return f"step {line['step']}: {', '.join(sorted(kinds))}  " + "  ".join(parts)
 
 
+def _agreements(run: RunRecord) -> list[str]:
+    """What the trained reward and each shadow were, and how they ranked right and wrong responses."""
+    out = []
+    for name in ("reward", *shadows_of(run.lines)):
+        means, ranks = (run.curve(f"{name}/{what}")[1] for what in ("mean", "rank_correlation"))
+        if len(means) > 1:
+            text = f"{name.replace('/', ' ', 1)} {means[0]:.3f} -> {means[-1]:.3f}"
+            ranked = f"   rank correlation with truth {ranks[0]:+.2f} -> {ranks[-1]:+.2f}" if ranks else ""
+            out.append(text + ranked)
+    return out
+
+
+def shadows_of(lines: list[dict]) -> list[str]:
+    """shadow/NAME of each reward that was only watched; NAME may be a sum, and have any sign."""
+    names = dict.fromkeys(name for line in lines for name in line if name.startswith("shadow/"))
+    return [name.removesuffix("/mean") for name in names if name.endswith("/mean")]
+
+
 def summary(path) -> str:
     """What a run showed, in a few lines."""
     run = RunRecord(path)
@@ -45,12 +63,11 @@ def summary(path) -> str:
                 f"  fall  final - peak  {r.fall}",
                 f"  net   final - base  {r.final_minus_base}    (odd questions; peak chosen on even ones)",
             ]
-    if any(TRUTH in line for line in lines):
-        never = lambda step: "never" if step is None else f"at step {step}"
-        out.append(
-            f"reward accuracy < 1 % (Model Collapse Step) {never(mcs(lines))}; "
-            f"ground-truth reward below half the base's {never(collapse_step(lines))}"
-        )
+    if any(NO_ANSWER in line for line in lines):
+        lost, collapsed = collapse_of(lines)
+        out.append(f"Model Collapse Step (vote accuracy < 1 %)    {lost}")
+        out.append(f"collapse step (truth below half the base's)  {collapsed}")
+    out += _agreements(run)
     names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")
     curves = {name: run.curve(name)[1] for name in names}
     changes = [

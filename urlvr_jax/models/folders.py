@@ -22,6 +22,7 @@ from urlvr_jax.errors import FolderError
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
 from urlvr_jax.runtime import sharding
+from urlvr_jax.runtime.counting import Tell, counted, silent
 from urlvr_jax.untrusted import json_text, numbers
 
 LONGEST_NAME = 100  # characters of a weight file's name
@@ -415,22 +416,25 @@ def check_weights(path: pathlib.Path, config: ModelConfig) -> None:
         pass
 
 
-def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) -> dict:
+def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None, tell: Tell = silent) -> dict:
     """Parameters under our names in `param_dtype`: placed as `layout` says, each device its own slices.
 
-    Without a layout they are NumPy arrays on the host. Raises FolderError, see `_stored`.
+    Without a layout they are NumPy arrays on the host. tell: bytes. Raises FolderError, see `_stored`.
     """
     shapes = structure(config)[1]
     dtype = jnp.dtype(config.param_dtype)
     out = {}
+    total = dtype.itemsize * sum(s.size for s in shapes.values())
     with _opened(path, config, shapes) as stored:
         # The largest first: what is copied on the way counts least when little is loaded yet.
         for name in sorted(shapes, key=lambda n: (-shapes[n].size, n)):
+            tell(dtype.itemsize * sum(shapes[n].size for n in out), total)
             read = lambda index, tensor=stored[name]: tensor.read(index, dtype)
             if layout is None:
                 out[name] = read((slice(None),) * len(shapes[name].shape))
             else:
                 out[name] = jax.make_array_from_callback(shapes[name].shape, layout[name], read)
+    tell(total, total)
     return {name: out[name] for name in shapes}
 
 
@@ -439,9 +443,9 @@ def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None) ->
 
 def save(
     path: pathlib.Path, params: dict, config: ModelConfig, source: pathlib.Path, tokenizer, *,
-    shard_bytes: int = SHARD_BYTES,
+    shard_bytes: int = SHARD_BYTES, tell: Tell = silent,
 ) -> None:  # fmt: skip
-    """Write a folder that `transformers` loads: the source's configuration, these weights.
+    """Write a folder that `transformers` loads: the source's configuration, these weights. tell: files.
 
     The folder gets its name when it is whole. At most `shard_bytes` of weights are on the host at once.
     """
@@ -460,13 +464,13 @@ def save(
     if (source / "generation_config.json").is_file():
         shutil.copyfile(source / "generation_config.json", beside / "generation_config.json")
     tokenizer.save(beside)
-    _write_weights(beside, params, config, shard_bytes)
+    _write_weights(beside, params, config, shard_bytes, tell)
     if path.exists():
         path.rmdir()
     beside.rename(path)
 
 
-def _write_weights(path: pathlib.Path, params: dict, config: ModelConfig, shard_bytes: int) -> None:
+def _write_weights(path: pathlib.Path, params: dict, config: ModelConfig, shard_bytes: int, tell) -> None:
     from safetensors.numpy import save_file
 
     names = their_names(params, config)
@@ -476,7 +480,7 @@ def _write_weights(path: pathlib.Path, params: dict, config: ModelConfig, shard_
             shards.append([])
         shards[-1].append(name)
     weight_map = {}
-    for i, part in enumerate(shards, start=1):
+    for i, part in enumerate(counted(shards, tell), start=1):
         only = len(shards) == 1
         file = "model.safetensors" if only else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         tensors = {}

@@ -10,5 +10,6 @@ In: a configuration. Out: a `Run` with its engine; a folder with lines, tables a
     clock.py        seconds and compilations       signals.py      what asks a run to stop
     lock.py         one run at a time in a folder  terminal.py     what is said, while there is a terminal
     paths.py        which folders can hold a run   quiet.py        what is not said twice
-    random_keys.py  (seed, stream, step) to a key  compile_cache.py, user_code.py
+    random_keys.py  (seed, stream, step) to a key  counting.py     how far a piece of work is
+    compile_cache.py, user_code.py
 """

@@ -18,12 +18,13 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.data import padding
 from urlvr_jax.devices import settle
-from urlvr_jax.learning import optimizer
+from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.models import transformer
 from urlvr_jax.rollout import sample
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
+from urlvr_jax.runtime.counting import Stage, counted, unwatched
 from urlvr_jax.scoring import score
 from urlvr_jax.scoring.packing import Layout, PackShape, pack
 from urlvr_jax.types import STATISTICS, Batch, Prompts, Rollouts
@@ -327,8 +328,10 @@ class Engine:
         """Host arrays of a step -> placed `Packed` mini-batches, `epochs` times over all of them.
 
         Rows past `train_group` of each group voted but are not trained. Columns are cut to the
-        narrowest response bucket that holds the step's longest row.
+        narrowest response bucket that holds the step's longest row. None where no update can move the policy.
         """
+        if not objective.can_move(self.c, advantages):
+            return
         c = self.c
         group = c.rollout.group
         kept = config_lib.train_group(c)
@@ -362,19 +365,26 @@ class Engine:
         batch = packed.batch
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
-    def compile_all(self, *, sampling: bool, scoring: bool, verifying: bool = False) -> None:
+    def compile_all(
+        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, verifying: bool = False
+    ) -> None:
         """Compile every declared bucket."""
+        tell = stage("compiling", "programs")
+        for build, *args in counted(list(self._declared(sampling, scoring, verifying)), tell):
+            build(*args)
+
+    def _declared(self, sampling: bool, scoring: bool, verifying: bool):
+        """Each program of the configuration: what compiles it, and for what."""
         c = self.c
         for width in c.verify.prompt_buckets if verifying else ():
-            self.sampler(self.verification_shape(width, config_lib.rows_per_step(c)))
+            yield self.sampler, self.verification_shape(width, config_lib.rows_per_step(c))
         for prompt_width in c.data.prompt_buckets:
             if sampling:
-                self.sampler(self.rollout_shape(prompt_width))
+                yield self.sampler, self.rollout_shape(prompt_width)
             if c.eval.every:
-                self.sampler(
-                    self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
-                )
+                shape = self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
+                yield self.sampler, shape
             for width in config_lib.response_buckets(c):
                 if scoring:
-                    self.scorer(prompt_width, width)
-                self.updater(prompt_width, width)
+                    yield self.scorer, prompt_width, width
+                yield self.updater, prompt_width, width

@@ -19,6 +19,7 @@ from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders, transformer
 from urlvr_jax.rewards import expression, interface
+from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import Prompts, Rollouts
@@ -69,11 +70,12 @@ class Run:
             "parameters": int(sum(np.prod(s.shape) for s in self.engine.shapes.values())),
         }
 
-    def base_params(self) -> dict:
+    def base_params(self, stage: Stage = unwatched) -> dict:
         """The base in the layout of training: read from its folder, or drawn from the seed."""
         if self.c.model.init == "random":
             return self.engine.place(transformer.initialise(self.model_config, self.c.seed))
-        return folders.load(self.model_path, self.model_config, self.engine.training_layout)
+        tell = stage("loading weights", "bytes")
+        return folders.load(self.model_path, self.model_config, self.engine.training_layout, tell)
 
     def begin(self, params, step: int) -> tuple[Prompts, object]:
         """The prompts of a step, and its rollouts under way: `finish` waits for them.

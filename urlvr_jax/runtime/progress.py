@@ -2,36 +2,109 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import sys
 import time
 
 from urlvr_jax.measure import figure, summary
-from urlvr_jax.runtime import hosts
-from urlvr_jax.runtime.terminal import say, warn
+from urlvr_jax.measure.collapse import TRUTH
+from urlvr_jax.runtime import hosts, terminal
+from urlvr_jax.runtime.counting import Tell, stage_text
+from urlvr_jax.untrusted import shown
 
-SHOWN = (
-    ("reward/mean", "reward"),
-    ("train/ensemble/ground_truth_reward", "truth"),
-    ("train/ensemble/reward_accuracy", "reward acc"),
-    ("actor/nll", "nll"),
-    ("actor/entropy", "entropy"),
-    ("response_length/mean", "length"),
+# Rank, metric, and how it is shown: where a line is too short, the first ranks stay. `reward acc` and `agrees` compare
+# the trained reward with the truth; `vote acc` is of the majority's answer, whatever is trained.
+COLUMNS = (
+    (1, "reward/mean", "reward {:.3f}"),
+    (2, TRUTH, "truth {:.3f}"),
+    (3, "reward/accuracy", "reward acc {:.2f}"),
+    (4, "reward/rank_correlation", "agrees {:+.2f}"),
+    (10, "train/ensemble/reward_accuracy", "vote acc {:.2f}"),
+    (5, "train/ensemble/no_answer", "no answer {:.2f}"),
+    (6, "response_length/clip_ratio", "cut {:.2f}"),
+    (7, "frac_reward_zero_std", "equal groups {:.2f}"),
+    (9, "response_length/mean", "length {:.1f}"),
+    (11, "actor/entropy", "entropy {:.3f}"),
+    (12, "actor/nll", "nll {:.3f}"),
 )
+SHADOWS = 8  # the rank of what stands in brackets
 
 
-class Progress:
-    """Prints a step's main numbers; at most one plain line every `seconds` where no terminal is."""
+def step_text(step: int, steps: int, metrics: dict, width: int) -> str:
+    """A step's main numbers in one line; shadows stand after the reward's number of the same kind."""
+    parts = [(0, f"step {step}/{steps}")]
+    what, form = ("rank_correlation", "{:+.2f}") if TRUTH in metrics else ("mean", "{:.3f}")
+    for rank, name, own in COLUMNS:
+        if name in metrics:
+            parts.append((rank, own.format(metrics[name])))
+        if name == f"reward/{what}":
+            beside = {n: metrics.get(f"{n}/{what}") for n in summary.shadows_of([metrics])}
+            texts = {n: form.format(x) for n, x in beside.items() if x is not None}
+            parts += [(SHADOWS, f"({n.removeprefix('shadow/')} {text})") for n, text in texts.items()]
+    return fitted([*parts, (0, f"{metrics['timing_s/step']:.2f} s/step")], width)
+
+
+def fitted(parts: list[tuple[int, str]], width: int) -> str:
+    """Of (rank, text), in the order of a line, those that fit: the lowest ranks first."""
+    chosen, used = set(), -2
+    for at, (_, text) in sorted(enumerate(parts), key=lambda part: part[1][0]):
+        if used + 2 + len(text) <= width:
+            chosen.add(at)
+            used += 2 + len(text)
+    return "  ".join(text for at, (_, text) in enumerate(parts) if at in chosen)
+
+
+class Console:
+    """One stream of process 0: on a terminal a line that moves, elsewhere at most one plain line every `seconds`."""
+
+    def __init__(self, name: str = "stdout", seconds: float = 5.0):
+        self.name, self.seconds = name, seconds
+        self.writes = hosts.is_writer()
+        self._last = -math.inf
+
+    @property
+    def stream(self):
+        return getattr(sys, self.name)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self.writes:
+            terminal.say(text, stream=self.stream)
+
+    def move(self, text: str, *, keep: bool = False, since: float = -math.inf, now: bool = False) -> None:
+        """Where something stands; "" wipes it. keep: what else is said does not wipe it from a terminal.
+
+        since: when it began; what takes less than `seconds` is not said elsewhere, unless it is to be said `now`.
+        """
+        at = time.monotonic()
+        if not self.writes:
+            return
+        if shown.is_guarded(self.stream):
+            terminal.move(text, self.stream, keep)
+        elif text and (now or at - max(self._last, since) >= self.seconds):
+            self._last = at
+            terminal.say(text, stream=self.stream)
+
+    def stage(self, what: str, unit: str) -> Tell:
+        """Shows what is counted, from now on: see `counting`."""
+        began = time.monotonic()
+
+        def tell(done: int, of: int) -> None:
+            text = stage_text(what, unit, done, of, time.monotonic() - began) if done < of else ""
+            self.move(text, since=began)
+
+        return tell
+
+
+class Progress(Console):
+    """What a run says on standard output."""
 
     def __init__(self, steps: int, seconds: float = 5.0):
+        super().__init__("stdout", seconds)
         self.steps = steps
         self.trained = {}
-        self.seconds = seconds
         self.began = time.perf_counter()
-        self.terminal = sys.stdout.isatty()
-        self.writes = hosts.is_writer()
-        self._last = 0.0
-        self._open_line = False
         self._noticed: set[str] = set()
 
     def opened(self, folder: pathlib.Path, reward: str, first: int, trained: dict) -> None:
@@ -43,7 +116,8 @@ class Progress:
 
     def step(self, step: int, metrics: dict) -> None:
         """A step's line, and what it says of an evaluation."""
-        self._step(step, metrics)
+        text = step_text(step, self.steps, metrics, terminal.width(self.stream))
+        self.move(text, keep=True, now=step == self.steps)
         if any(name.startswith("eval/") for name in metrics):
             self.evaluation(metrics)
 
@@ -61,35 +135,9 @@ class Progress:
         minutes = (time.perf_counter() - self.began) / 60
         self.say(f"{folder}: done in {minutes:.1f} min, {compiling:.0f} s of it compiling")
 
-    def _step(self, step: int, metrics: dict) -> None:
-        due = time.monotonic() - self._last >= self.seconds
-        if not self.writes or not (self.terminal or due or step == self.steps):
-            return
-        self._last = time.monotonic()
-        parts = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN if name in metrics]
-        text = f"step {step}/{self.steps}  " + "  ".join(parts)
-        text += f"  {metrics['timing_s/step']:.2f} s/step"
-        if self.terminal:
-            say(text, end="", control="\r\x1b[2K")
-            self._open_line = True
-        else:
-            say(text)
-
     def notice(self, notices: dict[str, str]) -> None:
         """Warnings by their kinds, each kind once."""
         for kind, text in notices.items():
             if self.writes and kind not in self._noticed:
                 self._noticed.add(kind)
-                self._end_line()
-                warn(text)
-
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        if self.writes:
-            self._end_line()
-            say(text)
-
-    def _end_line(self) -> None:
-        if self._open_line:
-            say("")
-            self._open_line = False
+                terminal.warn(text)

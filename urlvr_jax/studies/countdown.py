@@ -10,6 +10,7 @@ from __future__ import annotations
 import pathlib
 
 from urlvr_jax.lab.countdown_world import WORDINGS
+from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import spread
 from urlvr_jax.studies import cell as cell_lib
 from urlvr_jax.studies import page
@@ -121,7 +122,7 @@ def draw() -> None:
     text = (
         "# Countdown: the policy as its own verifier\n\n"
         f"{len(ARMS)} rewards × {len(SEEDS)} seeds at one setting: base `{c.model.path}`, {c.steps} steps of "
-        f"{c.data.prompts_per_step} × {c.rollout.group}, rate {c.optim.lr:g}, no KL. {page.on_file(cells(), lines)}. "
+        f"{c.data.prompts_per_step} × {c.rollout.group}, rate {drawing.number(c.optim.lr)}, no KL. {page.on_file(cells(), lines)}. "
         f"Held-out accuracy is avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}, on the questions "
         "of odd position by the exact checker; the peak step is chosen on those of even position.\n\n"
         f"The verification prompts, both of which the base has read: {wordings}; T = {c.verify.temperature}. TPR and "
@@ -142,11 +143,11 @@ def draw() -> None:
 
 
 def _figure(runs: list[dict]) -> None:
-    plt = page.pyplot()
-    figure, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
+    plt = drawing.pyplot(8)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.1), layout="constrained")
     for r in runs:
         colour = COLOURS[r["arm"]]
-        axes[0].plot(r["eval_steps"], r["eval_avg"], color=colour, lw=1.2, alpha=0.8)
+        drawing.curve(axes[0], (r["eval_steps"], r["eval_avg"]), color=colour, lw=1.2, alpha=0.8)
         if r["arm"] in JUDGES:
             for name, style in (("true_positive_rate", "-"), ("false_positive_rate", "--")):
                 points = [(s, v) for s, v in zip(r["curve_steps"], r[name], strict=True) if v is not None]
@@ -161,8 +162,10 @@ def _figure(runs: list[dict]) -> None:
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=8)
         axis.set_xlabel("step")
-        axis.set_ylim(0, 1)
+        drawing.span(axis, 0, 1)
     handles = [plt.Line2D([], [], color=c, label=arm) for arm, c in COLOURS.items()]
-    axes[0].legend(handles=handles, frameon=False, fontsize=6)
+    figure.legend(
+        handles=handles, frameon=False, fontsize=8, ncols=len(handles), loc="outside lower center"
+    )
     figure.savefig(folder() / "countdown.png", dpi=130)
     plt.close(figure)

@@ -15,6 +15,7 @@ import re
 from typing import NamedTuple
 
 from urlvr_jax.errors import UserError
+from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import spread
 from urlvr_jax.rewards import expression
 from urlvr_jax.studies import page
@@ -116,7 +117,7 @@ def wide_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     last = median([r["length_last"] for r in runs])
     return (
         f"`{c.reward.name}`", link(row, "../../"), expression.REWARDS[c.reward.name].about.papers,
-        f"{c.optim.lr:.0e}".replace("e-0", "e-"), courses(runs), *accuracy, f"{first:.0f} → {last:.0f}",
+        drawing.number(c.optim.lr), courses(runs), *accuracy, f"{first:.0f} → {last:.0f}",
     )  # fmt: skip
 
 

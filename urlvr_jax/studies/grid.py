@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 
+from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import spread
 from urlvr_jax.studies import cell as cell_lib
 from urlvr_jax.studies import page
@@ -139,7 +140,7 @@ def table(runs: list[dict]) -> str:
         for rate in RATES:
             these = [r for r in runs if r["reward"] == reward and r["rate"] == rate]
             if these:
-                rows.append((reward, f"{rate:g}", *_over_seeds(these)))
+                rows.append((reward, drawing.number(rate), *_over_seeds(these)))
     return page.table(HEAD, rows)
 
 
@@ -162,7 +163,7 @@ def draw() -> None:
         f"{c.steps} steps of {c.data.prompts_per_step} × {c.rollout.group}. {page.on_file(cells(), lines)}.\n\n"
         f"Held-out accuracy (avg@{c.eval.k} at T = {c.eval.temperature}, top-p {c.eval.top_p}) on the questions of "
         "odd position; the peak step is chosen on those of even position. Numbers over seeds are median (range); differences are paired, with "
-        "95 % intervals over questions, one a seed. MCS: first step with reward accuracy below 1 %. Collapse step: "
+        "95 % intervals over questions, one a seed. MCS: first step with vote accuracy (the majority's, whatever is trained) below 1 %. Collapse step: "
         "ground-truth reward below half the base's for 5 steps. Length, cut (responses that hit the limit of "
         f"{c.rollout.max_new_tokens} tokens) and repetition (share of repeated 4-grams) are the last step's.\n\n"
         "What changed in the arithmetic since, and cells that were run again: "
@@ -179,7 +180,7 @@ def draw() -> None:
     (folder() / "README.md").write_text(text)
     _panels(runs, "eval_steps", {"eval_avg": "held-out accuracy"}, "held_out.png")
     curves = {
-        "reward_accuracy": "reward accuracy",
+        "reward_accuracy": "vote accuracy",
         "length": "response length",
         "repetition": "repetition rate",
         "entropy": "entropy (nats)",
@@ -190,24 +191,29 @@ def draw() -> None:
 
 def _panels(runs: list[dict], steps: str, curves: dict[str, str], file: str) -> None:
     """One column a reward, one row a curve, one line a seed, one colour a rate. curves: {name: label}."""
-    plt = page.pyplot()
+    plt = drawing.pyplot(8)
     columns = len(REWARDS)
     figure, axes = plt.subplots(
-        len(curves), columns, figsize=(2.0 * columns, 1.9 * len(curves)), sharex=True, sharey="row",
+        len(curves), columns, figsize=(2.0 * columns, 1.9 * len(curves) + 0.4), sharex=True, sharey="row",
         layout="constrained", squeeze=False,
     )  # fmt: skip
     for j, reward in enumerate(REWARDS):
         for i, (name, label) in enumerate(curves.items()):
             axis = axes[i][j]
             for r in (r for r in runs if r["reward"] == reward):
-                axis.plot(r[steps], r[name], color=COLOURS[r["rate"]], lw=1, alpha=0.8)
+                drawing.curve(axis, (r[steps], r[name]), color=COLOURS[r["rate"]], lw=1, alpha=0.8)
             if j == 0:
                 axis.set_ylabel(label)
             if i == 0:
                 axis.set_title(reward, fontsize=8)
             if i == len(curves) - 1:
                 axis.set_xlabel("step")
-    handles = [plt.Line2D([], [], color=colour, label=f"lr {rate:g}") for rate, colour in COLOURS.items()]
-    axes[0][-1].legend(handles=handles, frameon=False, fontsize=7)
+    handles = [
+        plt.Line2D([], [], color=colour, label=f"lr {drawing.number(rate)}")
+        for rate, colour in COLOURS.items()
+    ]
+    figure.legend(
+        handles=handles, frameon=False, fontsize=8, ncols=len(handles), loc="outside lower center"
+    )
     figure.savefig(folder() / file, dpi=130)
     plt.close(figure)

@@ -19,10 +19,6 @@ def intervals(differences: list[dict]) -> str:
     return "; ".join(f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]" for d in differences)
 
 
-def plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def on_file(cells: list[Cell], lines: list[dict]) -> str:
     """How many of the lines on file are fresh, which commits made those, and how many are left out."""
     fresh = cell_lib.fresh(cells, lines)
@@ -34,14 +30,3 @@ def on_file(cells: list[Cell], lines: list[dict]) -> str:
 
 def commits(lines: list[dict]) -> str:
     return ", ".join(sorted({f"{r['commit'][:12]}{'+changes' if r['modified'] else ''}" for r in lines}))
-
-
-def pyplot():
-    """matplotlib's, without a display, in the style of the studies' figures."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    pyplot.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    return pyplot

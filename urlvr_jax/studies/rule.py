@@ -6,6 +6,7 @@ import dataclasses
 import operator
 from typing import NamedTuple
 
+from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import over_seeds, spread
 from urlvr_jax.studies import page
 
@@ -78,7 +79,7 @@ def verdict_table(rules: tuple[Rule, ...], lines: list[dict]) -> str:
     rows = [
         (
             rule.text,
-            ", ".join(map(page.plain, rule.where.values())),
+            ", ".join(map(drawing.number, rule.where.values())),
             *verdict(rule, lines),
             f"`{rule.fixed_in}`",
         )

@@ -14,6 +14,8 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+CLEAR = "\r\x1b[2K"  # a control sequence of our own: back to the beginning of an empty line
+
 
 def visible(text: str) -> str:
     """The text with an escape such as \\x1b for each character that a terminal would obey."""
@@ -23,10 +25,15 @@ def visible(text: str) -> str:
 class _Visible:
     """A terminal's stream that shows what it would obey."""
 
+    ending = ""  # of the line that `move` left open, on whichever stream: written before any other text
+
     def __init__(self, stream):
         self.stream = stream
 
     def write(self, text: str) -> int:
+        if text:
+            self.stream.write(_Visible.ending)
+            _Visible.ending = ""
         self.stream.write(visible(text))
         return len(text)
 
@@ -46,7 +53,13 @@ def guard() -> None:
             setattr(sys, name, _Visible(stream))
 
 
-def control(text: str) -> None:
-    """Write a control sequence of our own to standard output, such as one that clears a line."""
-    stream = sys.stdout
-    (stream.stream if isinstance(stream, _Visible) else stream).write(text)
+def is_guarded(stream) -> bool:
+    """Whether a stream is a terminal that `guard` looks after."""
+    return isinstance(stream, _Visible)
+
+
+def move(stream: _Visible, text: str, ending: str) -> None:
+    """Write over the line that the last `move` left; `ending` goes before whatever else is written next."""
+    stream.stream.write(CLEAR + visible(text))
+    stream.flush()
+    _Visible.ending = ending

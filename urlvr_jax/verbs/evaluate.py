@@ -8,7 +8,8 @@ import pathlib
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import evaluate
-from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format
+from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
+from urlvr_jax.runtime.progress import Console
 from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.verbs.opened import open_flag
 
@@ -20,14 +21,15 @@ def run(flag) -> int:
     c, engine, params, tokenizer, _, step = open_flag(flag)
     results = {}
     prompt_format = open_prompt_format(c, tokenizer)
+    console, rollout_params = Console("stderr"), engine.to_rollout(params)
     for name in [flag.data] if flag.data else c.eval.sets:
         try:
             questions, labels = open_evaluation(c, name, prompt_format)
         except DataError as error:
             raise DataError(f"{'--data' if flag.data else 'eval.sets'}: {error}") from None
-        result = evaluate.evaluate(
-            engine, engine.to_rollout(params), tokenizer, questions, labels, step or 0
-        )
+        evaluate.compile_for(engine, questions, console.stage("compiling", "programs"), evaluate.how(c))
+        tell = console.stage(f"evaluating {short_names([name])[0]}", "questions")
+        result = evaluate.evaluate(engine, rollout_params, tokenizer, questions, labels, step or 0, tell)
         for text in result.notices.values():
             warn(f"{name}: {text}")
         results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}

@@ -12,6 +12,7 @@ from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, transformer
 from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.runtime.progress import Console
 from urlvr_jax.scoring.score import whole_logits
 from urlvr_jax.verbs.opened import open_flag
 
@@ -24,15 +25,18 @@ def run(flag) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out={out} exists and is not empty: name a new folder to export to")
     c, engine, params, tokenizer, source, step = open_flag(flag)
+    console = Console("stderr")
     try:
-        folders.save(out, params, engine.model_config, source, tokenizer)
+        tell = console.stage("writing", "files")
+        folders.save(out, params, engine.model_config, source, tokenizer, tell=tell)
     except SafetensorError as error:
         raise folders.FolderError(
             f"{out}: its weights could not be written ({error}): free some space, or choose another place"
         ) from None
     c.model.path = str(out)
     path, model_config, _ = open_model(c)
-    again = folders.load(path, model_config, engine.training_layout)
+    tell = console.stage("reading back", "bytes")
+    again = folders.load(path, model_config, engine.training_layout, tell)
     for name, value in params.items():
         if not np.array_equal(again[name], value):
             raise FolderError(f"{out}: {name!r} does not read back as it was written")

@@ -6,8 +6,9 @@ import sys
 
 from urlvr_jax.data.stream import Questions, bucket_for
 from urlvr_jax.errors import DataError
-from urlvr_jax.measure.evaluate import responses
+from urlvr_jax.measure.evaluate import compile_for, how, responses
 from urlvr_jax.runtime.opening import open_prompt_format
+from urlvr_jax.runtime.progress import Console
 from urlvr_jax.verbs.opened import open_flag
 
 
@@ -29,8 +30,8 @@ def run(flag) -> int:
             )
     ids = tuple(map(str, range(len(texts))))
     questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")
-    options = dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
-    params = engine.to_rollout(params)
+    params, options = engine.to_rollout(params), how(c)
+    compile_for(engine, questions, Console("stderr").stage("compiling", "programs"), options)
     for real, _, _, out in responses(
         engine, params, tokenizer, questions, step or 0, stream="generate", **options
     ):

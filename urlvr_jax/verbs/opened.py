@@ -15,6 +15,7 @@ from urlvr_jax.runtime import settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.runtime.progress import Console
 
 
 class Opened(NamedTuple):
@@ -42,16 +43,18 @@ def open_flag(flag) -> Opened:
     try:
         path, model_config, tokenizer = open_model(c)
         engine = Engine(c, model_config, tokenizer.stop_ids)
-        params, step = (
-            _restored(flag, engine)
-            if is_run
-            else (folders.load(path, model_config, engine.training_layout), None)
-        )
+        params, step = _restored(flag, engine) if is_run else (_loaded(path, engine), None)
     except FolderError as error:
         raise FolderError(
             f"--model={model}: {error}{_hint(pathlib.Path(model), is_run, c.model.path)}"
         ) from None
     return Opened(c, engine, params, tokenizer, path, step)
+
+
+def _loaded(path: pathlib.Path, engine: Engine) -> dict:
+    """The weights of a model folder."""
+    tell = Console("stderr").stage("loading weights", "bytes")
+    return folders.load(path, engine.model_config, engine.training_layout, tell)
 
 
 def _restored(flag, engine: Engine) -> tuple[dict, int]:
