@@ -177,6 +177,7 @@ def test_a_reward_of_ones_own_is_loaded_from_its_file(mine, tmp_path):
     for where, message in (
         (f"{tmp_path}/other.py:gap", "give an existing file"),
         ("gap", "give an existing file"),
+        ("a" * 300 + ".py:gap", "give an existing file"),
         (f"{mine}:gab", "no function 'gab'; it has.*gap"),
         (f"{mine}:VALUE", "no function 'VALUE'"),
         (f"{mine}:three", r"'three' has the parameters \(inputs, a, b\).*keyword-only"),

@@ -78,6 +78,7 @@ def test_export_writes_a_folder_that_transformers_runs(finished, launcher, tmp_p
     call = launcher.run(["export", "--model", str(finished[0]), "--out", str(folder)])
     assert call.status == 0, call.err
     assert "step 6" in call.out
+    assert json.loads((folder / "urlvr_jax.json").read_text())["rollout.max_new_tokens"] == 8
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer("Q1+2?", return_tensors="pt").input_ids

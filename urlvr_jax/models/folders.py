@@ -443,11 +443,11 @@ def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None, te
 
 def save(
     path: pathlib.Path, params: dict, config: ModelConfig, source: pathlib.Path, tokenizer, *,
-    shard_bytes: int = SHARD_BYTES, tell: Tell = silent,
+    shard_bytes: int = SHARD_BYTES, tell: Tell = silent, texts: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Write a folder that `transformers` loads: the source's configuration, these weights. tell: files.
 
-    The folder gets its name when it is whole. At most `shard_bytes` of weights are on the host at once.
+    texts: {name of one more file: its text}. The folder gets its name when it is whole. At most `shard_bytes` of weights are on the host at once.
     """
     for name, value in params.items():
         if not jnp.all(jnp.isfinite(value)):
@@ -464,6 +464,8 @@ def save(
     if (source / "generation_config.json").is_file():
         shutil.copyfile(source / "generation_config.json", beside / "generation_config.json")
     tokenizer.save(beside)
+    for name, text in (texts or {}).items():
+        (beside / name).write_text(text)
     _write_weights(beside, params, config, shard_bytes, tell)
     if path.exists():
         path.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import os
 import pathlib
 import traceback
 
@@ -14,7 +15,7 @@ from urlvr_jax.errors import UserCodeError, UserError
 def load_function(where: str):
     """The function of "file.py:function"; UserCodeError says what is wrong with the file, and where."""
     path, _, attribute = where.rpartition(":")
-    if not path or not pathlib.Path(path).is_file():
+    if not path or not os.path.isfile(path):
         raise UserCodeError(f"{where!r}: give an existing file and a function, 'my.py:my_reward'")
     try:
         module = load_module(path)

@@ -14,7 +14,7 @@ from urlvr_jax.models import folders, transformer
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.scoring.score import whole_logits
-from urlvr_jax.verbs.opened import open_flag
+from urlvr_jax.verbs.opened import SETTINGS, open_flag, settings_text
 
 
 def run(flag) -> int:
@@ -28,7 +28,8 @@ def run(flag) -> int:
     console = Console("stderr")
     try:
         tell = console.stage("writing", "files")
-        folders.save(out, params, engine.model_config, source, tokenizer, tell=tell)
+        texts = {SETTINGS: settings_text(c)}
+        folders.save(out, params, engine.model_config, source, tokenizer, tell=tell, texts=texts)
     except SafetensorError as error:
         raise folders.FolderError(
             f"{out}: its weights could not be written ({error}): free some space, or choose another place"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -16,6 +18,13 @@ from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.runtime.progress import Console
+from urlvr_jax.untrusted import json_text
+
+SETTINGS = "urlvr_jax.json"  # in an exported folder: how the model was asked
+KEPT = (
+    "data.prompt_format", "data.template", "data.system", "data.prompt_buckets", "answers.style",
+    "rollout.max_new_tokens", "rollout.response_buckets",
+)  # fmt: skip
 
 
 class Opened(NamedTuple):
@@ -86,9 +95,30 @@ def _hint(model: pathlib.Path, is_run: bool, base: str) -> str:
 
 
 def _of_model(flag) -> ml_collections.ConfigDict:
-    """The configuration given, with the model that is named."""
-    flag.config.model.path = flag.model
-    return flag.config
+    """The configuration given, with the model that is named; without an experiment file, asked as it was trained."""
+    c = flag.config
+    c.model.path = flag.model
+    file = pathlib.Path(flag.model) / SETTINGS
+    if flag.experiment or not os.path.isfile(file):
+        return c
+    written = json_text.read(file, FolderError)
+    if not isinstance(written, dict) or not set(written) <= set(KEPT):
+        raise FolderError(f"{file}: has other keys than {', '.join(KEPT)}: delete it, or export again")
+    for key, value in written.items():
+        try:
+            c.update_from_flattened_dict({key: tuple(value) if isinstance(value, list) else value})
+        except (KeyError, TypeError, ValueError):  # ml_collections' own words
+            raise FolderError(
+                f"{file}: {key} = {value!r:.60} is of another type: delete it, or export again"
+            ) from None
+    c.update_from_flattened_dict(flag.typed)
+    return c
+
+
+def settings_text(c) -> str:
+    """What an exported folder has in SETTINGS."""
+    every = config_lib.flat(c)
+    return json.dumps({key: every[key] for key in KEPT}, indent=1) + "\n"
 
 
 def _of_run(flag) -> ml_collections.ConfigDict:
