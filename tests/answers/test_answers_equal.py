@@ -119,7 +119,9 @@ def test_every_gold_is_found_and_equals_itself(name):
     "style, response, want",
     [
         ("boxed", r"\fbox{3}", "3"),
-        ("boxed", r"\boxed{1} \fbox{2}", "2"),
+        ("boxed", r"\boxed{1} \fbox{2}", r"\boxed{1} \fbox{2}"),
+        ("boxed", r"$\boxed{1}$ and $\boxed{2}$", r"\boxed{1}$ and $\boxed{2}"),
+        ("choice", r"\boxed{A} or \boxed{B}", "B"),
         ("boxed", r"\boxed{\{1,2\}}", r"\{1,2\}"),
         ("boxed", r"\boxed{x \in [0,\infty\} oops} ", r"x \in [0,\infty\} oops"),
         ("tag", "<answer>1</answer> <answer>2</answer>", "2"),

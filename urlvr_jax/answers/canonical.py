@@ -13,7 +13,7 @@ import math
 import re
 from fractions import Fraction
 
-from urlvr_jax.answers import algebra, formula, notation
+from urlvr_jax.answers import algebra, boxes, formula, notation
 from urlvr_jax.answers.algebra import Algebra, Outside, Value
 
 LONGEST = 1000  # characters of an answer that is read, and of a key
@@ -69,8 +69,11 @@ def _key(answer: str) -> str:
 
 
 def _read(answer: str) -> str:
+    listed = [notation.clean(content) for content in boxes.contents(answer)]
     text = notation.clean(answer)
     try:
+        if listed:
+            text = ", ".join(notation.join_thousands(notation.peel(one)) for one in listed)
         text = notation.peel(text)
         out = _Reader().answer(text)
     except Outside:
