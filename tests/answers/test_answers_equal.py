@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
 import time
 
 import pytest
+from answer_kinds import KINDS
 from answer_tables import GOLDS, PAIRS
 
 from urlvr_jax.answers import canonical, classes, extract
@@ -25,6 +27,7 @@ FORMATS = {
 }
 WRITTEN = [s for pair in PAIRS for s in pair[:2]]
 WRITTEN += [s for gold, (same, other) in GOLDS.items() for s in (gold, *same, *other)]
+WRITTEN += [s for _, same, other in KINDS for s in (*same, *other)]
 
 
 def golds(name: str) -> list[str]:
@@ -51,6 +54,14 @@ def test_rewritings_of_a_gold_are_equal_and_near_misses_are_not(gold):
     assert len(mine) == 1, mine
     for miss in other:
         assert canonical.key(miss) not in mine, miss
+
+
+@pytest.mark.parametrize("why, same, misses", KINDS)
+def test_a_kind_of_answer_is_judged_right(why, same, misses):
+    mine = {canonical.key(s): s for s in same}
+    assert len(mine) == 1, (why, mine)
+    for miss in misses:
+        assert canonical.key(miss) not in mine, (why, miss)
 
 
 def test_different_golds_have_different_keys():
@@ -175,6 +186,17 @@ def test_equal_values_have_one_form_and_different_ones_two():
     values = [v[0] for v in seen.values()]
     assert all(abs(v - group[0]) < 1e-9 for group in seen.values() for v in group)
     assert min(abs(a - b) for a, b in itertools.combinations(values, 2)) > 1e-9 and len(values) > 150
+
+
+def test_sines_at_multiples_of_15_degrees_are_exact():
+    for steps in range(-24, 25):
+        for name, want in (("sin", math.sin), ("cos", math.cos)):
+            value = parse(f"\\{name}({15 * steps}^°)")
+            number = sum(
+                c * math.prod(int(g) ** float(n) for g, n in mono) for mono, c in value.num.items()
+            )
+            assert abs(number - want(steps * math.pi / 12)) < 1e-12
+            assert value == parse(f"\\{name}(\\frac{{{steps}\\pi}}{{12}})")
 
 
 def test_rational_functions_are_reduced():

@@ -296,7 +296,7 @@ class _Reader:
         scale = zero.num[first]
         turned = _TURNED[sign] if scale < 0 else sign
         monic = {m: c / scale for m, c in zero.num.items()}
-        if len(letters) == 1 and first == ((*letters, 1),):
+        if len(letters) == 1 and first == ((*letters, 1),) and "(" not in first[0][0]:
             rest = Value({m: -c for m, c in monic.items() if m != first}, zero.den)
             if not rest.letters:
                 bound = self.written(rest)

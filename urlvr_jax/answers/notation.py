@@ -67,6 +67,8 @@ _IN_TEXT = re.compile(
 )
 _BARE = re.compile(rf"(?<=[\d\s}})])\s*\b{_unit(_UNITS)}\s*$", re.I)
 _DEGREE = re.compile(r"\s*(?:\^\s*)?(?:°|\{\s*°\s*\})\s*(?:\\text\s*\{\s*)?[CF]?(?:\s*\})?\s*$")
+_ANGLE = re.compile(r"(?<!arc)(?:sin|cos|tan|cot|sec|csc)(?=\s{0,9}[\^({\d\\]|\s{1,9}[a-z](?![a-z]))")
+_DEGREES = re.compile(r"(?<=[\d)}])\s{0,9}(?:\\text\s{0,9}\{\s{0,9}degrees?\s{0,9}\}|degrees?\b)")
 _PERCENT = re.compile(r"\s*(?:\\text\s*\{\s*(?:per ?cent|%)\s*\}|\bper ?cent\b)\s*$", re.I)
 _CURRENCY = re.compile(r"^\s*([-+]?)\s*[€£¥]\s*|\s*[€£¥¢]\s*$")
 _TOKEN = re.compile(r"\\[{}]|\\.|.", re.S)
@@ -177,7 +179,10 @@ def french_interval(text: str) -> str:
 def without_unit(text: str) -> str:
     """A quantity without the unit or currency behind or before it; % stays."""
     text = _PERCENT.sub("%", text)
-    for pattern in (_IN_TEXT, _BARE, _DEGREE):
+    angle = _ANGLE.search(text) is not None
+    if angle:  # sin 30 degrees is not sin 30
+        text = _DEGREES.sub("°", text)
+    for pattern in (_IN_TEXT, _BARE) if angle else (_IN_TEXT, _BARE, _DEGREE):
         shorter = pattern.sub("", text)
         if shorter.strip():
             text = shorter
