@@ -13,7 +13,7 @@ import math
 import re
 from fractions import Fraction
 
-from urlvr_jax.answers import algebra, boxes, formula, notation
+from urlvr_jax.answers import algebra, boxes, formula, names, notation
 from urlvr_jax.answers.algebra import Algebra, Outside, Value
 
 LONGEST = 1000  # characters of an answer that is read, and of a key
@@ -22,10 +22,6 @@ MAX_MEMBERS = 64
 
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d{1,60})?")
-_NAME = re.compile(
-    r"(?:(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'{0,2}(?:\([a-zA-Z](?:,\s*[a-zA-Z])*\))?"
-    r"|\([a-zA-Z](?:,\s*[a-zA-Z]){1,3}\)|[A-Za-z][A-Za-z ]+|\\text\s*\{[A-Za-z ]+\}(?:\([a-zA-Z]\))?)"
-)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .-]*")
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d")
@@ -38,6 +34,7 @@ _MATRIX = re.compile(
 )
 _SUCH_THAT = re.compile(r"[A-Za-z]\s*[|:]\s*([^|:]*[<>≤≥∈][^|:]*)")
 _ORDER = {"<": "<", ">": ">", "≤": "≤", "≥": "≥"}
+_CONSTANTS = ("\\pi", "pi", "e", "i")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
 
@@ -77,7 +74,7 @@ def _read(answer: str) -> str:
         text = notation.peel(text)
         out = _Reader().answer(text)
     except Outside:
-        out = _words(text) if _WORDS.fullmatch(text) else notation.plain(text)
+        out = _words(text) if _WORDS.fullmatch(text) else notation.unread(text)
     return _shortened(out)
 
 
@@ -133,8 +130,7 @@ class _Reader:
     def members(self, parts: list[str]) -> list[str]:
         if len(parts) > MAX_MEMBERS:
             raise Outside
-        names = {n[0] for p in parts if (n := self.name(p))}
-        if len(names) > 1:  # x = 1, y = 2: who is what matters
+        if len({n[0] for p in parts if (n := self.name(p))}) > 1:  # x = 1, y = 2: who is what matters
             out = []
             for part in parts:
                 name, rest = self.name(part) or (None, None)
@@ -147,10 +143,13 @@ class _Reader:
 
     def name(self, part: str) -> tuple[str, str] | None:
         """(letter, rest) of `x_1 = rest`; None where a part does not begin with a name."""
-        sides, found = notation.split(part, "=")
-        if len(found) != 1 or not _NAME.fullmatch(sides[0].strip()):
+        sides, found = notation.split(part, "=≈")
+        if len(found) != 1:
             return None
-        return re.sub(r"_(\w|\{\w+\})$", "", sides[0].strip()).replace(" ", ""), sides[1]
+        first = sides[0].strip()
+        if names.NAME.fullmatch(first):
+            return re.sub(r"_(\w|\{\w+\})$", "", first).replace(" ", ""), sides[1]
+        return (names.written(first), sides[1]) if names.is_quantity(first) else None
 
     def both_signs(self, text: str) -> list[str]:
         signs = text.count("±") + text.count("∓")
@@ -209,16 +208,20 @@ class _Reader:
 
     # ---- equations, inequalities, membership -----------------------------------------------------
     def relation(self, text: str) -> str | None:
-        sides, found = notation.split(text, "=<>≤≥≠∈")
+        if text.startswith("≈"):
+            return self.single(text[1:])
+        sides, found = notation.split(text, "=<>≤≥≠∈≈")
         if not found:
             return None
         sides = [s.strip() for s in sides]
         if not all(sides):
             raise Outside
-        if found[0] == "∈" and len(found) == 1 and _NAME.fullmatch(sides[0]):
+        if found[0] == "∈" and len(found) == 1 and names.NAME.fullmatch(sides[0]):
             return self.single(sides[1])
+        if "≈" in found:
+            return self.approximation(sides, found)
         if set(found) == {"="}:
-            return self.equation(sides)
+            return self.equation(sides) if len(sides) == 2 else self.chain(sides)
         if found == ["≠"]:
             return self.up_to_factor(self.difference(sides)) + "≠0"
         if len(found) == 1 and found[0] in _ORDER:
@@ -226,7 +229,7 @@ class _Reader:
         if len(found) == 2 and (set(found) <= {"<", "≤"} or set(found) <= {">", "≥"}):
             low, middle, high = sides if found[0] in "<≤" else sides[::-1]
             low_sign, high_sign = found if found[0] in "<≤" else found[::-1]
-            if _NAME.fullmatch(middle):
+            if names.NAME.fullmatch(middle):
                 ends = self.written(self.value(low)), self.written(self.value(high))
                 return f"{'(['[low_sign in '≤≥']}{ends[0]},{ends[1]}{')]'[high_sign in '≤≥']}"
         raise Outside
@@ -234,30 +237,63 @@ class _Reader:
     def difference(self, sides: list[str]) -> Value:
         return self.algebra.subtract(self.value(sides[0]), self.value(sides[1]))
 
-    def equation(self, sides: list[str]) -> str:
-        """`x = 5` is 5; `a = b = c` of one value is that value; another equation is a polynomial up to a
-        factor, or what y is where y stands alone in it."""
-        lone = [bool(_NAME.fullmatch(s)) for s in sides]
-        if len(sides) == 2 and (solved := self.solved_for_y(sides)) is not None:
-            return solved
-        if lone[0] and not (len(sides) == 2 and lone[1] and len(sides[1]) == 1):
-            name = sides[0]
-            if len(sides) == 2:
-                if len(name) > 1:
-                    return self.single(sides[1])
-                out = self.single(sides[1])
-                if not re.search(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])", out) or name == "e":
-                    return out
-            else:
-                return self.equation(sides[1:])
-        if len(sides) == 2 and lone[1] and len(sides[1]) == 1 and not lone[0]:
-            return self.equation(sides[::-1])
-        values = [self.value(s) for s in sides]
-        if all(v == values[0] for v in values):
-            return self.written(values[0])
-        if len(sides) > 2:
+    def approximation(self, sides: list[str], found: list[str]) -> str:
+        """`x ≈ 3.14` is 3.14; an exact value that is followed by its approximation is the exact value."""
+        if set(found) - {"=", "≈"}:
             raise Outside
+        exact = [s for s in sides[: found.index("≈") + 1] if s in _CONSTANTS or not self.is_name(s)]
+        if not exact:
+            return self.equation(sides) if len(sides) == 2 else self.chain(sides)
+        if names.has_unknown(exact[-1]):
+            raise Outside
+        return self.written(self.value(exact[-1]))
+
+    def is_name(self, side: str) -> bool:
+        return names.NAME.fullmatch(side) is not None or names.is_quantity(side)
+
+    def chain(self, sides: list[str]) -> str:
+        """`x = 7 = 11` ends in 11: the last member that is no name."""
+        named = [self.is_name(s) for s in sides]
+        if all(named):
+            raise Outside  # a = b = c
+        headed = named[0]
+        members = [s for s, name in zip(sides, named, strict=True) if not name]
+        out = self.single(members[-1])
+        if out == "0" and not headed and any(names.has_unknown(s) for s in members):
+            raise Outside  # (x - 1)(x + 1) = x^2 - 1 = 0 is an equation
+        return out
+
+    def equation(self, sides: list[str]) -> str:
+        """`x = 5` is 5, and so is `f(2) = 5`; another equation is a polynomial up to a factor, or what y is where
+        y stands alone in it, or without letters its right side."""
+        if (solved := self.solved_for_y(sides)) is not None:
+            return solved
+        if all(map(names.is_points, sides)):
+            raise Outside  # AB = CD
+        lone = [bool(names.NAME.fullmatch(s)) for s in sides]
+        if lone[0] and not (lone[1] and len(sides[1]) == 1):
+            name = sides[0]
+            out = self.single(sides[1])
+            if len(name) > 1 or not re.search(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])", out) or name == "e":
+                return out
+        if lone[1] and len(sides[1]) == 1 and not lone[0]:
+            return self.equation(sides[::-1])
+        for name, value in (sides, sides[::-1]):
+            if names.is_quantity(name) and not self.is_name(value):
+                return self.quantity(name, value)
+        values = [self.value(s) for s in sides]
+        if values[0] == values[1] or not any(
+            v.letters or names.has_unknown(s) for s, v in zip(sides, values, strict=True)
+        ):
+            return self.written(values[1])
         return self.up_to_factor(self.algebra.subtract(*values)) + "=0"
+
+    def quantity(self, name: str, value: str) -> str:
+        """The value of a named quantity; of a ratio it has as many terms."""
+        terms, of_value = (len(notation.split(side, ":")[1]) for side in (name, value))
+        if terms and of_value != terms:
+            raise Outside
+        return self.single(value)
 
     def solved_for_y(self, sides: list[str]) -> str | None:
         """The right side of y = f(x), if that is what an equation in x and y says."""

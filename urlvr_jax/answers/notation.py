@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from urlvr_jax.answers.algebra import Outside
+from urlvr_jax.answers.formula import is_word
 
 _SPACE = ("\\, \\; \\: \\> \\quad \\qquad \\displaystyle \\textstyle \\scriptstyle \\limits \\hline "
           "\\thinspace \\hfill \\notag \\nonumber")  # fmt: skip
@@ -22,7 +23,7 @@ _COMMANDS = {
     "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
     "\\mid": "|", "\\langle": "⟨", "\\rangle": "⟩", "\\colon": ":", "\\ldots": "...", "\\dots": "...",
     "\\cdots": "...", "\\lor": " or ", "\\vee": " or ", "\\infin": "\\infty", "\\varnothing": "\\emptyset",
-    "\\&": "&", "\\#": "#", "\\_": "_",
+    "\\approx": "≈", "\\thickapprox": "≈", "\\simeq": "≈", "\\&": "&", "\\#": "#", "\\_": "_",
 }  # fmt: skip
 _UNICODE = str.maketrans(
     {
@@ -31,7 +32,7 @@ _UNICODE = str.maketrans(
         "π": "\\pi ", "∞": "\\infty ", "√": "\\sqrt ", "⩽": "≤", "⩾": "≥", "½": "\\frac{1}{2}",
         "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "²": "^2", "³": "^3", "…": "...", "∅": "\\emptyset ",
         "~": " ", "ℝ": "\\mathbb{R}", "º": "°", "∨": " or ", "’": "'", "θ": "\\theta ", "α": "\\alpha ",
-        "β": "\\beta ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
+        "β": "\\beta ", "∠": "\\angle ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
     }
 )  # fmt: skip
 _JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
@@ -93,8 +94,19 @@ def clean(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text outside the grammar: without \\text{}, runs of blanks made one."""
+    """Without \\text{}, runs of blanks made one."""
     return clean(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text))
+
+
+def unread(text: str) -> str:
+    """Text outside the grammar: `plain`, but for words that a formula would take for a product."""
+    return clean(re.sub(r"\\text\s*\{([^{}]*)\}", _words_of, text))
+
+
+def _words_of(match: re.Match) -> str:
+    word = match[1].strip()
+    marked = re.fullmatch("[a-z]{2,3}", word) and not is_word(word)
+    return f" \\text{{{word}}} " if marked else f" {match[1]} "
 
 
 def depths(text: str):
