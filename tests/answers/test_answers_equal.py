@@ -237,14 +237,17 @@ def test_very_long_answers_are_told_apart_by_a_short_key():
 
 _PIECES = r"""\frac { } ( ) [ ] \sqrt ^ _ 9**9**9 9^{9^{9^9}} \boxed{ \{ \} , ; = < x y i \pi 1 0 12 \pm \cup \infty \text{
 and or \begin{pmatrix} \end{pmatrix} \\ & % ! | + - * / \log \sin e 1/0 x^{99} (x+y)^{40} \binom A (B) Answer:
-<answer> </answer> #### \in ² √ ° \overline{3} 0. 1e99 : pm cm \ \left ' ≤ \mathbb{R} 7! 150! $ ."""
+<answer> </answer> #### \in ² √ ° \overline{3} 0. 1e99 : pm cm \ \left ' ≤ \mathbb{R} 7! 150! $ .
+\begin{cases} \end{cases} ≈ \approx f( f g( |AB| \angle ABC 7th ^{th} clips \text{(C)} (C) percent seven 000 \boxed °"""
 PIECES = [*_PIECES.split(), "\ud800", "\x00", "\n", " ", "\u0663", "\u202e"]
 
 
 SHAPES = r"""#+# #-# #*# #/# ## -# (#) {#} [#] |#| #^# #^{#} #^{-#} \frac{#}{#} \frac## \sqrt{#} \sqrt[3]{#} \sqrt[#]{#} #!
 #% \sin# \log_{#}{#} \ln(#) e^{#} #_# #_{#} \binom{#}{#} \lfloor#\rfloor #\frac{#}{#} #\frac## #\pm# (#,#) [#,#) \{#,#\} #,# #=# #<#
 #≤#<# #>#>#>#≥# #=#=# #≠# #;#\text{or}# #and# #:#:# #'_# \langle#,#\rangle ]#,#[ ##/#
-#\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#"""
+#\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#
+f(#) f(#)=# f(#)=#=# x≈# #≈# |AB|=# \angle{A}=# #:#=#:# \sin{#°} \cos(#\pi/12) e^{\ln{#}} #^{\log_{#}{#}} #^{th} #\text{clips} (C)\text{#}
+\begin{cases}#&x>#\\#&x<#\end{cases} \begin{cases}x=#\\y=#\end{cases} \begin{cases}#=#\\#=#\end{cases} (#;#) #\text{percent}"""
 
 
 def formula(rng: random.Random, depth: int) -> str:

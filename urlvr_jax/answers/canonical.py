@@ -13,7 +13,7 @@ import math
 import re
 from fractions import Fraction
 
-from urlvr_jax.answers import algebra, boxes, formula, names, notation
+from urlvr_jax.answers import algebra, boxes, formula, names, notation, piecewise, wording
 from urlvr_jax.answers.algebra import Algebra, Outside, Value
 
 LONGEST = 1000  # characters of an answer that is read, and of a key
@@ -89,6 +89,10 @@ def _shortened(text: str) -> str:
 def _words(text: str) -> str:
     """Words, without case; marked as such where they could be read as a product of letters."""
     folded = " ".join(text.lower().rstrip(" .").split())
+    if folded in wording.NUMBERS:
+        return wording.NUMBERS[folded]
+    if wording.NO_SOLUTION.fullmatch(folded):
+        return _set([])
     try:
         formula.tokens(folded)
     except Outside:
@@ -102,13 +106,18 @@ class _Reader:
     def __init__(self):
         self.algebra = Algebra()
         self.depth = 0
+        self.whole = False  # is what is read no member of a list, so that the noun behind it can go
 
     # ---- lists, sets, unions ---------------------------------------------------------------------
     def answer(self, text: str) -> str:
         text = notation.peel(text)
         if not text:
             return ""
+        if rows := piecewise.rows(text):
+            return self.cases(rows)
         text = notation.join_thousands(notation.french_interval(text))
+        if rest := wording.chosen(text):
+            return self.answer(rest)
         if (inner := notation.text_alone(text)) is not None:
             return _words(inner) if len(inner) > 1 and _WORDS.fullmatch(inner) else self.answer(inner)
         if (inner := notation.enclosed(text, "\\{", "\\}")) is not None:
@@ -118,6 +127,7 @@ class _Reader:
             return members[0] if len(members) == 1 else _set(members)
         parts, found = notation.split(notation.conjunctions(text), ",;∨")
         if len(parts) == 1:
+            self.whole = "," not in text and ";" not in text
             members = self.both_signs(text)
         elif re.search("[<>≤≥]", text):
             if set(found) != {"∨"}:
@@ -188,7 +198,9 @@ class _Reader:
         ):
             if inner.startswith("\\begin") and (match := _MATRIX.fullmatch(inner)):
                 return self.matrix(*match.group(1, 3))
-            parts, found = notation.split(inner, ",")
+            parts, found = notation.split(inner, ",;")
+            if len(set(found)) > 1:
+                raise Outside
             if not found and text[0] != "⟨":
                 return None
             if len(parts) > MAX_MEMBERS or (len(parts) != 2 and text[0] + text[-1] in ("(]", "[)")):
@@ -206,10 +218,43 @@ class _Reader:
         inside = "\\\\".join("&".join(self.written(c) for c in row) for row in cells)
         return f"\\begin{{matrix}}{inside}\\end{{matrix}}"
 
+    def cases(self, rows: list[tuple[str, str | None]]) -> str:
+        """A function by cases, row by row; a system of equations is the list of them."""
+        if len(rows) > MAX_MEMBERS:
+            raise Outside
+        if all(condition is None for _, condition in rows):
+            values = [value for value, _ in rows]
+            if not all(map(self.name, values)):
+                return _cases(sorted(map(self.statement, values)))
+            members = self.members(values)
+            return members[0] if len(members) == 1 else _set(members)
+        cells = [
+            (self.single(notation.join_thousands(v)), self.condition(c or "otherwise")) for v, c in rows
+        ]
+        return _cases(["&".join(row) for row in cells])
+
+    def statement(self, text: str) -> str:
+        """One line of a system: an equation up to a factor, or a condition."""
+        sides, found = notation.split(text, "=<>≤≥≠∈≈")
+        return self.up_to_factor(self.difference(sides)) + "=0" if found == ["="] else self.condition(text)
+
+    def condition(self, text: str) -> str:
+        """`x > 0` as x∈(0,\\infty): whose condition it is matters; what is no relation is compared as text."""
+        letter = piecewise.letter(text)
+        try:
+            out = self.relation(notation.join_thousands(text)) if letter else None
+        except Outside:
+            out = None
+        if out is None:
+            return "".join(text.split())
+        if piecewise.letter(out) == letter:
+            return out
+        return f"{letter}{'∈' if out[0] in '([' or '∪' in out else '='}{out}"
+
     # ---- equations, inequalities, membership -----------------------------------------------------
     def relation(self, text: str) -> str | None:
         if text.startswith("≈"):
-            return self.single(text[1:])
+            return self.single(text[1:].strip())
         sides, found = notation.split(text, "=<>≤≥≠∈≈")
         if not found:
             return None
@@ -349,6 +394,8 @@ class _Reader:
         bare = notation.plain(text)
         if (match := _TIME.fullmatch(bare)) and 1 <= int(match[1]) <= 12:
             return f"{int(match[1])}:{match[2] or '00'} {match[3].lower()}m"
+        if (number := wording.ordinal(text)) is not None:
+            return number
         if _CLOCK.fullmatch(bare):  # a ratio or a time: left as it is written
             return bare
         parts, found = notation.split(text, ":")
@@ -379,6 +426,8 @@ class _Reader:
         try:
             return self.written(self.value(text))
         except Outside:
+            if self.whole and (number := wording.counted(text)):
+                return self.single(number)
             if _WORDS.fullmatch(text) and len(text) > 1:
                 return _words(text)
             raise
@@ -407,6 +456,10 @@ def _radicals(value: Value) -> bool:
 
 def _set(members: list[str]) -> str:
     return "\\{" + ",".join(sorted(set(members))) + "\\}"
+
+
+def _cases(rows: list[str]) -> str:
+    return "\\begin{cases}" + "\\\\".join(rows) + "\\end{cases}"
 
 
 def _union(parts: list[str]) -> str:

@@ -23,7 +23,7 @@ _COMMANDS = {
     "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
     "\\mid": "|", "\\langle": "⟨", "\\rangle": "⟩", "\\colon": ":", "\\ldots": "...", "\\dots": "...",
     "\\cdots": "...", "\\lor": " or ", "\\vee": " or ", "\\infin": "\\infty", "\\varnothing": "\\emptyset",
-    "\\approx": "≈", "\\thickapprox": "≈", "\\simeq": "≈", "\\&": "&", "\\#": "#", "\\_": "_",
+    "\\approx": "≈", "\\thickapprox": "≈", "\\simeq": "≈", "\\textsuperscript": "^", "\\&": "&", "\\#": "#", "\\_": "_",
 }  # fmt: skip
 _UNICODE = str.maketrans(
     {
@@ -35,7 +35,7 @@ _UNICODE = str.maketrans(
         "β": "\\beta ", "∠": "\\angle ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
     }
 )  # fmt: skip
-_JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
+_JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\,|,?\s?\\!\s?)(?=\d{3}(?!\d))")
 _ONE = re.compile(r"(?<![\d\s})])\\text\s*\{\s*([A-Za-z]|-?\d+(?:\.\d+)?)\s*\}(?!\s*[\^A-Za-z])")
 _ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?|.)", re.S)
@@ -70,11 +70,14 @@ _BARE = re.compile(rf"(?<=[\d\s}})])\s*\b{_unit(_UNITS)}\s*$", re.I)
 _DEGREE = re.compile(r"\s*(?:\^\s*)?(?:°|\{\s*°\s*\})\s*(?:\\text\s*\{\s*)?[CF]?(?:\s*\})?\s*$")
 _ANGLE = re.compile(r"(?<!arc)(?:sin|cos|tan|cot|sec|csc)(?=\s{0,9}[\^({\d\\]|\s{1,9}[a-z](?![a-z]))")
 _DEGREES = re.compile(r"(?<=[\d)}])\s{0,9}(?:\\text\s{0,9}\{\s{0,9}degrees?\s{0,9}\}|degrees?\b)")
-_PERCENT = re.compile(r"\s*(?:\\text\s*\{\s*(?:per ?cent|%)\s*\}|\bper ?cent\b)\s*$", re.I)
+_PERCENT = re.compile(
+    r"\s*(?:\\text\s*\{\s*(?:per ?cent|pct|%)\s*\}|(?<![A-Za-z])(?:per ?cent|pct)\b)\s*$", re.I
+)
 _CURRENCY = re.compile(r"^\s*([-+]?)\s*[€£¥]\s*|\s*[€£¥¢]\s*$")
 _TOKEN = re.compile(r"\\[{}]|\\.|.", re.S)
 _OPEN, _CLOSE = frozenset(("{", "(", "[", "\\{", "⟨")), frozenset(("}", ")", "]", "\\}", "⟩"))
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_SPACED = re.compile(r"(?<![\w.,^}])(?<!\d )[1-9]\d{0,2}(?: \d{3})+(?!\d|\s?/|,\d)")
 
 
 def clean(text: str) -> str:
@@ -170,7 +173,8 @@ def conjunctions(text: str) -> str:
 
 
 def join_thousands(text: str) -> str:
-    """1,234 is one number outside brackets; inside them a comma always separates."""
+    """1,234 is one number outside brackets; inside them a comma always separates. 1 234 is one number anywhere."""
+    text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
     if "," not in text or not (matches := list(_THOUSANDS.finditer(text))):
         return text
     outside = {at for at, _, depth in depths(text) if depth == 0}
@@ -182,7 +186,7 @@ def join_thousands(text: str) -> str:
 
 def french_interval(text: str) -> str:
     """]a,b[ as (a,b)."""
-    match = re.fullmatch(r"([\[\]])([^\[\](){}]*,[^\[\](){}]*)([\[\]])", text)
+    match = re.fullmatch(r"([\[\]])([^\[\](){}]*[,;][^\[\](){}]*)([\[\]])", text)
     if not match or match[1] + match[3] == "[]":
         return text
     return {"]": "(", "[": "["}[match[1]] + match[2] + {"[": ")", "]": "]"}[match[3]]
