@@ -35,6 +35,7 @@ _MATRIX = re.compile(
 _SUCH_THAT = re.compile(r"[A-Za-z]\s*[|:]\s*([^|:]*[<>≤≥∈][^|:]*)")
 _ORDER = {"<": "<", ">": ">", "≤": "≤", "≥": "≥"}
 _CONSTANTS = ("\\pi", "pi", "e", "i")
+_CHOICES = tuple("(\\ABCDEFGHIJ")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
 
@@ -74,8 +75,20 @@ def _read(answer: str) -> str:
         text = notation.peel(text)
         out = _Reader().answer(text)
     except Outside:
-        out = _words(text) if _WORDS.fullmatch(text) else notation.unread(text)
+        out = _words(text) if _WORDS.fullmatch(text) else _unread(text)
     return _shortened(out)
+
+
+def _unread(text: str) -> str:
+    """A text outside the grammar without \\text{}, unless its words would be read as a product of letters."""
+    words, marked = notation.plain(text), notation.marked(text)
+    if words == marked:
+        return words
+    try:
+        _Reader().answer(words)
+    except Outside:
+        return words
+    return marked
 
 
 def _shortened(text: str) -> str:
@@ -116,7 +129,7 @@ class _Reader:
         if rows := piecewise.rows(text):
             return self.cases(rows)
         text = notation.join_thousands(notation.french_interval(text))
-        if rest := wording.chosen(text):
+        if text[:1] in _CHOICES and (rest := wording.chosen(text)):
             return self.answer(rest)
         if (inner := notation.text_alone(text)) is not None:
             return _words(inner) if len(inner) > 1 and _WORDS.fullmatch(inner) else self.answer(inner)
@@ -391,7 +404,7 @@ class _Reader:
 
     # ---- times, ratios, numbers in a base, values ------------------------------------------------
     def special(self, text: str) -> str | None:
-        bare = notation.plain(text)
+        bare = notation.plain(text) if ":" in text or "m" in text or "M" in text else ""
         if (match := _TIME.fullmatch(bare)) and 1 <= int(match[1]) <= 12:
             return f"{int(match[1])}:{match[2] or '00'} {match[3].lower()}m"
         if (number := wording.ordinal(text)) is not None:

@@ -28,7 +28,7 @@ _GREEK = (
 _FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt abs floor ceil"
 GREEK, FUNCTIONS = frozenset(_GREEK.split()), frozenset(_FUNCTIONS.split())
 # Words short enough to be taken for a product of letters.
-_WORDS = "yes no odd all one two six ten red not and or any is of at to in day sum tie nil non"
+_WORDS = "yes no odd all one two six ten red not and or any is of at to in day sum tie nil non if for the are was"
 WORDS = frozenset(_WORDS.split())
 
 _TOKEN = re.compile(
@@ -48,7 +48,7 @@ def tokens(formula: str) -> list[str]:
     """Numbers, commands, single letters, names and signs; `Outside` if anything else occurs."""
     if len(formula) > MAX_TEXT:
         raise Outside
-    if not (formula := _DEGREE.sub(r"\\degree ", formula)).isascii():
+    if not formula.isascii() and not (formula := _DEGREE.sub(r"\\degree ", formula)).isascii():
         raise Outside
     out = []
     at = 0
@@ -248,10 +248,10 @@ class _Parser:
 
     def letter(self, token: str) -> Value:
         name = self.name(token)
-        bracket = self.tokens[self.at + 1 : self.at + 10]
+        bracket = self.tokens[self.at + 1 : self.at + 11]
         if self.next not in ("(", "[") or not functions.is_value(name, bracket):
             return self.algebra.letter(name)
-        return functions.generator(self.algebra, name, text(self.atom()))
+        return functions.value_at(self.algebra, name, self.atom())
 
     def name(self, token: str) -> str:
         """A letter with its index."""

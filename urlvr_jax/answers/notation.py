@@ -101,15 +101,15 @@ def plain(text: str) -> str:
     return clean(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text))
 
 
-def unread(text: str) -> str:
-    """Text outside the grammar: `plain`, but for words that a formula would take for a product."""
+def marked(text: str) -> str:
+    """`plain`, but for words of two or three letters that a formula would take for a product."""
     return clean(re.sub(r"\\text\s*\{([^{}]*)\}", _words_of, text))
 
 
 def _words_of(match: re.Match) -> str:
     word = match[1].strip()
-    marked = re.fullmatch("[a-z]{2,3}", word) and not is_word(word)
-    return f" \\text{{{word}}} " if marked else f" {match[1]} "
+    product = re.fullmatch("[a-z]{2,3}", word) and not is_word(word)
+    return f" \\text{{{word}}} " if product else f" {match[1]} "
 
 
 def depths(text: str):
@@ -174,7 +174,8 @@ def conjunctions(text: str) -> str:
 
 def join_thousands(text: str) -> str:
     """1,234 is one number outside brackets; inside them a comma always separates. 1 234 is one number anywhere."""
-    text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
+    if " " in text:
+        text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
     if "," not in text or not (matches := list(_THOUSANDS.finditer(text))):
         return text
     outside = {at for at, _, depth in depths(text) if depth == 0}
@@ -195,7 +196,7 @@ def french_interval(text: str) -> str:
 def without_unit(text: str) -> str:
     """A quantity without the unit or currency behind or before it; % stays."""
     text = _PERCENT.sub("%", text)
-    angle = _ANGLE.search(text) is not None
+    angle = ("°" in text or "deg" in text) and _ANGLE.search(text) is not None
     if angle:  # sin 30 degrees is not sin 30
         text = _DEGREES.sub("°", text)
     for pattern in (_IN_TEXT, _BARE) if angle else (_IN_TEXT, _BARE, _DEGREE):
