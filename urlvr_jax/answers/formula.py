@@ -248,7 +248,7 @@ class _Parser:
 
     def letter(self, token: str) -> Value:
         name = self.name(token)
-        bracket = self.tokens[self.at + 1 : self.at + 11]
+        bracket = self.tokens[self.at + 1 : self.at + 16]
         if self.next not in ("(", "[") or not functions.is_value(name, bracket):
             return self.algebra.letter(name)
         return functions.value_at(self.algebra, name, self.atom())

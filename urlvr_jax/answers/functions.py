@@ -14,7 +14,7 @@ TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
 APPLIED = frozenset("fgFG")  # letters that stand for a function in front of any bracket
 _LOGARITHM = re.compile(r"ln\((\d+|[A-Za-z])\)")
 _CONSTANT = re.compile(
-    r"-?(?:\d+(?:\.\d+)?(?:/\d+)?|\\frac(?:\d\d|\{\d+\}\{\d+\})|(?![ei])[A-Za-z])\)(?!\^)"
+    r"-?(?:\d+(?:\.\d+)?(?:/\d+)?|\\frac(?:\d\d|\{\d+\}\{\d+\})|(?![ei])[A-Za-z])\)(?!\^(?!\d|\{-?\d+\}))"
 )
 # sin of 0, 15, ... 90 degrees, each a sum of (factor, radicand)
 _SINES = [(), ((Fraction(1, 4), 6), (Fraction(-1, 4), 2)), ((Fraction(1, 2), 1),), ((Fraction(1, 2), 2),),
@@ -23,12 +23,12 @@ _SINES = [(), ((Fraction(1, 4), 6), (Fraction(-1, 4), 2)), ((Fraction(1, 2), 1),
 
 def is_value(letter: str, bracket: list[str]) -> bool:
     """Is a letter in front of a bracket a function, not a factor: f and g always, another letter if one number
-    or letter stands in the bracket and no power follows: A(-2)^n is a product. `bracket`: the tokens behind the
-    opening bracket, 10 at least where there are as many."""
+    or letter stands in the bracket and no power with letters follows: A(-2)^n is a product. `bracket`: the tokens
+    behind the opening bracket, 15 at least where there are as many."""
     name = letter.partition("_")[0]
     if name in APPLIED:
         return True
-    return name not in ("e", "i", "pi", "\\infty") and _CONSTANT.match("".join(bracket[:10])) is not None
+    return name not in ("e", "i", "pi", "\\infty") and _CONSTANT.match("".join(bracket[:15])) is not None
 
 
 def value_at(algebra: Algebra, letter: str, x: Value) -> Value:
