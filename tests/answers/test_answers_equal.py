@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import time
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_kind_of_answer_is_judged_right(why, same, misses):
     assert len(mine) == 1, (why, mine)
     for miss in misses:
         assert canonical.key(miss) not in mine, (why, miss)
+
+
+def test_the_table_of_keys_in_the_document_is_right():
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "answers.md").read_text()
+    rows = re.search(r"\n\| written \| key .*?\n\n", page, re.S)[0].strip().splitlines()[2:]
+    assert len(rows) > 35
+    for row in rows:
+        written, keys, others = (
+            [code.replace("\\|", "|") for code in re.findall("`([^`]+)`", cell)]
+            for cell in re.split(r"(?<!\\) \| ", row.strip("| ") + " | ")[:3]
+        )
+        if "pmatrix" not in written:  # names of environments
+            assert {canonical.key(w) for w in written} == set(keys), row
+        assert not {canonical.key(o) for o in others} & set(keys), row
 
 
 def test_different_golds_have_different_keys():

@@ -81,8 +81,8 @@ def _read(answer: str) -> str:
 
 def _unread(text: str) -> str:
     """A text outside the grammar without \\text{}, unless its words would be read as a product of letters."""
-    words, marked = notation.plain(text), notation.marked(text)
-    if words == marked:
+    words = notation.plain(text)
+    if "\\text" not in text or (marked := notation.marked(text)) == words:
         return words
     try:
         _Reader().answer(words)
