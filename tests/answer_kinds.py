@@ -34,6 +34,8 @@ KINDS = [
     ("the sides of a chain may be names", [r"25\pi", r"A = \pi r^2 = 25\pi", r"\pi r^2 = \pi\cdot 5^2 = 25\pi", r"25\pi = A"], ["25", r"\pi r^2 = 25\pi"]),
     ("a chain of names says what is equal, not how much", ["a = b = c"], ["c", "a", "a = c", "a = b = d"]),
     ("a chain that ends in 0 is an equation", ["x^2-1 = (x-1)(x+1) = 0"], ["0", "x^2-1"]),
+    ("and one that relates letters is one", ["x^2+y^2 = r^2 = 25"], ["25", "x^2+y^2 = 25", "r^2 = 25"]),
+    ("a chain that computes has one value", ["7", "a+b = 3+4 = 7", "(x+y)^2 = x^2+2xy+y^2 = 7", r"\int_0^1 f = 3 + 4 = 7"], ["a+b = 7", "a+b = c+d = 7"]),
     ("a named quantity is its value", ["1", "|AB|=1", "AB = 1", r"\overline{AB} = 1", "[ABC] = 1", r"S_{\triangle ABC} = 1", "1 = |AB|"],
      ["|AB|", "|x| = 1", "|AB| = 2", "AB = CD"]),
     ("an angle is its measure", [r"\angle ABC = 60^\circ", "60", r"m\angle A = 60^\circ", "∠ABC = 60°", r"\angle A = \angle B = 60^\circ"], [r"\angle ABC", r"\angle ABC = 30^\circ", r"\angle ABC = \angle ACB"]),

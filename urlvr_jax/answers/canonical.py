@@ -314,12 +314,22 @@ class _Reader:
         named = [self.is_name(s) for s in sides]
         if all(named):
             raise Outside  # a = b = c
-        headed = named[0]
         members = [s for s, name in zip(sides, named, strict=True) if not name]
         out = self.single(members[-1])
-        if out == "0" and not headed and any(names.has_unknown(s) for s in members):
-            raise Outside  # (x - 1)(x + 1) = x^2 - 1 = 0 is an equation
+        if not named[0] and self.is_equation(members, out):
+            raise Outside
         return out
+
+    def is_equation(self, members: list[str], out: str) -> bool:
+        """Does a chain without a name at its head relate letters: x^2 + y^2 = r^2 = 25, x^2 - x = x(x - 1) = 0."""
+        unknown = [m for m in members[:-1] if names.has_unknown(m)]
+        values = []
+        for member in unknown:
+            try:
+                values.append(self.value(member))
+            except Outside:  # an integral, say
+                continue
+        return bool(unknown) and (out == "0" or any(v != values[0] for v in values))
 
     def equation(self, sides: list[str]) -> str:
         """`x = 5` is 5, and so is `f(2) = 5`; another equation is a polynomial up to a factor, or what y is where
