@@ -52,6 +52,11 @@ def lines_of(file):
     return [json.loads(line, parse_constant=refuse_constant) for line in text.splitlines()]
 
 
+def errors_of(call) -> list[str]:
+    """Lines of standard error, but for what is said of answers that a model without training does not give."""
+    return [line for line in call.err.splitlines() if not line.startswith("warning: answers.style")]
+
+
 def metrics_of(run):
     return lines_of(run / "metrics.jsonl")
 

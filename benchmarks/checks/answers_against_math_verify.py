@@ -18,6 +18,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))  # its hand-made answers
 
+from answer_kinds import KINDS  # noqa: E402
 from answer_tables import GOLDS, PAIRS  # noqa: E402
 
 from urlvr_jax.answers import canonical  # noqa: E402
@@ -62,6 +63,10 @@ ONLY_MATH_VERIFY = {
 }
 
 
+# Pairs of a kind of answer have the reason of their row.
+KIND_OF = {(first, other): why for why, (first, *same), misses in KINDS for other in (*same, *misses)}
+
+
 def golds(folder: pathlib.Path) -> list[str]:
     """The distinct gold answers of FILES, in order."""
     found = {}
@@ -72,10 +77,12 @@ def golds(folder: pathlib.Path) -> list[str]:
 
 
 def table_pairs() -> list[tuple[str, str]]:
-    """Pairs of the tests' tables: the equal and unequal ones, rewritings and near misses."""
+    """Pairs of the tests' tables: the equal and unequal ones, rewritings and near misses, kinds."""
     pairs = [(one, other) for one, other, _ in PAIRS]
     for gold, (same, misses) in GOLDS.items():
         pairs += [(gold, other) for other in (*same, *misses)]
+    for _, (first, *same), misses in KINDS:
+        pairs += [(first, other) for other in (*same, *misses)]
     return pairs
 
 
@@ -108,7 +115,8 @@ def compare_golds(found: list[str], one_order: bool) -> tuple[int, list[tuple]]:
 
 def reason(one: str, other: str, equal: bool) -> str:
     patterns = ONLY_THE_KEY if equal else ONLY_MATH_VERIFY
-    return next((why for why, p in patterns.items() if re.search(p, f"{one} ~ {other}")), "not explained")
+    by_pattern = (why for why, p in patterns.items() if re.search(p, f"{one} ~ {other}"))
+    return KIND_OF.get((one, other)) or next(by_pattern, "not explained")
 
 
 def rows(found: list[tuple]) -> list[str]:

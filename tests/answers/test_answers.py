@@ -34,6 +34,33 @@ from urlvr_jax.answers import canonical, classes, extract
         ("boxed", r"\boxed{ 1,234 }", "1234"),
         ("boxed", r"\boxed{\boxed{7}}", "7"),
         ("boxed", "boxed{5}", None),
+        # boxes with nothing but separators between them are one list; a later sentence's box stands alone
+        ("boxed", r"so \boxed{2}, \boxed{3}", r"\{2,3\}"),
+        ("boxed", r"$\boxed{3}$ and $\boxed{2}$.", r"\{2,3\}"),
+        ("boxed", "\\(\\boxed{2}\\) or\n\\(\\boxed{3}\\)", r"\{2,3\}"),
+        ("boxed", "\\boxed{2}\n\n\\boxed{3}", r"\{2,3\}"),  # no product of 2 and 3
+        ("boxed", r"\boxed{(98,2)} and \boxed{(99,503)}", r"\{(98,2),(99,503)\}"),
+        ("boxed", r"\boxed{1,234}, \boxed{5}", r"\{1234,5\}"),
+        ("boxed", r"\boxed{1,2} \text{ and } \boxed{3}", r"\{1,2,3\}"),
+        ("boxed", r"\boxed{x=1}, \boxed{y=2}", r"\{x=1,y=2\}"),
+        ("boxed", r"\boxed{\boxed{1},\boxed{2}}", r"\{1,2\}"),
+        ("boxed", r"\boxed{5} \boxed{5}, \boxed{5}", "5"),  # said again
+        ("boxed", r"\boxed{5}, \boxed{6}. It is \boxed{7}.", "7"),
+        ("boxed", r"\boxed{5}. Wait, \boxed{6}", "6"),
+        ("boxed", r"\boxed{5}. \boxed{6}", "6"),  # a sentence of its own
+        ("boxed", r"\boxed{5} + \boxed{6}", "6"),
+        ("boxed", r"\boxed{5}, \boxed{}", None),
+        ("boxed", r"\boxed{1}, \boxed{2}, " * 100, "2"),  # a loop, not a list
+        # TeX lets a box go without braces
+        ("boxed", r"$x = \boxed 5$.", "5"),
+        ("boxed", r"\boxed5", "5"),
+        ("boxed", r"\boxed 12 and so on", "12"),  # a number is read whole, as it was meant
+        ("boxed", r"\boxed 1,234.", "1234"),
+        ("boxed", r"\boxed 2, \boxed{3}", r"\{2,3\}"),
+        ("boxed", r"$\boxed \frac{1}{2}$", "1/2"),
+        ("boxed", r"$\boxed B$", "B"),
+        ("boxed", r"put it in \boxed a or so", None),  # a word, not an answer
+        ("boxed", r"\boxed{4} or \boxed 12x", "4"),
         ("hashes", "work\n#### 5", "5"),
         ("hashes", "#### 1\n#### 2\n", "2"),
         ("hashes", "####142.0", "142"),

@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
+import re
 import time
 
 import pytest
+from answer_kinds import KINDS
 from answer_tables import GOLDS, PAIRS
 
 from urlvr_jax.answers import canonical, classes, extract
@@ -25,6 +28,7 @@ FORMATS = {
 }
 WRITTEN = [s for pair in PAIRS for s in pair[:2]]
 WRITTEN += [s for gold, (same, other) in GOLDS.items() for s in (gold, *same, *other)]
+WRITTEN += [s for _, same, other in KINDS for s in (*same, *other)]
 
 
 def golds(name: str) -> list[str]:
@@ -51,6 +55,28 @@ def test_rewritings_of_a_gold_are_equal_and_near_misses_are_not(gold):
     assert len(mine) == 1, mine
     for miss in other:
         assert canonical.key(miss) not in mine, miss
+
+
+@pytest.mark.parametrize("why, same, misses", KINDS)
+def test_a_kind_of_answer_is_judged_right(why, same, misses):
+    mine = {canonical.key(s): s for s in same}
+    assert len(mine) == 1, (why, mine)
+    for miss in misses:
+        assert canonical.key(miss) not in mine, (why, miss)
+
+
+def test_the_table_of_keys_in_the_document_is_right():
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "answers.md").read_text()
+    rows = re.search(r"\n\| written \| key .*?\n\n", page, re.S)[0].strip().splitlines()[2:]
+    assert len(rows) > 35
+    for row in rows:
+        written, keys, others = (
+            [code.replace("\\|", "|") for code in re.findall("`([^`]+)`", cell)]
+            for cell in re.split(r"(?<!\\) \| ", row.strip("| ") + " | ")[:3]
+        )
+        if "pmatrix" not in written:  # names of environments
+            assert {canonical.key(w) for w in written} == set(keys), row
+        assert not {canonical.key(o) for o in others} & set(keys), row
 
 
 def test_different_golds_have_different_keys():
@@ -119,7 +145,9 @@ def test_every_gold_is_found_and_equals_itself(name):
     "style, response, want",
     [
         ("boxed", r"\fbox{3}", "3"),
-        ("boxed", r"\boxed{1} \fbox{2}", "2"),
+        ("boxed", r"\boxed{1} \fbox{2}", r"\boxed{1} \fbox{2}"),
+        ("boxed", r"$\boxed{1}$ and $\boxed{2}$", r"\boxed{1}$ and $\boxed{2}"),
+        ("choice", r"\boxed{A} or \boxed{B}", "B"),
         ("boxed", r"\boxed{\{1,2\}}", r"\{1,2\}"),
         ("boxed", r"\boxed{x \in [0,\infty\} oops} ", r"x \in [0,\infty\} oops"),
         ("tag", "<answer>1</answer> <answer>2</answer>", "2"),
@@ -175,6 +203,17 @@ def test_equal_values_have_one_form_and_different_ones_two():
     assert min(abs(a - b) for a, b in itertools.combinations(values, 2)) > 1e-9 and len(values) > 150
 
 
+def test_sines_at_multiples_of_15_degrees_are_exact():
+    for steps in range(-24, 25):
+        for name, want in (("sin", math.sin), ("cos", math.cos)):
+            value = parse(f"\\{name}({15 * steps}^°)")
+            number = sum(
+                c * math.prod(int(g) ** float(n) for g, n in mono) for mono, c in value.num.items()
+            )
+            assert abs(number - want(steps * math.pi / 12)) < 1e-12
+            assert value == parse(f"\\{name}(\\frac{{{steps}\\pi}}{{12}})")
+
+
 def test_rational_functions_are_reduced():
     rng = random.Random(1)
     for _ in range(40):
@@ -213,14 +252,17 @@ def test_very_long_answers_are_told_apart_by_a_short_key():
 
 _PIECES = r"""\frac { } ( ) [ ] \sqrt ^ _ 9**9**9 9^{9^{9^9}} \boxed{ \{ \} , ; = < x y i \pi 1 0 12 \pm \cup \infty \text{
 and or \begin{pmatrix} \end{pmatrix} \\ & % ! | + - * / \log \sin e 1/0 x^{99} (x+y)^{40} \binom A (B) Answer:
-<answer> </answer> #### \in ² √ ° \overline{3} 0. 1e99 : pm cm \ \left ' ≤ \mathbb{R} 7! 150! $ ."""
+<answer> </answer> #### \in ² √ ° \overline{3} 0. 1e99 : pm cm \ \left ' ≤ \mathbb{R} 7! 150! $ .
+\begin{cases} \end{cases} ≈ \approx f( f g( |AB| \angle ABC 7th ^{th} clips \text{(C)} (C) percent seven 000 \boxed °"""
 PIECES = [*_PIECES.split(), "\ud800", "\x00", "\n", " ", "\u0663", "\u202e"]
 
 
 SHAPES = r"""#+# #-# #*# #/# ## -# (#) {#} [#] |#| #^# #^{#} #^{-#} \frac{#}{#} \frac## \sqrt{#} \sqrt[3]{#} \sqrt[#]{#} #!
 #% \sin# \log_{#}{#} \ln(#) e^{#} #_# #_{#} \binom{#}{#} \lfloor#\rfloor #\frac{#}{#} #\frac## #\pm# (#,#) [#,#) \{#,#\} #,# #=# #<#
 #≤#<# #>#>#>#≥# #=#=# #≠# #;#\text{or}# #and# #:#:# #'_# \langle#,#\rangle ]#,#[ ##/#
-#\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#"""
+#\cup# x\in# \text{#} #\text{cm} #^\circ #:# #_{#} \begin{pmatrix}#&#\\#&#\end{pmatrix} \{x|#\} 0.\overline{#} 1e#
+f(#) f(#)=# f(#)=#=# x≈# #≈# |AB|=# \angle{A}=# #:#=#:# \sin{#°} \cos(#\pi/12) e^{\ln{#}} #^{\log_{#}{#}} #^{th} #\text{clips} (C)\text{#}
+\begin{cases}#&x>#\\#&x<#\end{cases} \begin{cases}x=#\\y=#\end{cases} \begin{cases}#=#\\#=#\end{cases} (#;#) #\text{percent}"""
 
 
 def formula(rng: random.Random, depth: int) -> str:

@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 from launcher import tiny
+from runs import errors_of
 
 from urlvr_jax.runtime import compile_cache
 
@@ -33,18 +34,18 @@ def test_a_cache_that_cannot_be_made_is_said_once_and_the_run_goes_on(launcher, 
     (tmp_path / "file").write_text("")
     call = launcher.run(tiny(tmp_path / "run", SHORT), env={"XDG_CACHE_HOME": str(tmp_path / "file")})
     assert call.status == 0, call.err
-    (line,) = call.err.splitlines()
+    (line,) = errors_of(call)
     assert line.startswith("warning: no compilation cache") and "Not a directory" in line
 
 
 def test_damaged_entries_of_the_cache_are_said_once_and_the_run_goes_on(launcher, tmp_path):
     env = {"XDG_CACHE_HOME": str(tmp_path)}
-    assert launcher.run(tiny(tmp_path / "first", SHORT), env=env).err == ""
+    assert errors_of(launcher.run(tiny(tmp_path / "first", SHORT), env=env)) == []
     entries = list((tmp_path / "urlvr_jax" / "xla").glob("*-cache"))
     assert entries
     for entry in entries:
         entry.write_bytes(entry.read_bytes()[:20])
     call = launcher.run(tiny(tmp_path / "second", SHORT), env=env)
     assert call.status == 0, call.err
-    (line,) = call.err.splitlines()
+    (line,) = errors_of(call)
     assert line.startswith(f"warning: {tmp_path}/urlvr_jax/xla: some programs compile anew")

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from launcher import tiny
-from runs import metrics_of
+from runs import errors_of, metrics_of
 
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.paths import PathError, require_plain
@@ -26,7 +26,7 @@ def test_damaged_metadata_of_a_checkpoint_falls_back_in_one_line(finished, launc
         file.write_bytes(left)
     call = launcher.run(tiny(run))
     assert call.status == 0, call.err
-    (line,) = call.err.splitlines()
+    (line,) = errors_of(call)
     assert line.startswith("warning: checkpoint 6 is unreadable")
     assert metrics_of(run)[-1]["step"] == 6
 
@@ -48,7 +48,7 @@ def disk(tmp_path):
 def test_a_full_disk_is_said_in_one_line_a_checkpoint_and_summed_up(launcher, disk):
     call = launcher.run(tiny(disk / "run", QUIET))
     assert call.status == 1, call.err
-    lines = call.err.splitlines()
+    lines = errors_of(call)
     assert len(lines) == 3, call.err
     for step, line in zip((4, 6), lines, strict=False):
         want = f"checkpoint {step} could not be written: No space left on device; latest good: 2"

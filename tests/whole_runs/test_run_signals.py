@@ -11,7 +11,7 @@ import time
 
 import pytest
 from launcher import ROOT, environment, tiny
-from runs import metrics_of
+from runs import errors_of, metrics_of
 
 ENDLESS = {"steps": 100000, "eval.every": 0, "log.completions_every": 0, "checkpoint.every": 0}
 
@@ -47,7 +47,7 @@ def test_a_second_interrupt_stops_at_once_and_says_what_is_lost(launcher, tmp_pa
     call.kill(signal.SIGINT)
     call.kill(signal.SIGCONT)
     assert call.wait().status == 128 + signal.SIGINT
-    (line,) = (text for text in call.err.splitlines() if not text.startswith("warning: "))
+    (line,) = errors_of(call)
     assert line.startswith("interrupted at once: ") and "--workdir" in line
     assert not list((run / "checkpoints").iterdir())
 

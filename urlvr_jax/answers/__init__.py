@@ -4,6 +4,7 @@ In: texts and a style (`boxed`, `hashes`, ...). Out: `Answers`: each answer, its
 
     extract.py    where the answer stands       canonical.py  the key: equal answers have equal keys
     classes.py    keys to classes; the majority tokens.py     which tokens spell the answer
-    notation.py, formula.py, algebra.py         what the key is made with
-    saved.py      responses on file: the verb `answers`
+    boxes.py      boxes of one answer           saved.py  responses on file: the verb `answers`
+    notation.py, wording.py, names.py, piecewise.py, formula.py, functions.py, algebra.py
+                  what the key is made with
 """

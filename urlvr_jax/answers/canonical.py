@@ -13,7 +13,7 @@ import math
 import re
 from fractions import Fraction
 
-from urlvr_jax.answers import algebra, formula, notation
+from urlvr_jax.answers import algebra, boxes, formula, names, notation, piecewise, wording
 from urlvr_jax.answers.algebra import Algebra, Outside, Value
 
 LONGEST = 1000  # characters of an answer that is read, and of a key
@@ -22,10 +22,6 @@ MAX_MEMBERS = 64
 
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d{1,60})?")
-_NAME = re.compile(
-    r"(?:(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'{0,2}(?:\([a-zA-Z](?:,\s*[a-zA-Z])*\))?"
-    r"|\([a-zA-Z](?:,\s*[a-zA-Z]){1,3}\)|[A-Za-z][A-Za-z ]+|\\text\s*\{[A-Za-z ]+\}(?:\([a-zA-Z]\))?)"
-)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .-]*")
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d")
@@ -38,6 +34,8 @@ _MATRIX = re.compile(
 )
 _SUCH_THAT = re.compile(r"[A-Za-z]\s*[|:]\s*([^|:]*[<>≤≥∈][^|:]*)")
 _ORDER = {"<": "<", ">": ">", "≤": "≤", "≥": "≥"}
+_CONSTANTS = ("\\pi", "pi", "e", "i")
+_CHOICES = tuple("(\\ABCDEFGHIJ")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
 
@@ -69,13 +67,28 @@ def _key(answer: str) -> str:
 
 
 def _read(answer: str) -> str:
+    listed = [notation.clean(content) for content in boxes.contents(answer)]
     text = notation.clean(answer)
     try:
+        if listed:
+            text = ", ".join(notation.join_thousands(notation.peel(one)) for one in listed)
         text = notation.peel(text)
         out = _Reader().answer(text)
     except Outside:
-        out = _words(text) if _WORDS.fullmatch(text) else notation.plain(text)
+        out = _words(text) if _WORDS.fullmatch(text) else _unread(text)
     return _shortened(out)
+
+
+def _unread(text: str) -> str:
+    """A text outside the grammar without \\text{}, unless its words would be read as a product of letters."""
+    words = notation.plain(text)
+    if "\\text" not in text or (marked := notation.marked(text)) == words:
+        return words
+    try:
+        _Reader().answer(words)
+    except Outside:
+        return words
+    return marked
 
 
 def _shortened(text: str) -> str:
@@ -89,6 +102,10 @@ def _shortened(text: str) -> str:
 def _words(text: str) -> str:
     """Words, without case; marked as such where they could be read as a product of letters."""
     folded = " ".join(text.lower().rstrip(" .").split())
+    if folded in wording.NUMBERS:
+        return wording.NUMBERS[folded]
+    if wording.NO_SOLUTION.fullmatch(folded):
+        return _set([])
     try:
         formula.tokens(folded)
     except Outside:
@@ -102,13 +119,18 @@ class _Reader:
     def __init__(self):
         self.algebra = Algebra()
         self.depth = 0
+        self.whole = False  # is what is read no member of a list, so that the noun behind it can go
 
     # ---- lists, sets, unions ---------------------------------------------------------------------
     def answer(self, text: str) -> str:
         text = notation.peel(text)
         if not text:
             return ""
+        if rows := piecewise.rows(text):
+            return self.cases(rows)
         text = notation.join_thousands(notation.french_interval(text))
+        if text[:1] in _CHOICES and (rest := wording.chosen(text)):
+            return self.answer(rest)
         if (inner := notation.text_alone(text)) is not None:
             return _words(inner) if len(inner) > 1 and _WORDS.fullmatch(inner) else self.answer(inner)
         if (inner := notation.enclosed(text, "\\{", "\\}")) is not None:
@@ -118,6 +140,7 @@ class _Reader:
             return members[0] if len(members) == 1 else _set(members)
         parts, found = notation.split(notation.conjunctions(text), ",;∨")
         if len(parts) == 1:
+            self.whole = "," not in text and ";" not in text
             members = self.both_signs(text)
         elif re.search("[<>≤≥]", text):
             if set(found) != {"∨"}:
@@ -130,8 +153,7 @@ class _Reader:
     def members(self, parts: list[str]) -> list[str]:
         if len(parts) > MAX_MEMBERS:
             raise Outside
-        names = {n[0] for p in parts if (n := self.name(p))}
-        if len(names) > 1:  # x = 1, y = 2: who is what matters
+        if len({n[0] for p in parts if (n := self.name(p))}) > 1:  # x = 1, y = 2: who is what matters
             out = []
             for part in parts:
                 name, rest = self.name(part) or (None, None)
@@ -144,10 +166,13 @@ class _Reader:
 
     def name(self, part: str) -> tuple[str, str] | None:
         """(letter, rest) of `x_1 = rest`; None where a part does not begin with a name."""
-        sides, found = notation.split(part, "=")
-        if len(found) != 1 or not _NAME.fullmatch(sides[0].strip()):
+        sides, found = notation.split(part, "=≈")
+        if len(found) != 1:
             return None
-        return re.sub(r"_(\w|\{\w+\})$", "", sides[0].strip()).replace(" ", ""), sides[1]
+        first = sides[0].strip()
+        if names.NAME.fullmatch(first):
+            return re.sub(r"_(\w|\{\w+\})$", "", first).replace(" ", ""), sides[1]
+        return (names.written(first), sides[1]) if names.is_quantity(first) else None
 
     def both_signs(self, text: str) -> list[str]:
         signs = text.count("±") + text.count("∓")
@@ -186,7 +211,9 @@ class _Reader:
         ):
             if inner.startswith("\\begin") and (match := _MATRIX.fullmatch(inner)):
                 return self.matrix(*match.group(1, 3))
-            parts, found = notation.split(inner, ",")
+            parts, found = notation.split(inner, ",;")
+            if len(set(found)) > 1:
+                raise Outside
             if not found and text[0] != "⟨":
                 return None
             if len(parts) > MAX_MEMBERS or (len(parts) != 2 and text[0] + text[-1] in ("(]", "[)")):
@@ -204,18 +231,55 @@ class _Reader:
         inside = "\\\\".join("&".join(self.written(c) for c in row) for row in cells)
         return f"\\begin{{matrix}}{inside}\\end{{matrix}}"
 
+    def cases(self, rows: list[tuple[str, str | None]]) -> str:
+        """A function by cases, row by row; a system of equations is the list of them."""
+        if len(rows) > MAX_MEMBERS:
+            raise Outside
+        if all(condition is None for _, condition in rows):
+            values = [value for value, _ in rows]
+            if not all(map(self.name, values)):
+                return _cases(sorted(map(self.statement, values)))
+            members = self.members(values)
+            return members[0] if len(members) == 1 else _set(members)
+        cells = [
+            (self.single(notation.join_thousands(v)), self.condition(c or "otherwise")) for v, c in rows
+        ]
+        return _cases(["&".join(row) for row in cells])
+
+    def statement(self, text: str) -> str:
+        """One line of a system: an equation up to a factor, or a condition."""
+        sides, found = notation.split(text, "=<>≤≥≠∈≈")
+        return self.up_to_factor(self.difference(sides)) + "=0" if found == ["="] else self.condition(text)
+
+    def condition(self, text: str) -> str:
+        """`x > 0` as x∈(0,\\infty): whose condition it is matters; what is no relation is compared as text."""
+        letter = piecewise.letter(text)
+        try:
+            out = self.relation(notation.join_thousands(text)) if letter else None
+        except Outside:
+            out = None
+        if out is None:
+            return "".join(text.split())
+        if piecewise.letter(out) == letter:
+            return out
+        return f"{letter}{'∈' if out[0] in '([' or '∪' in out else '='}{out}"
+
     # ---- equations, inequalities, membership -----------------------------------------------------
     def relation(self, text: str) -> str | None:
-        sides, found = notation.split(text, "=<>≤≥≠∈")
+        if text.startswith("≈"):
+            return self.single(text[1:].strip())
+        sides, found = notation.split(text, "=<>≤≥≠∈≈")
         if not found:
             return None
         sides = [s.strip() for s in sides]
         if not all(sides):
             raise Outside
-        if found[0] == "∈" and len(found) == 1 and _NAME.fullmatch(sides[0]):
+        if found[0] == "∈" and len(found) == 1 and names.NAME.fullmatch(sides[0]):
             return self.single(sides[1])
+        if "≈" in found:
+            return self.approximation(sides, found)
         if set(found) == {"="}:
-            return self.equation(sides)
+            return self.equation(sides) if len(sides) == 2 else self.chain(sides)
         if found == ["≠"]:
             return self.up_to_factor(self.difference(sides)) + "≠0"
         if len(found) == 1 and found[0] in _ORDER:
@@ -223,7 +287,7 @@ class _Reader:
         if len(found) == 2 and (set(found) <= {"<", "≤"} or set(found) <= {">", "≥"}):
             low, middle, high = sides if found[0] in "<≤" else sides[::-1]
             low_sign, high_sign = found if found[0] in "<≤" else found[::-1]
-            if _NAME.fullmatch(middle):
+            if names.NAME.fullmatch(middle):
                 ends = self.written(self.value(low)), self.written(self.value(high))
                 return f"{'(['[low_sign in '≤≥']}{ends[0]},{ends[1]}{')]'[high_sign in '≤≥']}"
         raise Outside
@@ -231,30 +295,73 @@ class _Reader:
     def difference(self, sides: list[str]) -> Value:
         return self.algebra.subtract(self.value(sides[0]), self.value(sides[1]))
 
-    def equation(self, sides: list[str]) -> str:
-        """`x = 5` is 5; `a = b = c` of one value is that value; another equation is a polynomial up to a
-        factor, or what y is where y stands alone in it."""
-        lone = [bool(_NAME.fullmatch(s)) for s in sides]
-        if len(sides) == 2 and (solved := self.solved_for_y(sides)) is not None:
-            return solved
-        if lone[0] and not (len(sides) == 2 and lone[1] and len(sides[1]) == 1):
-            name = sides[0]
-            if len(sides) == 2:
-                if len(name) > 1:
-                    return self.single(sides[1])
-                out = self.single(sides[1])
-                if not re.search(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])", out) or name == "e":
-                    return out
-            else:
-                return self.equation(sides[1:])
-        if len(sides) == 2 and lone[1] and len(sides[1]) == 1 and not lone[0]:
-            return self.equation(sides[::-1])
-        values = [self.value(s) for s in sides]
-        if all(v == values[0] for v in values):
-            return self.written(values[0])
-        if len(sides) > 2:
+    def approximation(self, sides: list[str], found: list[str]) -> str:
+        """`x ≈ 3.14` is 3.14; an exact value that is followed by its approximation is the exact value."""
+        if set(found) - {"=", "≈"}:
             raise Outside
+        exact = [s for s in sides[: found.index("≈") + 1] if s in _CONSTANTS or not self.is_name(s)]
+        if not exact:
+            return self.equation(sides) if len(sides) == 2 else self.chain(sides)
+        if names.has_unknown(exact[-1]):
+            raise Outside
+        return self.written(self.value(exact[-1]))
+
+    def is_name(self, side: str) -> bool:
+        return names.NAME.fullmatch(side) is not None or names.is_quantity(side)
+
+    def chain(self, sides: list[str]) -> str:
+        """`x = 7 = 11` ends in 11: the last member that is no name."""
+        named = [self.is_name(s) for s in sides]
+        if all(named):
+            raise Outside  # a = b = c
+        members = [s for s, name in zip(sides, named, strict=True) if not name]
+        out = self.single(members[-1])
+        if not named[0] and self.is_equation(members, out):
+            raise Outside
+        return out
+
+    def is_equation(self, members: list[str], out: str) -> bool:
+        """Does a chain without a name at its head relate letters: x^2 + y^2 = r^2 = 25, x^2 - x = x(x - 1) = 0."""
+        unknown = [m for m in members[:-1] if names.has_unknown(m)]
+        values = []
+        for member in unknown:
+            try:
+                values.append(self.value(member))
+            except Outside:  # an integral, say
+                continue
+        return bool(unknown) and (out == "0" or any(v != values[0] for v in values))
+
+    def equation(self, sides: list[str]) -> str:
+        """`x = 5` is 5, and so is `f(2) = 5`; another equation is a polynomial up to a factor, or what y is where
+        y stands alone in it, or without letters its right side."""
+        if (solved := self.solved_for_y(sides)) is not None:
+            return solved
+        if all(map(names.is_points, sides)):
+            raise Outside  # AB = CD
+        lone = [bool(names.NAME.fullmatch(s)) for s in sides]
+        if lone[0] and not (lone[1] and len(sides[1]) == 1):
+            name = sides[0]
+            out = self.single(sides[1])
+            if len(name) > 1 or not re.search(rf"(?<![A-Za-z\\]){name}(?![A-Za-z])", out) or name == "e":
+                return out
+        if lone[1] and len(sides[1]) == 1 and not lone[0]:
+            return self.equation(sides[::-1])
+        for name, value in (sides, sides[::-1]):
+            if names.is_quantity(name) and not self.is_name(value):
+                return self.quantity(name, value)
+        values = [self.value(s) for s in sides]
+        if values[0] == values[1] or not any(
+            v.letters or names.has_unknown(s) for s, v in zip(sides, values, strict=True)
+        ):
+            return self.written(values[1])
         return self.up_to_factor(self.algebra.subtract(*values)) + "=0"
+
+    def quantity(self, name: str, value: str) -> str:
+        """The value of a named quantity; of a ratio it has as many terms."""
+        terms, of_value = (len(notation.split(side, ":")[1]) for side in (name, value))
+        if terms and of_value != terms:
+            raise Outside
+        return self.single(value)
 
     def solved_for_y(self, sides: list[str]) -> str | None:
         """The right side of y = f(x), if that is what an equation in x and y says."""
@@ -293,7 +400,7 @@ class _Reader:
         scale = zero.num[first]
         turned = _TURNED[sign] if scale < 0 else sign
         monic = {m: c / scale for m, c in zero.num.items()}
-        if len(letters) == 1 and first == ((*letters, 1),):
+        if len(letters) == 1 and first == ((*letters, 1),) and "(" not in first[0][0]:
             rest = Value({m: -c for m, c in monic.items() if m != first}, zero.den)
             if not rest.letters:
                 bound = self.written(rest)
@@ -307,9 +414,11 @@ class _Reader:
 
     # ---- times, ratios, numbers in a base, values ------------------------------------------------
     def special(self, text: str) -> str | None:
-        bare = notation.plain(text)
+        bare = notation.plain(text) if ":" in text or "m" in text or "M" in text else ""
         if (match := _TIME.fullmatch(bare)) and 1 <= int(match[1]) <= 12:
             return f"{int(match[1])}:{match[2] or '00'} {match[3].lower()}m"
+        if (number := wording.ordinal(text)) is not None:
+            return number
         if _CLOCK.fullmatch(bare):  # a ratio or a time: left as it is written
             return bare
         parts, found = notation.split(text, ":")
@@ -340,6 +449,8 @@ class _Reader:
         try:
             return self.written(self.value(text))
         except Outside:
+            if self.whole and (number := wording.counted(text)):
+                return self.single(number)
             if _WORDS.fullmatch(text) and len(text) > 1:
                 return _words(text)
             raise
@@ -368,6 +479,10 @@ def _radicals(value: Value) -> bool:
 
 def _set(members: list[str]) -> str:
     return "\\{" + ",".join(sorted(set(members))) + "\\}"
+
+
+def _cases(rows: list[str]) -> str:
+    return "\\begin{cases}" + "\\\\".join(rows) + "\\end{cases}"
 
 
 def _union(parts: list[str]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from urlvr_jax.answers import boxes
 from urlvr_jax.answers.canonical import key as key
 
 _LAB = re.compile(r"A(-?\d{1,12})(?![\d])")
 _LAB_EXPRESSION = re.compile(r"A([0-9+\-*/()]{1,64})")
 _HASHES = re.compile(r"####\s*(\S[^\n]*)")
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.S)
 _TAGS = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
 _LINE = re.compile(
     r"(?<![A-Za-z])answer(?:\s*\*\*)?\s{0,9}:\s{0,9}(?:\*\*)?[^\S\n]{0,9}([^\s*][^\n]*)", re.I
@@ -44,23 +44,9 @@ def _last(pattern: re.Pattern):
 
 
 def _boxed(response: str) -> Extracted | None:
-    """The content of the last `\\boxed{}` or `\\fbox{}` whose braces balance."""
-    first = min((i for i in map(response.find, ("\\boxed", "\\fbox")) if i >= 0), default=None)
-    if first is None:
-        return None
-    found = None
-    opened = []
-    for match in _BRACES.finditer(response, first):
-        token = match[0]
-        if token == "}":
-            start = opened.pop() if opened else None
-            if start is not None and (found is None or start > found[0]):
-                found = start, match.start()
-        elif token == "{":
-            opened.append(None)
-        elif token[-1] == "{" and len(token) > 2:
-            opened.append(match.end())
-    return found and Extracted(response[found[0] : found[1]], *found)
+    """The content of the last box, or a list of boxes: `\\boxed{2}, \\boxed{3}`."""
+    span = boxes.answer_span(response)
+    return span and Extracted(response[slice(*span)], *span)
 
 
 def _tag(response: str) -> Extracted | None:
@@ -80,7 +66,8 @@ def _tag(response: str) -> Extracted | None:
 
 def _choice(response: str) -> Extracted | None:
     """A letter A to J: in the last box, else after the last "answer", else alone on the last line."""
-    if (box := _boxed(response)) and (match := _CHOICE_BOXED.match(response, box.start, box.end)):
+    run = boxes.last_run(response)
+    if run and (match := _CHOICE_BOXED.match(response, run[-1].start, run[-1].end)):
         return Extracted(match[1], *match.span(1))
     tail = max(0, len(response) - 100_000)
     found = None

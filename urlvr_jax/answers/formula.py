@@ -14,7 +14,8 @@ import math
 import re
 from fractions import Fraction
 
-from urlvr_jax.answers.algebra import UNIT, Algebra, Outside, Value, factors, text
+from urlvr_jax.answers import functions
+from urlvr_jax.answers.algebra import Algebra, Outside, Value, text
 
 MAX_TEXT = 400  # characters of a formula
 MAX_DEPTH = 24
@@ -27,7 +28,7 @@ _GREEK = (
 _FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt abs floor ceil"
 GREEK, FUNCTIONS = frozenset(_GREEK.split()), frozenset(_FUNCTIONS.split())
 # Words short enough to be taken for a product of letters.
-_WORDS = "yes no odd all one two six ten red not and or any is of at to in day sum tie nil non"
+_WORDS = "yes no odd all one two six ten red not and or any is of at to in day sum tie nil non if for the are was"
 WORDS = frozenset(_WORDS.split())
 
 _TOKEN = re.compile(
@@ -38,13 +39,16 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<sign>\*\*|\\[{}%]|[-+*/^_(){}\[\]|!%]))"
 )
-_ENDS = ("\\{", "\\}", "\\rfloor", "\\rceil")
+_DEGREE = re.compile(r"\^?\s{0,9}(?:\{\s{0,9}°\s{0,9}\}|°)")
+_ENDS = ("\\{", "\\}", "\\rfloor", "\\rceil", "\\degree")
 _BRACKETS = {"(": ")", "{": "}", "[": "]"}
 
 
 def tokens(formula: str) -> list[str]:
     """Numbers, commands, single letters, names and signs; `Outside` if anything else occurs."""
-    if len(formula) > MAX_TEXT or not formula.isascii():
+    if len(formula) > MAX_TEXT:
+        raise Outside
+    if not formula.isascii() and not (formula := _DEGREE.sub(r"\\degree ", formula)).isascii():
         raise Outside
     out = []
     at = 0
@@ -83,6 +87,7 @@ class _Parser:
         self.tokens = tokens
         self.at = 0
         self.depth = 0
+        self.angles = 0  # arguments of sin, cos, ... that are being read
         self.algebra = algebra
 
     @property
@@ -145,22 +150,34 @@ class _Parser:
 
     # ---- factors ---------------------------------------------------------------------------------
     def factor(self) -> Value:
+        applied = self.next in functions.APPLIED
         value = self.postfix(self.atom())
         if self.accept("^"):
-            value = self.algebra.general_power(value, self.exponent())
+            value = functions.power(self.algebra, value, self.exponent())
             value = self.postfix(value)
+            if applied and self.next in ("(", "["):
+                raise Outside  # f^{-1}(3) is no product, and f^2(3) has two readings
         return value
 
     def postfix(self, value: Value) -> Value:
-        while self.next in ("!", "%"):
-            if self.take() == "%":
+        while self.next in ("!", "%", "\\degree"):
+            sign = self.take()
+            if sign == "%":
                 value = self.algebra.divide(value, self.algebra.number(100))
+                continue
+            if sign == "\\degree":
+                value = self.degrees(value)
                 continue
             n = value.rational
             if n is None or n.denominator != 1 or not 0 <= n <= MAX_FACTORIAL:
                 raise Outside
             value = self.algebra.number(math.factorial(int(n)))
         return value
+
+    def degrees(self, value: Value) -> Value:
+        if not self.angles or value.letters and len(value.num) > 1:
+            raise Outside
+        return functions.degrees(self.algebra, value)
 
     def exponent(self) -> Value:
         self.depth += 1
@@ -171,7 +188,7 @@ class _Parser:
             negative ^= self.take() == "-"
         value = self.atom()
         if self.accept("^"):  # a^b^c = a^(b^c)
-            value = self.algebra.general_power(value, self.exponent())
+            value = functions.power(self.algebra, value, self.exponent())
         self.depth -= 1
         return self.algebra.negative(value) if negative else value
 
@@ -184,11 +201,11 @@ class _Parser:
         if token == "|":
             value = self.sum()
             self.expect("|")
-            return self.call("abs", value)
+            return functions.call(self.algebra, "abs", value)
         if token in ("\\lfloor", "\\lceil"):
             value = self.sum()
             self.expect(token.replace("\\l", "\\r"))
-            return self.call(token[2:], value)
+            return functions.call(self.algebra, token[2:], value)
         if _is_number(token):
             return self.number(token)
         name = token.removeprefix("\\")
@@ -230,8 +247,16 @@ class _Parser:
         return self.algebra.add(whole, self.algebra.number(part))
 
     def letter(self, token: str) -> Value:
+        name = self.name(token)
+        bracket = self.tokens[self.at + 1 : self.at + 16]
+        if self.next not in ("(", "[") or not functions.is_value(name, bracket):
+            return self.algebra.letter(name)
+        return functions.value_at(self.algebra, name, self.atom())
+
+    def name(self, token: str) -> str:
+        """A letter with its index."""
         if not self.accept("_"):
-            return self.algebra.letter(token)
+            return token
         braces = self.accept("{")
         index = self.take()
         while braces and not self.accept("}"):
@@ -240,7 +265,7 @@ class _Parser:
                 raise Outside
         if not re.fullmatch(r"[A-Za-z0-9]{1,8}", index):
             raise Outside
-        return self.algebra.letter(f"{token}_{index}" if len(index) == 1 else f"{token}_{{{index}}}")
+        return f"{token}_{index}" if len(index) == 1 else f"{token}_{{{index}}}"
 
     def group(self) -> Value:
         """An argument: `{ sum }`, or one digit or letter."""
@@ -263,7 +288,7 @@ class _Parser:
             return self.algebra.divide(above, below)
         n, k = above.rational, below.rational
         if n is None or k is None or n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= 1000:
-            return self.generator("binom", f"{{{text(above)}}}{{{text(below)}}}")
+            return functions.generator(self.algebra, "binom", f"{{{text(above)}}}{{{text(below)}}}")
         return self.algebra.number(math.comb(int(n), int(k)))
 
     def root(self) -> Value:
@@ -283,12 +308,17 @@ class _Parser:
             base = self.atom() if self.next == "(" else self.group()
         if self.accept("^"):
             power = self.exponent()
-        value = self.call(name, self.argument(), base)
+        self.angles += name in functions.TRIGONOMETRIC
+        argument = self.argument()
+        if name in functions.TRIGONOMETRIC and self.accept("\\degree"):
+            argument = self.degrees(argument)
+        self.angles -= name in functions.TRIGONOMETRIC
+        value = functions.call(self.algebra, name, argument, base)
         if power is None:
             return value
         if power.rational is None or power.rational < 0:
             raise Outside  # sin^{-1} is arcsin or 1/sin
-        return self.algebra.general_power(value, power)
+        return functions.power(self.algebra, value, power)
 
     def argument(self) -> Value:
         """What follows a function's name: a bracket, or a product up to the next sign or function."""
@@ -305,45 +335,6 @@ class _Parser:
         if value is None or self.next == "/":
             raise Outside
         return value
-
-    def generator(self, name: str, inside: str) -> Value:
-        if len(inside) > MAX_TEXT // 2:
-            raise Outside
-        return self.algebra.letter(f"\\binom{inside}" if name == "binom" else f"{name}({inside})")
-
-    def call(self, name: str, x: Value, base: Value | None = None) -> Value:
-        q = x.rational
-        if name == "exp":
-            return self.algebra.general_power(self.algebra.letter("e"), x)
-        if name == "abs" and q is not None:
-            return self.algebra.number(abs(q))
-        if name == "abs" and x.den == UNIT and min(x.num.values()) < 0 and len(x.num) == 1:
-            return self.call("abs", self.algebra.negative(x))
-        if name in ("floor", "ceil") and q is not None:
-            return self.algebra.number(math.floor(q) if name == "floor" else math.ceil(q))
-        if name in ("ln", "log"):
-            above = self.logarithm("ln" if base else name, x)
-            return self.algebra.divide(above, self.logarithm("ln", base)) if base else above
-        return self.generator(name, text(x))
-
-    def logarithm(self, name: str, x: Value) -> Value:
-        """Logarithms of positive rationals are sums over primes, so that log 8 = 3 log 2."""
-        if x.den != UNIT or len(x.num) != 1:
-            return self.generator(name, text(x))
-        ((mono, q),) = x.num.items()
-        if any(not g.isdigit() and (g != "e" or name != "ln") for g, _ in mono):
-            return self.generator(name, text(x))
-        if q <= 0:
-            raise Outside
-        out = self.algebra.number(0)
-        for g, n in mono:
-            one = self.algebra.number(1) if g == "e" else self.generator(name, g)
-            out = self.algebra.add(out, self.algebra.multiply(self.algebra.number(n), one))
-        for part, sign in ((q.numerator, 1), (q.denominator, -1)):
-            for p, n in factors(part):
-                term = self.algebra.multiply(self.algebra.number(sign * n), self.generator(name, str(p)))
-                out = self.algebra.add(out, term)
-        return out
 
 
 def _is_number(token: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from urlvr_jax.answers.algebra import Outside
+from urlvr_jax.answers.formula import is_word
 
 _SPACE = ("\\, \\; \\: \\> \\quad \\qquad \\displaystyle \\textstyle \\scriptstyle \\limits \\hline "
           "\\thinspace \\hfill \\notag \\nonumber")  # fmt: skip
@@ -22,7 +23,7 @@ _COMMANDS = {
     "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
     "\\mid": "|", "\\langle": "⟨", "\\rangle": "⟩", "\\colon": ":", "\\ldots": "...", "\\dots": "...",
     "\\cdots": "...", "\\lor": " or ", "\\vee": " or ", "\\infin": "\\infty", "\\varnothing": "\\emptyset",
-    "\\&": "&", "\\#": "#", "\\_": "_",
+    "\\approx": "≈", "\\thickapprox": "≈", "\\simeq": "≈", "\\textsuperscript": "^", "\\&": "&", "\\#": "#", "\\_": "_",
 }  # fmt: skip
 _UNICODE = str.maketrans(
     {
@@ -31,10 +32,10 @@ _UNICODE = str.maketrans(
         "π": "\\pi ", "∞": "\\infty ", "√": "\\sqrt ", "⩽": "≤", "⩾": "≥", "½": "\\frac{1}{2}",
         "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "²": "^2", "³": "^3", "…": "...", "∅": "\\emptyset ",
         "~": " ", "ℝ": "\\mathbb{R}", "º": "°", "∨": " or ", "’": "'", "θ": "\\theta ", "α": "\\alpha ",
-        "β": "\\beta ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
+        "β": "\\beta ", "∠": "\\angle ", "λ": "\\lambda ", "：": ":", "，": ",", "（": "(", "）": ")", "‐": "-",
     }
 )  # fmt: skip
-_JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
+_JOINED = re.compile(r"(?<=\d)(?:\{,\}|,?\\,|,?\s?\\!\s?)(?=\d{3}(?!\d))")
 _ONE = re.compile(r"(?<![\d\s})])\\text\s*\{\s*([A-Za-z]|-?\d+(?:\.\d+)?)\s*\}(?!\s*[\^A-Za-z])")
 _ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?|.)", re.S)
@@ -67,11 +68,16 @@ _IN_TEXT = re.compile(
 )
 _BARE = re.compile(rf"(?<=[\d\s}})])\s*\b{_unit(_UNITS)}\s*$", re.I)
 _DEGREE = re.compile(r"\s*(?:\^\s*)?(?:°|\{\s*°\s*\})\s*(?:\\text\s*\{\s*)?[CF]?(?:\s*\})?\s*$")
-_PERCENT = re.compile(r"\s*(?:\\text\s*\{\s*(?:per ?cent|%)\s*\}|\bper ?cent\b)\s*$", re.I)
+_ANGLE = re.compile(r"(?<!arc)(?:sin|cos|tan|cot|sec|csc)(?=\s{0,9}[\^({\d\\]|\s{1,9}[a-z](?![a-z]))")
+_DEGREES = re.compile(r"(?<=[\d)}])\s{0,9}(?:\\text\s{0,9}\{\s{0,9}degrees?\s{0,9}\}|degrees?\b)")
+_PERCENT = re.compile(
+    r"\s*(?:\\text\s*\{\s*(?:per ?cent|pct|%)\s*\}|(?<![A-Za-z])(?:per ?cent|pct)\b)\s*$", re.I
+)
 _CURRENCY = re.compile(r"^\s*([-+]?)\s*[€£¥]\s*|\s*[€£¥¢]\s*$")
 _TOKEN = re.compile(r"\\[{}]|\\.|.", re.S)
 _OPEN, _CLOSE = frozenset(("{", "(", "[", "\\{", "⟨")), frozenset(("}", ")", "]", "\\}", "⟩"))
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_SPACED = re.compile(r"(?<![\w.,^}])(?<!\d )[1-9]\d{0,2}(?: \d{3})+(?!\d|\s?/|,\d)")
 
 
 def clean(text: str) -> str:
@@ -91,8 +97,19 @@ def clean(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text outside the grammar: without \\text{}, runs of blanks made one."""
+    """Without \\text{}, runs of blanks made one."""
     return clean(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text))
+
+
+def marked(text: str) -> str:
+    """`plain`, but for words of two or three letters that a formula would take for a product."""
+    return clean(re.sub(r"\\text\s*\{([^{}]*)\}", _words_of, text))
+
+
+def _words_of(match: re.Match) -> str:
+    word = match[1].strip()
+    product = re.fullmatch("[a-z]{2,3}", word) and not is_word(word)
+    return f" \\text{{{word}}} " if product else f" {match[1]} "
 
 
 def depths(text: str):
@@ -156,7 +173,9 @@ def conjunctions(text: str) -> str:
 
 
 def join_thousands(text: str) -> str:
-    """1,234 is one number outside brackets; inside them a comma always separates."""
+    """1,234 is one number outside brackets; inside them a comma always separates. 1 234 is one number anywhere."""
+    if " " in text:
+        text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
     if "," not in text or not (matches := list(_THOUSANDS.finditer(text))):
         return text
     outside = {at for at, _, depth in depths(text) if depth == 0}
@@ -168,7 +187,7 @@ def join_thousands(text: str) -> str:
 
 def french_interval(text: str) -> str:
     """]a,b[ as (a,b)."""
-    match = re.fullmatch(r"([\[\]])([^\[\](){}]*,[^\[\](){}]*)([\[\]])", text)
+    match = re.fullmatch(r"([\[\]])([^\[\](){}]*[,;][^\[\](){}]*)([\[\]])", text)
     if not match or match[1] + match[3] == "[]":
         return text
     return {"]": "(", "[": "["}[match[1]] + match[2] + {"[": ")", "]": "]"}[match[3]]
@@ -177,7 +196,10 @@ def french_interval(text: str) -> str:
 def without_unit(text: str) -> str:
     """A quantity without the unit or currency behind or before it; % stays."""
     text = _PERCENT.sub("%", text)
-    for pattern in (_IN_TEXT, _BARE, _DEGREE):
+    angle = ("°" in text or "deg" in text) and _ANGLE.search(text) is not None
+    if angle:  # sin 30 degrees is not sin 30
+        text = _DEGREES.sub("°", text)
+    for pattern in (_IN_TEXT, _BARE) if angle else (_IN_TEXT, _BARE, _DEGREE):
         shorter = pattern.sub("", text)
         if shorter.strip():
             text = shorter
