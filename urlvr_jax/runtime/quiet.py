@@ -14,6 +14,8 @@ LOOP_IS_CLOSED = "Event loop is closed"
 def quiet_orbax() -> None:
     """For the rest of this process; what is not Orbax's is said as before."""
     logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
+    # A write that failed beside the one that is reported: said by the garbage collector, if it comes by.
+    logging.getLogger("asyncio").addFilter(lambda record: "/orbax/" not in record.getMessage())
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, module="orbax")
     before = sys.unraisablehook
 
