@@ -107,6 +107,8 @@ def test_a_steps_line_has_what_matters_in_less_than_160_characters():
     assert "reward acc 0.81  agrees -0.31" in binary and len(binary) < 160
     for name in ("no answer", "cut", "equal groups", "truth", "s/step"):
         assert name in binary and name in line
+    slow = USUAL | {"timing_s/step": 4.0, "timing_s/check": 3.0}
+    assert progress.step_text(9, 150, slow, terminal.LONGEST).endswith("check 75% of  4.00 s/step")
     narrow = progress.step_text(9, 150, USUAL, 79)
     assert narrow == "step 9/150  reward 10.438  truth 0.383  agrees -0.31  cut 0.07  12.35 s/step"
     unlabelled = {

@@ -28,6 +28,7 @@ COLUMNS = (
     (11, "actor/entropy", "entropy {:.3f}"),
     (12, "actor/nll", "nll {:.3f}"),
 )
+CHECK_SHOWN = 0.1  # of a step: a check that takes more is shown
 SHADOWS = 8  # the rank of what stands in brackets
 
 
@@ -42,7 +43,10 @@ def step_text(step: int, steps: int, metrics: dict, width: int) -> str:
             beside = {n: metrics.get(f"{n}/{what}") for n in summary.shadows_of([metrics])}
             texts = {n: form.format(x) for n, x in beside.items() if x is not None}
             parts += [(SHADOWS, f"({n.removeprefix('shadow/')} {text})") for n, text in texts.items()]
-    return fitted([*parts, (0, f"{metrics['timing_s/step']:.2f} s/step")], width)
+    seconds = metrics["timing_s/step"]
+    if (check := metrics.get("timing_s/check", 0.0)) > CHECK_SHOWN * seconds:
+        parts.append((1, f"check {check / seconds:.0%} of"))
+    return fitted([*parts, (0, f"{seconds:.2f} s/step")], width)
 
 
 def fitted(parts: list[tuple[int, str]], width: int) -> str:
