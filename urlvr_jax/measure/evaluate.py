@@ -17,6 +17,7 @@ from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.counting import Stage, Tell, counted, silent
 from urlvr_jax.runtime.random_keys import random_key
+from urlvr_jax.runtime.terminal import warn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +128,18 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
 def all_sets(run, params, step: int, stage: Stage) -> tuple[dict[str, float], list[dict]]:
     """Every question file of a run: one metric line's worth, and the lines of evals.jsonl.
 
-    params are in the layout of training.
+    params are in the layout of training. A file of which a check of one's own judges nothing is left out, and said.
     """
     metrics = {}
     lines = []
     params = run.engine.to_rollout(params)
     for name, questions, labels in run.eval_sets:
         tell = stage(f"evaluating {name}", "questions")
-        result = evaluate(run.engine, params, run.tokenizer, questions, labels, step, tell)
+        try:
+            result = evaluate(run.engine, params, run.tokenizer, questions, labels, step, tell)
+        except CheckError as error:
+            warn(f"no evaluation of {name} at step {step}: {error}")
+            continue
         metrics |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}
         counts = {"correct": result.correct.tolist(), "majority": result.majority.astype(int).tolist()}
         lines.append({"step": step, "set": name, "k": result.k, **counts})
@@ -158,7 +163,7 @@ class Watch:
         metrics, lines = all_sets(self.run, params, step, self.stage)
         for line in lines:
             self.workdir.evals.write(line)
-        self.held_out_accuracy = metrics[self.name]
+        self.held_out_accuracy = metrics.get(self.name, self.held_out_accuracy)
         return metrics
 
     def of_base(self, params) -> dict[str, float]:

@@ -20,11 +20,11 @@ def kind_of_set(name: str, trained: dict[str, list[int]]) -> str:
 
 
 def eval_text(line: dict, trained: dict[str, list[int]]) -> str:
-    """One line of text about an evaluation."""
+    """One line of text about an evaluation; "" of a line without any."""
     wanted = lambda n: n.startswith("eval/") and "@" in n and not n.endswith(("/low", "/high"))
     parts = [f"{n.removeprefix('eval/')} {v:.3f}" for n, v in line.items() if wanted(n)]
     kinds = {kind_of_set(name.split("/")[1], trained) for name in line if wanted(name)}
-    return f"step {line['step']}: {', '.join(sorted(kinds))}  " + "  ".join(parts)
+    return f"step {line['step']}: {', '.join(sorted(kinds))}  " + "  ".join(parts) if parts else ""
 
 
 def _agreements(run: RunRecord) -> list[str]:

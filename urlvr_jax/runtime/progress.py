@@ -126,7 +126,8 @@ class Progress(Console):
             self.evaluation(metrics)
 
     def evaluation(self, metrics: dict) -> None:
-        self.say(summary.eval_text(metrics, self.trained))
+        if text := summary.eval_text(metrics, self.trained):
+            self.say(text)
 
     def analysis(self, folder: pathlib.Path, drawn: bool) -> None:
         """What the whole run showed, and its figure."""
