@@ -138,6 +138,7 @@ def launcher_fixture() -> Launcher:
 
 def child(request: dict) -> None:
     """Become `python -m urlvr_jax.main` with the request's arguments."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     stem = request["stem"]
     for number, (suffix, mode) in enumerate(((".in", os.O_RDONLY), (".out", 1), (".err", 1))):
         flags = mode if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY

@@ -1,8 +1,11 @@
 """What the library says at length about a failure that is told in one line stays unsaid; the rest is said."""
 
 import logging
+import types
 
-from urlvr_jax.runtime.quiet import quiet_orbax
+import pytest
+
+from urlvr_jax.runtime.quiet import is_late, quiet_orbax
 
 
 def test_only_what_is_orbaxs_is_left_unsaid(caplog):
@@ -13,3 +16,19 @@ def test_only_what_is_orbaxs_is_left_unsaid(caplog):
         logger.error(task.format("/lib/orbax/checkpoint"))
         logger.error(task.format("/my/own"))
     assert [record.getMessage() for record in caplog.records] == [task.format("/my/own")]
+
+
+@pytest.mark.parametrize(
+    "file, error, late",
+    [
+        ("/lib/orbax/checkpoint/serialization.py", ValueError("no"), True),
+        ("/my/own.py", ValueError("no"), False),
+        ("/my/own.py", RuntimeError("Event loop is closed"), True),
+    ],
+)
+def test_what_orbax_gave_up_on_is_told_from_what_is_wrong(file, error, late):
+    names = {}
+    exec(compile("async def write(): pass", file, "exec"), names)  # to have a coroutine of that file
+    coroutine = names["write"]()
+    assert is_late(types.SimpleNamespace(exc_value=error, object=coroutine)) == late
+    coroutine.close()

@@ -10,8 +10,9 @@ from urlvr_jax.runtime.signals import ASKING, StopSignal
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """The handlers of before are put back."""
+    """As a shell starts a process, also where the tests run under nohup; the handlers of before are put back."""
     before = {number: signal.getsignal(number) for number in ASKING}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -26,6 +26,7 @@ def test_damaged_metadata_of_a_checkpoint_falls_back_in_one_line(finished, launc
         file.write_bytes(left)
     call = launcher.run(tiny(run))
     assert call.status == 0, call.err
+    assert len(errors_of(call)) == 1, call.err
     (line,) = errors_of(call)
     assert line.startswith("warning: checkpoint 6 is unreadable")
     assert metrics_of(run)[-1]["step"] == 6

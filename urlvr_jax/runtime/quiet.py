@@ -19,10 +19,12 @@ def quiet_orbax() -> None:
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, module="orbax")
     before = sys.unraisablehook
 
-    def hook(unraisable):
-        # A read or write that Orbax gave up on ends later, and finds nobody waiting: once for each array.
-        value = unraisable.exc_value
-        if not (isinstance(value, RuntimeError) and str(value) == LOOP_IS_CLOSED):
-            before(unraisable)
+    sys.unraisablehook = lambda unraisable: None if is_late(unraisable) else before(unraisable)
 
-    sys.unraisablehook = hook
+
+def is_late(unraisable) -> bool:
+    """Whether it is a read or write that Orbax gave up on and that ends later, heard by nobody: once for each array."""
+    value = unraisable.exc_value
+    closed = isinstance(value, RuntimeError) and str(value) == LOOP_IS_CLOSED
+    code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
+    return closed or bool(code and "/orbax/" in code.co_filename)
