@@ -1,11 +1,12 @@
 """What the library says at length about a failure that is told in one line stays unsaid; the rest is said."""
 
 import logging
+import re
 import types
 
 import pytest
 
-from urlvr_jax.runtime.quiet import is_late, quiet_orbax
+from urlvr_jax.runtime.quiet import NEVER_AWAITED, is_late, quiet_orbax
 
 
 def test_only_what_is_orbaxs_is_left_unsaid(caplog):
@@ -32,3 +33,16 @@ def test_what_orbax_gave_up_on_is_told_from_what_is_wrong(file, error, late):
     coroutine = names["write"]()
     assert is_late(types.SimpleNamespace(exc_value=error, object=coroutine)) == late
     coroutine.close()
+
+
+@pytest.mark.parametrize(
+    "name, unsaid",
+    [
+        ("_read_array_index_and_device_put", True),
+        ("async_serialize_from_host.<locals>.write_fragment", True),
+        ("_serialize_batch", True),
+        ("my_check", False),
+    ],
+)
+def test_reads_and_writes_that_were_never_awaited_are_told_by_their_names(name, unsaid):
+    assert bool(re.match(NEVER_AWAITED, f"coroutine '{name}' was never awaited")) == unsaid

@@ -8,6 +8,10 @@ import sys
 import warnings
 
 LOOP_IS_CLOSED = "Event loop is closed"
+# Of its reads and writes, by name: the warning comes from wherever the collector finds them.
+NEVER_AWAITED = (
+    r"coroutine '_?(async_|read_|serialize|deserialize|open_and_write)\w*(\.\S*)?' was never awaited"
+)
 
 
 @functools.cache
@@ -16,7 +20,7 @@ def quiet_orbax() -> None:
     logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
     # A write that failed beside the one that is reported: said by the garbage collector, if it comes by.
     logging.getLogger("asyncio").addFilter(lambda record: "/orbax/" not in record.getMessage())
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning, module="orbax")
+    warnings.filterwarnings("ignore", NEVER_AWAITED, RuntimeWarning)
     before = sys.unraisablehook
 
     sys.unraisablehook = lambda unraisable: None if is_late(unraisable) else before(unraisable)
