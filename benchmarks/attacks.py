@@ -14,6 +14,7 @@ import argparse
 import collections
 import contextlib
 import json
+import os
 import pathlib
 import random
 import signal
@@ -41,8 +42,8 @@ def work(name: str, seed: int, cases: list[int], loud: bool) -> None:
 
     from urlvr_jax.errors import UserError
 
-    out = sys.stdout
-    sys.stdout = sys.stderr  # what the code under attack prints
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the code under attack prints, and what libraries do past Python
     folder = pathlib.Path(tempfile.mkdtemp(prefix="attack-"))
     attack = FAMILIES[name](folder)
     with contextlib.suppress(Exception):  # what is imported late counts as what it has

@@ -36,6 +36,19 @@ def test_a_stream_that_is_no_terminal_keeps_its_bytes(monkeypatch):
     assert plain.getvalue() == f"{text}\n\r\x1b[2K{text}\nend\n"
 
 
+def test_what_a_library_writes_past_python_is_shown_afterwards_on_standard_error(capfd, monkeypatch):
+    err = io.StringIO()
+    err.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", err)
+    shown.guard()
+    with pytest.raises(ValueError, match="no"), shown.library_output():
+        os.write(1, b"a line \x1b[2J\n")
+        os.write(2, b"another \xff\n")
+        raise ValueError("no")
+    os.write(1, b"later")
+    assert err.getvalue() == "a line \\x1b[2J\nanother \ufffd\n" and capfd.readouterr().out == "later"
+
+
 @pytest.fixture
 def on_a_terminal(launcher):
     """What `python -m urlvr_jax.main` writes on a terminal, both streams."""

@@ -7,7 +7,7 @@ import pathlib
 import re
 
 from urlvr_jax.errors import FolderError
-from urlvr_jax.untrusted import chat_template, json_text, numbers
+from urlvr_jax.untrusted import chat_template, json_text, numbers, shown
 from urlvr_jax.untrusted.chat_template import ChatTemplateError
 
 LARGEST_ID = 2**31 - 1
@@ -142,7 +142,8 @@ class Tokenizer:
 def _loaded(loader, path: pathlib.Path):
     """The tokenizer of a folder, by its files alone."""
     try:
-        return loader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        with shown.library_output():  # its Rust prints texts of the folder
+            return loader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except (
         BaseException
     ) as error:  # the library's Rust raises Exception itself, and panics as a BaseException

@@ -6,14 +6,18 @@ no terminal keeps its bytes.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
+import tempfile
 
 # C0 but tab and newline, DEL, C1, marks that reorder text, and halves of surrogate pairs.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+MOST_OUTPUT = 1 << 16  # bytes of a library's output that are shown
 CLEAR = "\r\x1b[2K"  # a control sequence of our own: back to the beginning of an empty line
 
 
@@ -51,6 +55,26 @@ def guard() -> None:
         stream = getattr(sys, name)
         if stream is not None and stream.isatty() and not isinstance(stream, _Visible):
             setattr(sys, name, _Visible(stream))
+
+
+@contextlib.contextmanager
+def library_output():
+    """What a library writes within on the descriptors themselves, past Python: afterwards, on standard error, shown."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with tempfile.TemporaryFile() as file:
+        kept = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            for number, before in zip((1, 2), kept, strict=True):
+                os.dup2(before, number)
+                os.close(before)
+            file.seek(0)
+            if text := file.read(MOST_OUTPUT).decode("utf-8", "replace"):
+                print(text, end="", file=sys.stderr)
 
 
 def is_guarded(stream) -> bool:
