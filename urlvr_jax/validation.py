@@ -118,6 +118,11 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
 def validate_answers(c) -> None:
     """ConfigError for an unknown style, or a compat grader that cannot work."""
     _one_of(c, "answers.style", extract.EXTRACTORS)
+    default = config.default().answers.deadline_s
+    if own.is_own(c.answers.check) and not c.answers.workers and c.answers.deadline_s != default:
+        raise ConfigError(
+            f"answers.deadline_s = {c.answers.deadline_s:g} needs processes that can be killed: --config.answers.workers=2"
+        )
     if not own.is_own(c.answers.check):
         _one_of(c, "answers.check", (*CHECKS, "my.py:function"))
 

@@ -41,6 +41,19 @@ def trl(completions, target, **columns):
     return [c[-1] == str(t) for c, t in zip(completions, target, strict=True)]
 
 
+def conversational(completions, prompts, **columns):
+    assert prompts[0][-1]["role"] == "user"
+    return [1.0 if c[0]["content"].startswith("A3") and c[0]["role"] == "assistant" else 0.0 for c in completions]
+
+
+async def later(completions, **columns):
+    return [c.startswith("A3") for c in completions]
+
+
+def tokens(completions, completion_ids, **columns):
+    return [True]
+
+
 def everything(**anything):
     return True
 
@@ -110,7 +123,7 @@ def test_a_function_is_handed_what_its_parameters_are_called(mine, name, right, 
         right = [[1, 1], [0, 0]]  # above a half
     assert found.correct.tolist() == np.array(right, bool).tolist()
     np.testing.assert_allclose(found.scores, right if scores is None else scores, rtol=1e-6)
-    assert found.scores.dtype == np.float32 and found.ungraded == {"late": 0, "lost": 0, "failed": 0}
+    assert found.scores.dtype == np.float32 and not any(found.ungraded.values())
 
 
 def test_a_function_says_whether_it_needs_gold_answers(mine):
@@ -132,9 +145,10 @@ def test_what_a_function_does_not_judge_is_wrong_and_counted(mine, workers):
     texts = ["a", "raise", "nan", "text", "leave", "none"] + (["hang", "die"] if workers else ["b", "b"])
     found = graded(f"{mine}:misbehaves", texts, workers, 1.0)
     assert found.correct.reshape(-1).tolist() == [True] + [False] * 5 + [not workers] * 2
-    assert found.ungraded == {"late": workers // 2, "lost": workers // 2, "failed": 4}
+    assert found.ungraded == {"late": workers // 2, "lost": workers // 2, "failed": 4, "none": 1}
+    assert "ValueError: no (" in found.error
     nothing = graded(f"{mine}:misbehaves", ["raise", "nan"], workers, 1.0)
-    assert nothing.correct is None and "none of 2 responses was judged" in nothing.why
+    assert nothing.correct is None and "none of 2 responses, 2 of them distinct, was judged" in nothing.why
     assert "ValueError: no (" in nothing.why and "mine.py, line " in nothing.why
 
 
@@ -153,6 +167,18 @@ def test_equal_responses_of_a_question_are_judged_once_beside_whatever_else_goes
     assert grade() is grade() and grade().ungraded["lost"] == 0
     assert len({line.split()[1] for line in note.read_text().splitlines()}) == 2
     assert len(note.read_text().splitlines()) <= 5  # four, and one that was begun again
+
+
+def test_functions_for_chats_and_coroutines_are_called_as_they_are_meant(mine):
+    rows = [row | {"prompt": [{"role": "user", "content": row["prompt"]}]} for row in ROWS]
+    chats = Asked(QUESTIONS, QUESTIONS, ["3", "8"], rows)
+    right = [[True, False], [False, False]]
+    assert graded(f"{mine}:conversational", ["A3", "A4", "A8", "B"], asked=chats).correct.tolist() == right
+    assert graded(f"{mine}:later", ["A3", "A4", "A8", "B"]).correct.tolist() == right
+    with pytest.raises(
+        CheckError, match=r"asks for \['completion_ids'\]: the question file has the columns"
+    ):
+        own.require_columns(f"{mine}:tokens", ROWS)
 
 
 @pytest.mark.parametrize(

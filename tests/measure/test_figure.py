@@ -123,7 +123,7 @@ def test_a_panel_is_there_for_what_the_run_knows(drawn, metrics, panels, first, 
     whole = drawn(4, metrics)
     titles = [axis.get_title() for axis in whole.axes if axis.get_title()]
     assert titles[:2] == [first, second] and len(titles) == panels
-    assert ("vote accuracy" in labels(whole)) == (collapse.VOTES in metrics)
+    assert ("the vote's reward accuracy" in labels(whole)) == (collapse.VOTES in metrics)
     assert ("empo, 0.3 to 0.3" in labels(whole)) == ("shadow/empo/mean" in metrics)
 
 

@@ -174,7 +174,7 @@ def test_a_second_generation_within_the_reward_is_no_idle_time():
 def test_an_evaluation_reports_its_means_within_their_intervals():
     rng = np.random.default_rng(0)
     correct = rng.integers(0, 5, 50)
-    e = evaluate.Evaluation(correct, correct > 2, 4, 7.5, 0.9, 0.2, {})
+    e = evaluate.Evaluation(correct, correct > 2, 4, 7.5, 0.9, 0.2, {}, {})
     line = e.metrics()
     np.testing.assert_allclose(line["avg@4"], correct.mean() / 4)
     np.testing.assert_allclose(line["maj@4"], (correct > 2).mean())

@@ -73,8 +73,13 @@ def test_a_check_without_verdicts_is_said():
     assert step([[0, 1], [1, 1]], graded=Graded(None, None, why="none of 4 was judged"))[
         "check"
     ].startswith("none of 4")
-    some = RIGHT._replace(ungraded={"late": 2, "lost": 0, "failed": 1})
-    assert "(2 late, 1 failed): they count as wrong" in step([[0, 1], [1, 1]], graded=some)["check"]
+    some = RIGHT._replace(
+        ungraded={"late": 2, "lost": 0, "failed": 1}, error="ValueError: no (my.py, line 3)"
+    )
+    assert (
+        "count as wrong: 2 past the deadline, 1 failed (ValueError: no (my.py, line 3))"
+        in step([[0, 1], [1, 1]], graded=some)["check"]
+    )
 
 
 def test_questions_that_are_mostly_too_long_or_have_one_answer_are_said(tmp_path):

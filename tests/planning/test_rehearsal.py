@@ -89,7 +89,10 @@ def test_checks_of_ones_own_are_called_and_timed(mine):
     assert not found(answers__check=f"{mine}:right")[0]
     status, text = found(answers__check=f"{mine}:slow", data__prompts_per_step=1024)[0]["answers.check"]
     assert status == "warn" and "may take" in text
-    assert "none of 8 responses was judged" in found(answers__check=f"{mine}:never")[0]["answers.check"][1]
+    assert (
+        "none of 8 responses, 2 of them distinct, was judged"
+        in found(answers__check=f"{mine}:never")[0]["answers.check"][1]
+    )
     assert "asks for ['tests']" in found(answers__check=f"{mine}:columns")[0]["reward"][1]
 
 

@@ -14,7 +14,7 @@ USUAL = {
     "reward/mean": 10.438,
     "train/ensemble/ground_truth_reward": 0.383,
     "reward/rank_correlation": -0.312,
-    "train/ensemble/reward_accuracy": 0.797,
+    "train/ensemble/label_accuracy": 0.797,
     "train/ensemble/no_answer": 0.012,
     "response_length/clip_ratio": 0.074,
     "frac_reward_zero_std": 0.031,
@@ -99,7 +99,7 @@ def test_pieces_are_counted_before_the_first_and_after_each():
 def test_a_steps_line_has_what_matters_in_less_than_160_characters():
     line = progress.step_text(150, 150, USUAL, terminal.LONGEST)
     assert line == (
-        "step 150/150  reward 10.438  truth 0.383  agrees -0.31  vote acc 0.80  no answer 0.01  cut 0.07  "
+        "step 150/150  reward 10.438  truth 0.383  agrees -0.31  votes right 0.80  no answer 0.01  cut 0.07  "
         "equal groups 0.03  length 29.3  entropy 0.131  12.35 s/step"
     )
     assert len(line) < 160

@@ -19,11 +19,12 @@ def handlers():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1"])
-def test_a_signal_is_remembered_and_an_interrupt_after_it_stops_at_once(name):
+def test_a_signal_is_remembered_and_an_interrupt_after_it_stops_at_once(name, capfd):
     stop = StopSignal()
     assert stop.seen() is None
     os.kill(os.getpid(), signal.Signals[name])
     assert stop.seen() == signal.Signals[name]
+    assert ("Ctrl-C again stops at once" in capfd.readouterr().err) == (name == "SIGINT")
     with pytest.raises(KeyboardInterrupt, match="at once"):
         os.kill(os.getpid(), signal.SIGINT)
         signal.pthread_sigmask(signal.SIG_BLOCK, [])  # gives the interpreter time to handle it

@@ -86,7 +86,7 @@ def test_the_output_says_what_happened(finished):
         assert text in out
     steps = [line for line in out.splitlines() if line.startswith("step") and "s/step" in line]
     assert steps and max(map(len, steps)) < 160
-    for column in ("truth", "vote acc", "no answer", "cut", "equal groups"):
+    for column in ("truth", "votes right", "no answer", "cut", "equal groups"):
         assert f"  {column} " in steps[-1]
 
 

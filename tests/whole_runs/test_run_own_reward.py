@@ -225,7 +225,7 @@ def test_a_check_that_judges_nothing_stops_what_trains_on_it_and_nothing_else(la
     options = QUICK | {"answers.check": f"{check}:never"}
     call = launcher.run(tiny(tmp_path / "one", options | {"reward.name": "ground_truth"}))
     assert call.status == 2 and "Traceback" not in call.err
-    assert "none of 8 responses was judged" in call.err and "OSError: the service is away" in call.err
+    assert "none of 8 responses" in call.err and "OSError: the service is away" in call.err
     call = launcher.run(tiny(tmp_path / "two", options | {"eval.every": 4}))
     assert call.status == 0, call.err
     assert call.err.count("no evaluation of heldout at step ") == 2 and "held-out" not in call.out
@@ -234,4 +234,4 @@ def test_a_check_that_judges_nothing_stops_what_trains_on_it_and_nothing_else(la
     for line in lines:
         assert set(line) >= ALWAYS and not set(line) & LABELLED and line["check/failed"] > 0
         assert not any(name.startswith("eval/") for name in line)
-    assert call.err.count("none of 8 responses was judged") == 1
+    assert call.err.count("none of 8 responses") == 1

@@ -37,6 +37,19 @@ class Graded(NamedTuple):
         str, int
     ] = {}  # of a check of one's own: responses without a score, which count as wrong, by cause
     why: str = ""  # nothing could be known
+    error: str = ""  # the first that a check of one's own raised
+
+
+def ungraded_text(counts: dict[str, int], error: str) -> str:
+    """Counts of `Graded.ungraded` in words; "" where there are none."""
+    said = {
+        "late": "past the deadline",
+        "lost": "lost with their process",
+        "failed": "failed",
+        "none": "got None",
+    }
+    text = ", ".join(f"{n} {said[cause]}" for cause, n in counts.items() if n)
+    return f"{text} ({error})" if error else text
 
 
 class Check(NamedTuple):

@@ -4,13 +4,14 @@ It is handed what its parameters are called:
 
     right(response, gold)           any of NAMES; any other name is a column of the question file
     compute_score(data_source, solution_str, ground_truth, extra_info=None)       as verl calls it
-    reward(completions, **columns)  as TRL calls it: lists, here of one
+    reward(completions, **columns)  as TRL calls it: lists, here of one; messages where the file's prompt is messages
 
 and returns True or False or a score, which is right above 0.5 (verl's dictionaries: `acc` if there is one, and `score`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import math
@@ -20,7 +21,7 @@ import numpy as np
 
 from urlvr_jax.answers import canonical
 from urlvr_jax.answers.classes import Answers
-from urlvr_jax.checks.grading import Asked, Check, CheckError, Graded
+from urlvr_jax.checks.grading import Asked, Check, CheckError, Graded, ungraded_text
 from urlvr_jax.checks.workers import Judged, Pool, judged
 from urlvr_jax.errors import UserCodeError
 from urlvr_jax.runtime.user_code import load_function
@@ -64,9 +65,9 @@ def asks_for(fn) -> set[str]:
     """Which of NAMES a function must have, and other parameters without a default."""
     parameters = inspect.signature(fn).parameters.values()
     names = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    if "completions" in names:  # TRL's columns are what the file has
-        return {"response"}
     optional = {p.name for p in parameters if p.default is not p.empty}
+    if "completions" in names:  # TRL's other names are columns
+        return {"response", *(names - optional - {"completions", "prompts"})}
     return {_VERL.get(n, n) for n in names if n in (*NAMES, *_VERL) or n not in optional} - set(_IN_ROW)
 
 
@@ -91,11 +92,16 @@ def score(fn, task: dict) -> tuple[float, bool] | None:
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if "completions" in parameters:
         values = {k: [v] for k, v in row.items() if k not in ("prompt", "completion")}
-        values |= {"prompts": [task["prompt"]], "completions": [task["response"]]}
+        asked, response = row.get("prompt"), task["response"]
+        chat = isinstance(asked, list)
+        values["prompts"] = [asked if chat else task["prompt"]]
+        values["completions"] = [[{"role": "assistant", "content": response}] if chat else response]
     else:
         values = row | {n: row.get(n) for n in _IN_ROW} | task
         values |= {n: task[ours] for n, ours in _VERL.items()}
     out = fn(**{n: v for n, v in values.items() if n in parameters or open_ended})
+    if inspect.iscoroutine(out):
+        out = asyncio.run(out)
     if "completions" in parameters:
         (out,) = out
     right = None
@@ -137,15 +143,14 @@ def _begin(name: str, fn, pool: Pool | None, answers: Answers, asked: Asked) -> 
         got = wait()
         found = dict(zip(tasks, got.verdicts, strict=True))
         each = [found[b // group, text] for b, text in enumerate(answers.texts)]
-        counts = {"late": got.late, "lost": got.lost, "failed": got.failed}
+        silent = got.verdicts.count(None) - got.late - got.lost - got.failed
+        counts = {"late": got.late, "lost": got.lost, "failed": got.failed, "none": silent}
         if not any(each):
-            why = f"none of {len(each)} responses was judged by answers.check = {name!r}: " + ", ".join(
-                f"{n} {what}" for what, n in counts.items() if n
-            )
-            return Graded(None, None, counts, why + (f" ({got.error})" if got.error else ""))
+            why = f"none of {len(each)} responses, {len(tasks)} of them distinct, was judged by answers.check = {name!r}"
+            return Graded(None, None, counts, f"{why}: {ungraded_text(counts, got.error)}", got.error)
         scores = np.array([0.0 if x is None else x[0] for x in each], np.float32)
         right = np.array([x is not None and x[1] for x in each])
         shape = answers.classes.shape
-        return Graded(right.reshape(shape), scores.reshape(shape), counts)
+        return Graded(right.reshape(shape), scores.reshape(shape), counts, error=got.error)
 
     return graded

@@ -106,7 +106,10 @@ def load(
     found = files.read(name, named or {}, strict, deduplicate, columns)
     rows = chosen(found.rows, subset, subset_seed)
     if labelled and (lacking := next((r for r in rows if "answer" not in r), None)):
-        raise DataError(f"{lacking['where']}: an evaluation needs `answer` in every row")
+        raise DataError(
+            f"{lacking['where']}: an evaluation needs `answer` in every row: say where it stands by data.columns = "
+            "'prompt=question,answer=final', or let answers.check compute it"
+        )
     rows = in_pairs(rows, rephrase) if rephrase else rows
     together = 2 if rephrase else 1
     asked = [row["prompt"] for row in rows]

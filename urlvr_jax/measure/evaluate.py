@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.answers.missing import MOST_RESPONSES
 from urlvr_jax.checks import table
-from urlvr_jax.checks.grading import CheckError
+from urlvr_jax.checks.grading import CheckError, Graded
 from urlvr_jax.data import stream as stream_lib
 from urlvr_jax.measure import metrics as metrics_lib
 from urlvr_jax.measure import notices
@@ -30,6 +31,7 @@ class Evaluation:
     mean_length: float
     ended: float  # share of responses that ended by themselves
     no_answer: float  # share of responses without an answer
+    ungraded: dict[str, int]  # of a check of one's own: responses without a verdict, by cause
     notices: dict[str, str]  # what looks wrong, see notices.py
 
     def metrics(self) -> dict[str, float]:
@@ -46,6 +48,7 @@ class Evaluation:
             "response_length/mean": self.mean_length,
             "ended": self.ended,
             "no_answer": self.no_answer,
+            **{f"check/{cause}": float(n) for cause, n in self.ungraded.items()},
         }
 
 
@@ -98,6 +101,8 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
     ended = []
     found = []
     some = []
+    ungraded: collections.Counter = collections.Counter()
+    error = ""
     for real, prompts, rollouts, texts in responses(
         engine, params, tokenizer, questions, step, stream="evaluate", **how(c)
     ):
@@ -106,6 +111,8 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
         if graded.correct is None:
             raise CheckError(graded.why)
         right = graded.correct
+        ungraded.update(graded.ungraded)
+        error = error or graded.error
         correct.append(right.sum(axis=1))
         chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
         majority.append((right & chosen).any(axis=1))
@@ -121,7 +128,9 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
         float(np.concatenate(lengths).mean()),
         float(np.concatenate(ended).mean()),
         1 - float(np.mean(found)),
-        notices.of_answers(some, sum(found[: len(some)]), c.answers.style),
+        dict(ungraded),
+        notices.of_answers(some, sum(found[: len(some)]), c.answers.style)
+        | notices.of_check(Graded(right, None, dict(ungraded), error=error)),
     )
 
 
@@ -140,6 +149,8 @@ def all_sets(run, params, step: int, stage: Stage) -> tuple[dict[str, float], li
         except CheckError as error:
             warn(f"no evaluation of {name} at step {step}: {error}")
             continue
+        if said := result.notices.get("check"):
+            warn(f"evaluation of {name} at step {step}: {said}")
         metrics |= {f"eval/{name}/{k}": v for k, v in result.metrics().items()}
         counts = {"correct": result.correct.tolist(), "majority": result.majority.astype(int).tolist()}
         lines.append({"step": step, "set": name, "k": result.k, **counts})

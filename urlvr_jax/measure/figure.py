@@ -126,7 +126,7 @@ def _draw_votes(axis, run: RunRecord) -> None:
     labelled = bool(run.curve(VOTES)[0])
     axis.set_title("are the votes right?" if labelled else "do the votes agree?")
     for name, label, color in (
-        (VOTES, "vote accuracy", BLUE),
+        (VOTES, "the vote's reward accuracy", BLUE),
         ("train/ensemble/label_accuracy", "majority answer right", GREEN),
         ("train/ensemble/majority_ratio", "majority ratio", ORANGE),
         (NO_ANSWER, "no answer", GREY),

@@ -10,7 +10,12 @@ import numpy as np
 
 from urlvr_jax.answers.extract import ASKED_BY
 from urlvr_jax.answers.missing import missing
+from urlvr_jax.checks import own
+from urlvr_jax.checks.grading import ungraded_text
 from urlvr_jax.data import prompt_formats
+
+FEW_QUESTIONS = 8
+
 
 # ---- answers ------------------------------------------------------------------------------------------
 
@@ -45,7 +50,11 @@ def of_step(c, rollouts, answers, rewards, graded) -> dict[str, str]:
         return {}
     values = rewards.values[:, : c.rollout.train_group or c.rollout.group]
     answered = sum(key is not None for key in answers.keys)
-    out = of_answers(answers.texts, answered, c.answers.style)
+    judged = own.is_own(c.answers.check) and c.reward.name in (
+        "verifier",
+        "ground_truth",
+    )  # whatever the answers are
+    out = {} if judged else of_answers(answers.texts, answered, c.answers.style)
     if np.ptp(values) == 0:
         out["reward"] = (
             f"the reward is {values[0, 0]:.4g} for all {values.size} responses of a step: it teaches nothing"
@@ -67,13 +76,12 @@ def of_check(graded) -> dict[str, str]:
     """Of `answers.check`: nothing judged, or some responses without a verdict."""
     if graded.correct is None:
         return {"check": f"{graded.why}: labelled metrics are absent from such a step"}
-    lost = {what: n for what, n in graded.ungraded.items() if n}
-    if not lost:
-        return {}
-    said = ", ".join(f"{n} {what}" for what, n in lost.items())
-    return {
-        "check": f"answers.check gave no verdict to some responses of a step ({said}): they count as wrong"
-    }
+    said = ungraded_text(graded.ungraded, graded.error)
+    return (
+        {"check": f"answers.check gave no verdict to some responses, which count as wrong: {said}"}
+        if said
+        else {}
+    )
 
 
 # ---- data ---------------------------------------------------------------------------------------------
@@ -116,4 +124,9 @@ def of_run(run) -> dict[str, str]:
     out = of_sets(c)
     for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
         out |= of_questions(name, questions, labels, c.data.prompt_buckets)
+    for name, questions, _ in run.eval_sets:
+        if len(questions) < FEW_QUESTIONS:
+            out[f"few {name}"] = (
+                f"{name}: an evaluation on {len(questions)} questions tells little but chance"
+            )
     return out | of_template(run.questions.texts[0], c.answers.style, c.data.train.startswith("lab:"))

@@ -65,7 +65,7 @@ def summary(path) -> str:
             ]
     if any(NO_ANSWER in line for line in lines):
         lost, collapsed = collapse_of(lines)
-        out.append(f"Model Collapse Step (vote accuracy < 1 %)    {lost}")
+        out.append(f"Model Collapse Step (the vote's reward accuracy < 1 %)    {lost}")
         out.append(f"collapse step (truth below half the base's)  {collapsed}")
     out += _agreements(run)
     names = ("response_length/mean", "response_length/clip_ratio", "repetition_rate", "actor/entropy")

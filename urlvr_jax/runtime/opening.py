@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from urlvr_jax import config as config_lib
 from urlvr_jax.checks import own, table
 from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
@@ -121,6 +122,11 @@ def open_model(c):
             "a folder or a name on the Hugging Face Hub"
         )
     path = model_folder(c.model.path)
+    if config_lib.is_run(path):
+        raise FolderError(
+            f"model.path = {c.model.path!r} is a run's folder, not a model's: `export --model {path} --out FOLDER` first, "
+            "and give that folder"
+        )
     config = model_config(c, path)
     tokenizer = Tokenizer(path, chat=c.data.prompt_format == "chat")
     largest = max(tokenizer.hf.get_vocab().values(), default=0)

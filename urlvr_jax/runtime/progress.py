@@ -14,13 +14,13 @@ from urlvr_jax.runtime.counting import Tell, stage_text
 from urlvr_jax.untrusted import shown
 
 # Rank, metric, and how it is shown: where a line is too short, the first ranks stay. `reward acc` and `agrees` compare
-# the trained reward with the truth; `vote acc` is of the majority's answer, whatever is trained.
+# the trained reward with the truth; `votes right` is of the majority's answers, whatever is trained.
 COLUMNS = (
     (1, "reward/mean", "reward {:.3f}"),
     (2, TRUTH, "truth {:.3f}"),
     (3, "reward/accuracy", "reward acc {:.2f}"),
     (4, "reward/rank_correlation", "agrees {:+.2f}"),
-    (10, "train/ensemble/reward_accuracy", "vote acc {:.2f}"),
+    (10, "train/ensemble/label_accuracy", "votes right {:.2f}"),
     (5, "train/ensemble/no_answer", "no answer {:.2f}"),
     (6, "response_length/clip_ratio", "cut {:.2f}"),
     (7, "frac_reward_zero_std", "equal groups {:.2f}"),

@@ -7,12 +7,14 @@ on, and exits with 128 + the signal, unless the step was the last.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 
 from urlvr_jax.runtime import hosts
 
 # Ctrl-C, a manager's request, a terminal that goes away, CPU seconds used up, Slurm's warning before its limit.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
+ACKNOWLEDGED = b"\nstopping after this step, which is saved; Ctrl-C again stops at once\n"
 AT_ONCE = "at once: steps since the latest checkpoint are lost; the same command with its --workdir makes them again"
 
 
@@ -30,6 +32,9 @@ class StopSignal:
     def _note(self, number, _frame):
         if self._seen and number == signal.SIGINT:
             raise KeyboardInterrupt(AT_ONCE)
+        if not self._seen and number == signal.SIGINT:
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                os.write(2, ACKNOWLEDGED)
         self._seen = number
 
     def seen(self) -> signal.Signals | None:

@@ -33,7 +33,12 @@ def run(flag) -> int:
         for text in result.notices.values():
             warn(f"{name}: {text}")
         results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}
-    options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "seed": c.seed}
+    options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "k": c.eval.k, "seed": c.seed}
+    options |= {
+        "max_new_tokens": c.rollout.max_new_tokens,
+        "style": c.answers.style,
+        "check": c.answers.check,
+    }
     text = json.dumps({"model": flag.model, "step": step, **options, "sets": results}, indent=1)
     print(text)
     if flag.out:
