@@ -108,7 +108,7 @@ def test_legends_stand_below_their_panels(drawn):
     for axis in legends:
         box, panel = axis.get_legend().get_window_extent(), axis.get_window_extent()
         assert box.y1 <= axis.xaxis.label.get_window_extent().y0 and panel.height > 100
-    assert "KL, nats (right)" in labels(whole) and "its accuracy (0 to 1)" in labels(whole)
+    assert "KL, nats (right axis)" in labels(whole) and "its accuracy (0 to 1)" in labels(whole)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def _draw_accuracy(axis, run: RunRecord) -> None:
         axis.spines["left"].set_visible(False)
     own = axis.twinx()
     own.spines["right"].set_visible(True)
-    curve(own, run.curve("reward/mean"), color=ORANGE, lw=1.4, label="its own reward (right)")
+    curve(own, run.curve("reward/mean"), color=ORANGE, lw=1.4, label="its own reward (right axis)")
     own.set_ylabel("reward the policy sees", color=ORANGE)
     own.tick_params(axis="y", colors=ORANGE)
     drawing.legend_below(axis, own)
@@ -147,10 +147,10 @@ def _draw_form(axis, run: RunRecord) -> None:
     share = axis.twinx()
     share.spines["right"].set_visible(True)
     for name, label, style in (
-        ("repetition_rate", "repetition rate (right)", {"color": ORANGE, "lw": 1.2}),
-        ("response_length/clip_ratio", "cut at the limit (right)", {"color": GREEN, "lw": 1.2}),
-        ("actor/entropy", "entropy, nats (right)", {"color": GREY, "lw": 1.0, "ls": "--"}),
-        ("actor/kl", "KL, nats (right)", {"color": GREY, "lw": 1.0, "ls": ":"}),
+        ("repetition_rate", "repetition rate (right axis)", {"color": ORANGE, "lw": 1.2}),
+        ("response_length/clip_ratio", "cut at the limit (right axis)", {"color": GREEN, "lw": 1.2}),
+        ("actor/entropy", "entropy, nats (right axis)", {"color": GREY, "lw": 1.0, "ls": "--"}),
+        ("actor/kl", "KL, nats (right axis)", {"color": GREY, "lw": 1.0, "ls": ":"}),
     ):
         curve(share, run.curve(name), label=label, **style)
     for each in (axis, share):  # 0 a little above the axis, so that a line there is seen

@@ -124,6 +124,11 @@ def of_run(run) -> dict[str, str]:
     out = of_sets(c)
     for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
         out |= of_questions(name, questions, labels, c.data.prompt_buckets)
+    if len(run.questions) < c.data.prompts_per_step:
+        out["few"] = (
+            f"{c.data.train} has {len(run.questions)} questions for data.prompts_per_step = {c.data.prompts_per_step}: "
+            "some come more than once in a step"
+        )
     for name, questions, _ in run.eval_sets:
         if len(questions) < FEW_QUESTIONS:
             out[f"few {name}"] = (

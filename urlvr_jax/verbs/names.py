@@ -84,6 +84,13 @@ ELSEWHERE = {
     "gradient_checkpointing": "model.remat",
     "enable_gradient_checkpointing": "model.remat",
     "torch_dtype": "model.compute_dtype",
+    # of harnesses that evaluate and generate
+    "limit": "eval.max_questions",
+    "max_samples": "eval.max_questions",
+    "num_samples": "eval.k",
+    "n": "eval.k|rollout.group",
+    "max_tokens": "rollout.max_new_tokens",
+    "max_gen_toks": "rollout.max_new_tokens",
     "dtype": "model.compute_dtype",
 }
 LONGEST = 60  # characters of a value that are repeated
