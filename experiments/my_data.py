@@ -6,7 +6,7 @@
 MODEL is a folder or a name on the Hub; QUESTIONS a file, folder or hf:NAME:CONFIG:SPLIT, see docs/data.md. From the
 tokenizer: chat or plain text. From the questions: whether they say how to answer, else the answer is asked for in a
 box; prompt widths that hold all of them, but for the longest percent where that is far longer than the rest. A part
-of the questions, at most 200, is held out and evaluated.
+of the questions, at most 200, is held out and evaluated, if all of them have a gold answer.
 
 Look first: add --dry_run. Then another reward: --config.reward.name=self_certainty.
 """
@@ -32,7 +32,7 @@ def get_config(argument=""):
     c.model.remat = True
     if jax.default_backend() != "cpu":
         c.model.compute_dtype = "bfloat16"
-    c.data.train = f"{questions}[rest={found.held_out}]"
+    c.data.train = f"{questions}[rest={found.held_out}]" if found.labelled else questions
     c.data.prompt_format = "chat" if found.chat else "text"
     c.data.template = found.template
     c.data.prompt_buckets = found.prompt_buckets
@@ -44,7 +44,7 @@ def get_config(argument=""):
     c.optim.lr = 1e-6
     c.steps = 100
     c.eval.every = 20 if found.labelled else 0
-    c.eval.sets = (f"{questions}[held={found.held_out}]",)
+    c.eval.sets = (f"{questions}[held={found.held_out}]",) if found.labelled else ()
     c.eval.k = 4
     c.checkpoint.every = 20
     return c

@@ -4,7 +4,7 @@
 
 256 rollouts a step of the laboratory, once trained on the check and once label-free. Prints for each step its
 seconds, those it waited for verdicts, and the share in which the device had nothing to do. Exit status 1 if a
-verdict was lost, or if a step took more than a tenth longer than the verdicts need.
+verdict was lost, or if a step waited more than a tenth longer than 256 verdicts need.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def main() -> int:
                     f"{line['timing_s/check']:>6.1f}  {floor:>5.0f}  {line['perf/device_idle']:>11.2f}  {lost[0]:>4}  "
                     f"{lost[1]:>4}  {lost[2]:>6}"
                 )
-                rest = line["timing_s/step"] - line["timing_s/check"]
-                bad += sum(lost) > 0 or line["timing_s/step"] > 1.1 * floor + rest
+                bad += sum(lost) > 0 or line["timing_s/check"] > 1.1 * floor
     return int(bad > 0)
 
 

@@ -18,11 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from urlvr_jax.errors import UserError
+from urlvr_jax.runtime.user_code import said
 
 MATH_VERIFY = "math-verify", "urlvr_jax.checks.workers:math_verify"
 LATE, LOST = "late", "lost"
@@ -231,10 +231,7 @@ def judged(grader: Callable, task) -> Outcome:
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001  sys.exit() included: it must not end a run as if all were well
-        (*_, last) = traceback.extract_tb(error.__traceback__)
-        return Outcome(
-            None, f"{type(error).__name__}: {error!s:.300} ({last.filename}, line {last.lineno})"
-        )
+        return Outcome(None, said(error))
 
 
 def _limit(parent: int) -> None:

@@ -50,10 +50,7 @@ def of_step(c, rollouts, answers, rewards, graded) -> dict[str, str]:
         return {}
     values = rewards.values[:, : c.rollout.train_group or c.rollout.group]
     answered = sum(key is not None for key in answers.keys)
-    judged = own.is_own(c.answers.check) and c.reward.name in (
-        "verifier",
-        "ground_truth",
-    )  # whatever the answers are
+    judged = own.is_own(c.answers.check) and rewards.labelled  # what is trained on reads no answer of ours
     out = {} if judged else of_answers(answers.texts, answered, c.answers.style)
     if np.ptp(values) == 0:
         out["reward"] = (
@@ -82,6 +79,11 @@ def of_check(graded) -> dict[str, str]:
         if said
         else {}
     )
+
+
+def is_lab(c) -> bool:
+    """Whether the questions are the laboratory's."""
+    return c.data.train.startswith("lab:")
 
 
 # ---- data ---------------------------------------------------------------------------------------------
@@ -134,4 +136,4 @@ def of_run(run) -> dict[str, str]:
             out[f"few {name}"] = (
                 f"{name}: an evaluation on {len(questions)} questions tells little but chance"
             )
-    return out | of_template(run.questions.texts[0], c.answers.style, c.data.train.startswith("lab:"))
+    return out | of_template(run.questions.texts[0], c.answers.style, is_lab(c))

@@ -9,4 +9,4 @@ class Finding(NamedTuple):
     name: str
     status: str  # "ok", "warn" or "fail"
     seen: str
-    remedy: str = ""
+    remedy: str = ""  # where `seen` does not say it

@@ -38,7 +38,9 @@ def rehearse(c) -> list[Finding]:
         prompt_format = prompt_formats.of(c, tokenizer)
         reward = expression.load_configured(c)
         check = table.of(c)
-        questions, labels = opening.open_questions(c, prompt_format, columns=True)
+        questions, labels = opening.open_questions(
+            c, prompt_format, columns=expression.needs_labels(reward.fn)
+        )
     except UserError as error:
         return [Finding("rehearsal", "fail", str(error), "change what is named")]
     out = [Finding("prompts", "warn", text, "see docs/data.md") for text in prompt_format.warnings]
@@ -52,19 +54,17 @@ def rehearse(c) -> list[Finding]:
             continue
         out += _of_questions(c, "eval.sets", *sets[-1])
     out += _notices("eval.sets", notices.of_sets(c))
-    out += _notices("answers.style", notices.of_template(questions.texts[0], c.answers.style, is_lab(c)))
+    out += _notices(
+        "answers.style", notices.of_template(questions.texts[0], c.answers.style, notices.is_lab(c))
+    )
     if sets:
         out.append(evaluations(c, sum(len(q) for _, q, _ in sets)))
     out.append(step(c, tokenizer, reward, check, questions, labels))
     return out
 
 
-def is_lab(c) -> bool:
-    return c.data.train.startswith("lab:")
-
-
 def _notices(name: str, found: dict[str, str]) -> list[Finding]:
-    return [Finding(name, "warn", text, "as it says") for text in found.values()]
+    return [Finding(name, "warn", text) for text in found.values()]
 
 
 def _of_questions(c, key: str, name: str, questions, labels) -> list[Finding]:
@@ -87,7 +87,7 @@ def evaluations(c, questions: int) -> Finding:
 def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
     """Reward and check on a step whose responses are the questions' own first tokens."""
     count = 2 + 2 * questions.paired
-    prompts = stream.prompts_at(questions, 1, min(count, len(questions) * count), c.seed, shuffle=False)
+    prompts = stream.prompts_at(questions, 1, count, c.seed, shuffle=False)
     rows = [tokenizer.encode(q)[:RESPONSE_TOKENS] or [tokenizer.end_id] for q in prompts.questions]
     rows = [row for row in rows for _ in range(c.rollout.group)]
     tokens, lengths = padded(rows, max(map(len, rows)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import traceback
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.rewards.derived import DERIVED
+from urlvr_jax.runtime.user_code import said
 from urlvr_jax.types import STATISTICS, Declared, Reference, RewardInputs
 
 NEEDS = (*STATISTICS, *DERIVED)  # what a reward may ask for by `@needs`
@@ -110,7 +110,9 @@ def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | 
     except (UserError, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # sys.exit() would end the run as if all were well
-        raise RewardError(f"reward {fn.__name__!r} raised {_said(error, fn)}") from error
+        raise RewardError(
+            f"reward {fn.__name__!r} raised {said(error, inspect.unwrap(fn).__code__.co_filename)}"
+        ) from error
     out = _float32(fn, out)
     if out.shape != inputs.shape:
         raise RewardError(
@@ -118,13 +120,6 @@ def call(fn, inputs: RewardInputs, reference: Reference | None, options: dict | 
             f"{inputs.shape}; `inputs.per_group(x)` turns [B] into [P, G]"
         )
     return out
-
-
-def _said(error: BaseException, fn) -> str:
-    """An exception in one line, with the last place in the function's own file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename == inspect.unwrap(fn).__code__.co_filename] or frames
-    return f"{type(error).__name__}: {error!s:.300} ({own[-1].filename}, line {own[-1].lineno})"
 
 
 def _float32(fn, out):

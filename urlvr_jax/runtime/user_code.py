@@ -11,6 +11,8 @@ import traceback
 
 from urlvr_jax.errors import UserCodeError, UserError
 
+_PACKAGE = str(pathlib.Path(__file__).parents[1]) + os.sep
+
 
 def load_function(where: str):
     """The function of "file.py:function"; UserCodeError says what is wrong with the file, and where."""
@@ -50,6 +52,16 @@ def errors_of(path: str):
         text = " ".join(f"{error}".split())
         where = f"{path}, line {_line(error, path)}"
         raise UserCodeError(f"{where}: {type(error).__name__}: {text}") from error
+
+
+def said(error: BaseException, file: str = "") -> str:
+    """An exception in one line, with its last place in a file, else in code that is not this package's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename == file] or [
+        f for f in frames if not f.filename.startswith(_PACKAGE)
+    ]
+    (*_, last) = own or frames
+    return f"{type(error).__name__}: {error!s:.300} ({last.filename}, line {last.lineno})"
 
 
 def _line(error: Exception, path: str) -> int | None:
