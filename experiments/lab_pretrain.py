@@ -2,8 +2,9 @@
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
-Or :careful, :hasty; and :countdown, :countdown_judge, which have a world of their own. The judge has a second part,
-which reads more verdicts:
+Or :careful, :steady, :sloppy, :rash, :hasty; :early, a third of the way to :careful; and :taught, which is lab:plain after
+100 steps on clean solutions, as an instruction-tuned model is to its base. :countdown and :countdown_judge have a world of
+their own. The judge has a second part, which reads more verdicts:
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
 python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
@@ -14,7 +15,8 @@ from urlvr_jax import config
 from urlvr_jax.lab import countdown_world
 
 
-def get_config(recipe="plain"):
+def get_config(base="plain"):
+    recipe = {"early": "careful", "taught": "clean"}.get(base, base)
     c = config.default()
     c.mode = "supervised"
     c.steps = 2000
@@ -35,6 +37,12 @@ def get_config(recipe="plain"):
     c.eval.temperature = 1.0
     c.eval.top_p = 1.0
     c.checkpoint.every = 1000
+    if base == "early":
+        c.steps, c.eval.every = 700, 700
+    if base == "taught":
+        c.model.path, c.model.init = "lab:plain", "pretrained"
+        c.steps, c.eval.every = 100, 100
+        c.optim.lr, c.optim.warmup_updates = 1e-3, 10
     if recipe in countdown_world.RECIPES:
         c.model.path = "lab:untrained_countdown"
         c.data.train = "lab:countdown_train"

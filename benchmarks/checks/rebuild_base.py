@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world, shipped
+from urlvr_jax.lab import countdown_world
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
@@ -59,7 +59,7 @@ def held_out(name: str, folder: pathlib.Path) -> dict:
         m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
         for m in MEASURES
     }
-    if getattr(shipped.WORLDS[name].RECIPES[name], "judging", 0):
+    if getattr(countdown_world.RECIPES.get(name), "judging", 0):
         rates = json.loads(on_one_core("benchmarks/checks/judge_rates.py", str(folder)))
         out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}
     return out
