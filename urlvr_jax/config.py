@@ -153,6 +153,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.kl.estimator = "k3"  # k1, k2, k3
     c.kl.place = "loss"  # "loss" or "reward"
     c.kl.reference = "fixed"  # "fixed": the base; "previous": the policy at the start of each step
+    c.kl.watch = _how(_added(False))  # measure the distance from the base though coef = 0: a pass a step
 
     c.optim = ml_collections.ConfigDict()
     c.optim.lr = 1e-4

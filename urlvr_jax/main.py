@@ -33,6 +33,7 @@ from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import evaluate, metrics, notices
+from urlvr_jax.measure.warning import EarlyWarning
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
@@ -64,7 +65,7 @@ def train(c, folder: pathlib.Path) -> int:
     workdir = Workdir(folder, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
     sampling = c.mode == "rl"
-    kl, verifying = bool(c.kl.coef), "verification" in reward.needs
+    kl, verifying = bool(c.kl.coef) or c.kl.watch, "verification" in reward.needs
     rescore = c.rollout.rescore and sampling
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
 
@@ -74,6 +75,7 @@ def train(c, folder: pathlib.Path) -> int:
     reference_params = run.base_params(progress.stage) if kl and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
     watch = evaluate.Watch(run, workdir, progress.stage)
+    early = EarlyWarning(workdir)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
     progress.notice(notices.of_run(run))
@@ -123,7 +125,9 @@ def train(c, folder: pathlib.Path) -> int:
         ahead = None if last else run.begin(state.params, step + 1)
 
         # ---- 8 metrics -------------------------------------------------------------------------
-        line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), penalty)
+        line = metrics.of_step(c, step, rollouts, answers, rewards, grade())
+        line.free |= metrics.of_reference(c, answers, rollouts, stats, ref_logp) if kl else {}
+        line.free |= early.votes(step, prompts, answers, grade().correct) if sampling else {}
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)

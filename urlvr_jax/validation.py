@@ -242,6 +242,11 @@ def _validate_objective(c) -> None:
         _validate_rewards(c)
     if c.kl.coef and c.mode == "supervised":
         raise ConfigError(f"kl.coef = {c.kl.coef}: mode = 'supervised' has no KL term; set it to 0")
+    if c.kl.watch and (c.mode == "supervised" or c.kl.reference != "fixed"):
+        raise ConfigError(
+            f"kl.watch = True measures how far rollouts are from the base: not with mode = {c.mode!r}, kl.reference = "
+            f"{c.kl.reference!r}; set it to False"
+        )
     if c.kl.coef and c.kl.reference == "previous" and (updates_per_step(c) == 1 or c.kl.place == "reward"):
         raise ConfigError(
             "kl.reference = 'previous' is the policy that sampled: with one update a step, or in the reward, "

@@ -149,11 +149,11 @@ def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatc
     file.write_text("".join(json.dumps(x) + "\n" for x in (old, found(cells[1]))))
     ran = []
     monkeypatch.setattr(run_lib, "_run", lambda cell, cores, thin: ran.append(cell) or found(cell))
-    run_lib.run_missing(cells, file, jobs=2)
+    run_lib.run_missing(cells, file, jobs=2, line_of=run_lib.condense)
     assert set(ran) == {cells[0], cells[2], cells[3]}
     assert cell_lib.read_runs(file) == [found(cell) for cell in cells]
-    run_lib.run_missing(cells, file, jobs=1)
-    run_lib.run_missing([], file, jobs=1)
+    run_lib.run_missing(cells, file, jobs=1, line_of=run_lib.condense)
+    run_lib.run_missing([], file, jobs=1, line_of=run_lib.condense)
     assert len(ran) == 3 and "0 of 0 cells to run" in capsys.readouterr().out
 
 
@@ -168,7 +168,7 @@ def test_a_run_that_fails_costs_no_other_its_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_lib, "_run", one)
     with pytest.raises(UserError, match="1 of 3 runs failed"):
-        run_lib.run_missing(cells, tmp_path / "runs.jsonl", jobs=1)
+        run_lib.run_missing(cells, tmp_path / "runs.jsonl", jobs=1, line_of=run_lib.condense)
     assert [line["seed"] for line in cell_lib.read_runs(tmp_path / "runs.jsonl")] == [1, 2]
 
 

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import pathlib
 import re
+from typing import NamedTuple
 
 from urlvr_jax.data import arrow
 from urlvr_jax.data.distinct import Distinct
@@ -18,7 +19,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.untrusted import json_text
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
-_PART = re.compile(r"\[(held|rest)=(\d{1,9})\]$")
+_PART = re.compile(r"\[(?:(held|rest)=(\d{1,9})|(\d{1,9}):(\d{1,9}))\]$")
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])")
 
 
@@ -26,26 +27,41 @@ def read(
     name: str, named: dict[str, str], strict: bool = True, deduplicate: bool = True, columns: bool = False
 ) -> Distinct:
     """The questions that `name` stands for: a file, a folder, a pattern, lab:NAME or hf:NAME:CONFIG:SPLIT; of any of
-    these with [held=N] behind it N questions, with [rest=N] the others.
+    these with [held=N] behind it N questions, with [rest=N] the others, with [A:B] those from A to before B.
 
     A row has `id`, `prompt`, `before` (messages before it), `where`, and perhaps `answer` and `rephrased`; with
     `columns` also `row`, all its columns as they stand. named, strict: what `data.columns` says, see `shapes.find`.
     """
     found = Distinct(deduplicate, columns)
-    whole, part, count = part_of(name)
+    whole, part = part_of(name)
     _gather(found, whole, named, strict)
     if not found.rows:
         raise DataError(f"{name}: no questions in it")
     _give_ids(found)
-    if part:
-        _keep(found, name, part, count)
+    if part and part.kind == "slice":
+        _slice(found, name, part)
+    elif part:
+        _keep(found, name, part.kind, part.end)
     return found
 
 
-def part_of(name: str) -> tuple[str, str, int]:
-    """A name, and which part of its questions is meant: ("FILE", "held", 200) of "FILE[held=200]"."""
+class Part(NamedTuple):
+    """Which part of a file's questions is meant."""
+
+    kind: str  # held, rest, or slice
+    start: int  # of a slice
+    end: int  # of a slice; else how many are held
+
+
+def part_of(name: str) -> tuple[str, Part | None]:
+    """A name, and which part of its questions is meant: ("FILE", Part("held", 0, 200)) of "FILE[held=200]"."""
     found = _PART.search(name)
-    return (name[: found.start()], found[1], int(found[2])) if found else (name, "", 0)
+    if not found:
+        return name, None
+    whole = name[: found.start()]
+    if found[1]:
+        return whole, Part(found[1], 0, int(found[2]))
+    return whole, Part("slice", int(found[3]), int(found[4]))
 
 
 def _gather(found: Distinct, name: str, named: dict[str, str], strict: bool) -> None:
@@ -62,6 +78,16 @@ def _gather(found: Distinct, name: str, named: dict[str, str], strict: bool) -> 
                 arrow.gather(found, str(path), *arrow.parquet(path, named, strict, columns))
             else:
                 gather(found, path, named, strict)
+
+
+def _slice(found: Distinct, name: str, part: Part) -> None:
+    """Of the rows those from `start` to before `end`, in the order of the file."""
+    if not part.start < part.end <= len(found.rows):
+        raise DataError(
+            f"{name}: there are {len(found.rows)} questions: give [A:B] with A < B <= {len(found.rows)}"
+        )
+    found.elsewhere = len(found.rows) - (part.end - part.start)
+    found.rows = found.rows[part.start : part.end]
 
 
 def _keep(found: Distinct, name: str, part: str, count: int) -> None:
@@ -86,7 +112,7 @@ def _keep(found: Distinct, name: str, part: str, count: int) -> None:
 
 def question_path(name: str) -> pathlib.Path:
     """A path or pattern, or the question file that ships under `lab:NAME`; without what says which part."""
-    name, _, _ = part_of(name)
+    name, _ = part_of(name)
     return shipped.questions(name) if name.startswith("lab:") else pathlib.Path(name)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax import config as config_lib
+from urlvr_jax.learning.objective import KL_ESTIMATORS
 from urlvr_jax.measure.intervals import rank_correlation
 from urlvr_jax.rewards.self_verification import AMBIGUOUS, YES
 
@@ -34,10 +36,10 @@ class Line:
         return {"step": self.step, **self.free, **self.labelled}
 
 
-def of_step(c, step: int, rollouts, answers, rewards, graded, penalty) -> Line:
+def of_step(c, step: int, rollouts, answers, rewards, graded) -> Line:
     """What a step's rollouts tell.
 
-    graded: what `answers.check` found; penalty float32 `[B, T]`, None without a KL term in the reward.
+    graded: what `answers.check` found.
     """
     correct = graded.correct
     line = Line(step, of_rollouts(rollouts, c.log.repetition_ngram))
@@ -48,8 +50,6 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, penalty) -> Line:
     own |= of_rewards(rewards.values[:, :kept])
     own |= of_terms({name: x[:, :kept] for name, x in rewards.terms.items()})
     line.free |= of_shadows(rewards.shadows) | of_votes(answers.classes, answers.majority)
-    if penalty is not None:
-        line.free["actor/kl"] = float(penalty.sum() / -c.kl.coef / rollouts.lengths.sum())
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
@@ -72,6 +72,22 @@ def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
         "repetition_rate": repetition_rate(rollouts.tokens, lengths, ngram),
         "perf/rollout_tokens": float(lengths.sum()),
     }
+
+
+def of_reference(c, answers, rollouts, stats, ref_logp: np.ndarray) -> dict[str, float]:
+    """How far the rollouts are from the reference, whose log-probabilities are float32 `[B, T]`.
+
+    `actor/kl` by the configured estimator, where the update does not measure it. `base/majority_nll`: the base's mean
+    negative log-probability of a token of the majority's rollouts, where the reference is the base and there are any.
+    """
+    mask, out = rollouts.mask, {}
+    if not c.kl.coef or c.kl.place == "reward":
+        distance = KL_ESTIMATORS[c.kl.estimator](jnp.asarray(stats["logp"] - ref_logp))
+        out["actor/kl"] = float(np.asarray(distance)[mask].mean())
+    chosen = mask & _pseudo_reward(answers.classes, answers.majority).reshape(-1, 1)
+    if c.kl.reference == "fixed" and chosen.any():
+        out["base/majority_nll"] = float(-ref_logp[chosen].mean())
+    return out
 
 
 def repetition_rate(tokens: np.ndarray, lengths: np.ndarray, ngram: int) -> float:

@@ -33,6 +33,12 @@ class RunRecord:
         return read_lines(self.path / "evals.jsonl")
 
     @functools.cached_property
+    def votes(self) -> list[dict]:
+        """Of votes.jsonl, one line a step: see `votes.line`; none of a run that had no such file yet."""
+        file = self.path / "votes.jsonl"
+        return read_lines(file) if file.is_file() else []
+
+    @functools.cached_property
     def config(self) -> dict:
         """{dotted key: value}."""
         return json.loads((self.path / "config.json").read_text())

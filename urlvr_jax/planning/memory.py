@@ -230,7 +230,8 @@ def phases(c) -> tuple[str, ...]:
     """The programs that a run of this configuration has."""
     if c.mode != "rl":
         return ("update",)
-    return ("rollout", "score", "update") if c.rollout.rescore or c.kl.coef else ("rollout", "update")
+    scored = c.rollout.rescore or c.kl.coef or c.kl.watch
+    return ("rollout", "score", "update") if scored else ("rollout", "update")
 
 
 def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]]:
@@ -244,7 +245,7 @@ def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]
         out["rollout"]["train state beside"] = held * (stored + 8)
     if "score" in out:
         out["score"]["optimizer beside"] = held * 8
-    if c.kl.coef and c.kl.reference == "fixed":
+    if (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed":
         for parts in out.values():
             parts["reference weights"] = held * stored
     return out

@@ -4,6 +4,7 @@ config.json       resolved configuration; a resume with another one is refused
 record.json       versions, devices, git state, fingerprints; one entry an attempt
 metrics.jsonl     one JSON line a step
 evals.jsonl       one line an evaluation: correct samples of every question
+votes.jsonl       one line a step: the votes on every question
 completions/      completions_00010.parquet: sampled responses with answers and rewards
 checkpoints/      Orbax
 lock              who runs here, or did last
@@ -83,6 +84,7 @@ class Workdir:
             self._write_record(facts)
         self.metrics = Lines(self.path / "metrics.jsonl", self.writes)
         self.evals = Lines(self.path / "evals.jsonl", self.writes)
+        self.votes = Lines(self.path / "votes.jsonl", self.writes)
 
     def _take(self) -> None:
         """The writer takes the folder, and every process stops where it could not."""
@@ -145,16 +147,19 @@ class Workdir:
 
     def truncate_after(self, step: int) -> None:
         """Forget what was written past the restored step."""
-        self.metrics.truncate_after(step)
-        self.evals.truncate_after(step)
+        for lines in self._lines():
+            lines.truncate_after(step)
         for file in (self.path / "completions").glob("completions_*.parquet") if self.writes else ():
             if int(file.stem.split("_")[1]) > step:
                 file.unlink()
 
     def sync(self) -> None:
         """What was written so far is on disk: to be called before a checkpoint."""
-        self.metrics.sync()
-        self.evals.sync()
+        for lines in self._lines():
+            lines.sync()
+
+    def _lines(self) -> tuple[Lines, ...]:
+        return self.metrics, self.evals, self.votes
 
     def completions_due(self, step: int, last: bool) -> bool:
         every = self.config["log.completions_every"]

@@ -7,6 +7,7 @@ python -m urlvr_jax.main study countdown check    list missing cells and stale l
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 from urlvr_jax.lab.countdown_world import WORDINGS
@@ -16,7 +17,7 @@ from urlvr_jax.studies import cell as cell_lib
 from urlvr_jax.studies import page
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.rule import Need, Rule, verdict_table
-from urlvr_jax.studies.run import run_missing
+from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 JUDGES = {  # label: the wording of the verification prompt
@@ -76,7 +77,8 @@ def folder() -> pathlib.Path:
 
 
 def run(jobs: int) -> None:
-    run_missing(cells(), folder() / "runs.jsonl", jobs, thin=4)
+    line_of = functools.partial(condense, thin=4)
+    run_missing(cells(), folder() / "runs.jsonl", jobs, line_of)
 
 
 def check() -> int:

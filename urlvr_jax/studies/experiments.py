@@ -20,7 +20,7 @@ from urlvr_jax.measure.intervals import spread
 from urlvr_jax.rewards import expression
 from urlvr_jax.studies import page
 from urlvr_jax.studies.cell import Cell, read_runs, root
-from urlvr_jax.studies.run import run_missing
+from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 COUNTDOWN = "experiments/countdown.py"
@@ -179,7 +179,7 @@ def run(jobs: int) -> None:
     file = root() / "docs" / "experiments" / "runs.jsonl"
     elsewhere = [r for f in (root() / "docs").glob("*/runs.jsonl") if f != file for r in read_runs(f)]
     cells = [cell for row in ROWS if row.file != COUNTDOWN for cell in row.cells()]
-    run_missing([cell for cell in cells if not any(map(cell.has, elsewhere))], file, jobs)
+    run_missing([cell for cell in cells if not any(map(cell.has, elsewhere))], file, jobs, condense)
 
 
 def stale_rows() -> list[str]:

@@ -15,7 +15,7 @@ from urlvr_jax.studies import cell as cell_lib
 from urlvr_jax.studies import page
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.rule import Need, Rule, verdict_table
-from urlvr_jax.studies.run import run_missing
+from urlvr_jax.studies.run import condense, run_missing
 
 REWARDS = (
     "self_certainty",
@@ -118,7 +118,7 @@ def folder() -> pathlib.Path:
 
 
 def run(jobs: int) -> None:
-    run_missing(cells(), folder() / "runs.jsonl", jobs)
+    run_missing(cells(), folder() / "runs.jsonl", jobs, condense)
 
 
 def check() -> int:

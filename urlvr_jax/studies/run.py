@@ -15,7 +15,7 @@ import queue
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure import collapse
@@ -39,8 +39,8 @@ CURVES = {
 }
 
 
-def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8) -> None:
-    """Run the cells that have no line in `file`, and keep it in their order. Curves have a point every `thin` steps."""
+def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, line_of: Callable) -> None:
+    """Run the cells that have no line in `file`, and keep it in their order. line_of: a RunRecord, its cell -> its line."""
     place = {cell.place: i for i, cell in enumerate(cells)}
     names = [*cells[0].about, "seed"] if cells else []
     place_of = lambda line: tuple(line[name] for name in names)
@@ -53,7 +53,7 @@ def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8)
         cores.put(allowed[i % len(allowed)])
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         failed = []
-        futures = [pool.submit(_run, cell, cores, thin) for cell in todo]
+        futures = [pool.submit(_run, cell, cores, line_of) for cell in todo]
         for i, future in enumerate(concurrent.futures.as_completed(futures)):
             if error := future.exception():
                 failed.append(error)
@@ -74,13 +74,14 @@ def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, thin: int = 8)
 def _text(line: dict, names: list[str]) -> str:
     held = line["held_out"]
     what = " ".join(f"{name} {line[name]}" for name in names)
-    return f"{what}: {held['base']:.3f} {held['peak']:.3f} {held['final']:.3f} mcs {line['mcs']}"
+    told = f" {held['base']:.3f} {held['peak']:.3f} {held['final']:.3f}" if held else ""
+    return f"{what}:{told} mcs {line['mcs']}"
 
 
-def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
-    """Run one cell in a process of its own, on one core; its line."""
+def _run(cell: Cell, cores: queue.Queue, line_of: Callable) -> dict:
+    """Run one cell in a process of its own, on one core; its line. A run that was cut short goes on."""
     core = cores.get()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="study-"))
+    folder = root() / "runs" / "studies" / cell.hash
     try:
         words = [sys.executable, "-m", "urlvr_jax.main", *cell.flags, "--workdir", str(folder)]
         process = subprocess.Popen(
@@ -91,14 +92,21 @@ def _run(cell: Cell, cores: queue.Queue, thin: int) -> dict:
         _, said = process.communicate()
         if process.returncode:
             raise UserError(f"{' '.join(words)}: exit status {process.returncode}\n{said[-2000:]}")
-        return condense(RunRecord(folder), cell, thin)
+        line = line_of(RunRecord(folder), cell)
+        shutil.rmtree(folder, ignore_errors=True)
+        return line
     finally:
         cores.put(core)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def condense(run: RunRecord, cell: Cell, thin: int) -> dict:
-    """A run's folder -> one line of findings."""
+def rise_and_fall(evals: list[dict]) -> dict | None:
+    """None of a run that is evaluated on fewer than two questions or once."""
+    enough = len(evals) > 1 and len(evals[0]["correct"]) > 1
+    return dataclasses.asdict(collapse.rise_and_fall_of(evals)) if enough else None
+
+
+def condense(run: RunRecord, cell: Cell, thin: int = 8) -> dict:
+    """A run's folder -> one line of findings. Curves have a point every `thin` steps."""
     evals = run.first_set()
     git = run.attempt["git"]
     trained = [line for line in run.lines if "reward/mean" in line]
@@ -110,7 +118,7 @@ def condense(run: RunRecord, cell: Cell, thin: int) -> dict:
         "commit": git.get("commit"),
         "modified": git.get("modified"),
         "steps": run.lines[-1]["step"],
-        "held_out": dataclasses.asdict(collapse.rise_and_fall_of(evals)),
+        "held_out": rise_and_fall(evals),
         "mcs": collapse.mcs(run.lines),
         "collapse_step": collapse.collapse_step(run.lines),
         "eval_steps": [e["step"] for e in evals],

@@ -67,6 +67,12 @@ VERBS = {
         "countdown --out train.jsonl --count 4000 --config.seed=0",
         ("out", "count"),
     ),
+    "finding": Verb(
+        "make the runs of the paper's findings and tell their verdicts, from a checkout",
+        "finding F1 F6 --seeds 0:3 --jobs 2",
+        ("seeds", "jobs"),
+        words=True,
+    ),
     "study": Verb(
         "make the runs of a study, from a checkout",
         "study grid run --jobs 2",

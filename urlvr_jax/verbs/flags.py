@@ -60,6 +60,7 @@ FLAGS = {
     "compile": Flag(False, "", "ask the compiler for each program's bytes, beside the estimate"),
     "json": Flag(False, "", "print JSON"),
     "count": Flag(4000, "N", "how many tasks; 4000 if not given"),
+    "seeds": Flag("0:3", "A:B", "seeds A to B - 1, or a list 0,1,4; 0:3 if not given"),
     "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
     "processes": Flag(1, "N", "how many processes this run has"),

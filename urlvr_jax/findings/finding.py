@@ -1,0 +1,144 @@
+"""What a finding is, and how its verdict is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import math
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from urlvr_jax.measure.intervals import Difference, over_seeds
+from urlvr_jax.studies.cell import Cell
+
+HOLDS, FAILS, OPEN = "holds", "fails", "not decided with these seeds"
+OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+Runs = dict[str, dict]  # {arm: its line}, of one seed
+
+
+class Arm(NamedTuple):
+    """Runs that differ by their seed alone."""
+
+    experiment: str
+    overrides: dict[str, object] = {}
+
+    def cell(self, finding: str, name: str, seed: int) -> Cell:
+        return Cell(self.experiment, seed, self.overrides, {"finding": finding, "arm": name})
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A condition on one number a seed: its 95 % interval over the seeds lies on the right side of the threshold.
+
+    measure: the arms' lines of one seed -> a number, NaN where the runs cannot say.
+    """
+
+    text: str
+    measure: Callable[[Runs], float]
+    op: str
+    threshold: float
+
+    def digest(self) -> str:
+        """Of all that decides."""
+        text = f"{self.text}|{inspect.getsource(self.measure)}|{self.op}|{self.threshold}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Outcome(NamedTuple):
+    """What the runs say to one rule."""
+
+    rule: Rule
+    values: list[float]  # one a seed
+    interval: Difference | None  # over the seeds; None with fewer than two, or where a run cannot say
+    verdict: str
+
+    @property
+    def measured(self) -> str:
+        if self.interval:
+            return f"{self.interval.mean:.3g} [{self.interval.low:.3g}, {self.interval.high:.3g}]"
+        return ", ".join(f"{v:.3g}" for v in self.values) or "no runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A claim of the paper as a study in the laboratory, and at the paper's own scale."""
+
+    name: str  # F1
+    title: str
+    claim: str  # in our own words
+    paper: str  # the paper's setting and numbers
+    setting: str  # the laboratory's, and why it is a fair one
+    arms: dict[str, Arm]
+    rules: tuple[Rule, ...]
+    figure: Callable | None = None  # (axes, {arm: lines}); the curves of all arms if None
+    panels: tuple[tuple[str, str], ...] = (("eval_avg", "held-out accuracy"),)  # (curve, label)
+    at_scale: dict[str, Arm] = dataclasses.field(
+        default_factory=dict
+    )  # the paper's models, data and lengths
+    notes: str = ""  # what was seen beside the rules, and what was tried
+
+    def cells(self, seeds) -> list[Cell]:
+        return [arm.cell(self.name, name, seed) for name, arm in self.arms.items() for seed in seeds]
+
+    def digest(self) -> str:
+        """Of the rules; a line keeps it, so that a rule changed after its runs is seen."""
+        return hashlib.sha256("".join(rule.digest() for rule in self.rules).encode()).hexdigest()[:8]
+
+
+def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
+    """Of the seeds whose runs are all there. A number that is not finite in any of them decides nothing."""
+    values = [float(rule.measure(runs)) for runs in by_seed.values()]
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return Outcome(rule, values, None, OPEN)
+    interval = over_seeds(values)
+    holds = OPERATORS[rule.op]
+    nearest, farthest = sorted((interval.low, interval.high), reverse=rule.op.startswith("<"))
+    verdict = (
+        HOLDS if holds(nearest, rule.threshold) else OPEN if holds(farthest, rule.threshold) else FAILS
+    )
+    return Outcome(rule, values, interval, verdict)
+
+
+def verdict(outcomes: list[Outcome]) -> str:
+    """Fails if any rule fails, holds if all hold."""
+    said = [o.verdict for o in outcomes]
+    return FAILS if FAILS in said else HOLDS if said and set(said) == {HOLDS} else OPEN
+
+
+# ---- numbers of a line ------------------------------------------------------------------------------
+
+
+def curve(line: dict, name: str, first: int = 1, last: int | None = None) -> np.ndarray:
+    """Values of a curve at steps first..last (counted from 1; last <= 0: from the end), NaN where there is none."""
+    if name not in line["curves"]:
+        raise KeyError(f"no curve {name!r} in {line['finding']} {line['arm']} seed {line['seed']}")
+    values = np.array([math.nan if v is None else v for v in line["curves"][name]], float)
+    end = len(values) if last is None else last if last > 0 else len(values) + last
+    return values[first - 1 : end]
+
+
+def early(line: dict, name: str, steps: int = 5) -> float:
+    """Mean over the first steps."""
+    return float(np.nanmean(curve(line, name, 1, steps)))
+
+
+def late(line: dict, name: str, steps: int = 10) -> float:
+    """Mean over the last steps."""
+    return float(np.nanmean(curve(line, name)[-steps:]))
+
+
+def near(line: dict, name: str, step: int, reach: int = 5) -> float:
+    """Mean over the steps around one."""
+    return float(np.nanmean(curve(line, name, max(1, step - reach), step + reach)))
+
+
+def held_out(line: dict, step: int, which: str = "") -> float:
+    """Held-out accuracy at an evaluated step, of the first question file or of the one that is named."""
+    sets = line["sets"]
+    found = sets[which] if which else next(iter(sets.values()))
+    return found["avg"][found["steps"].index(step)]

@@ -1,0 +1,108 @@
+"""Runs of findings: those on file by configuration and base, whichever finding made them; those missing, made."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+
+from urlvr_jax.findings.finding import Finding, Runs
+from urlvr_jax.findings.table import FINDINGS
+from urlvr_jax.measure import collapse
+from urlvr_jax.measure.record import RunRecord, by_step
+from urlvr_jax.studies.cell import Cell, read_runs, root
+from urlvr_jax.studies.run import condense, run_missing
+
+THIN = 8  # steps between points of the short curves; `curves` has every step
+CURVES = {  # kept of every step, to three digits
+    "own_reward": "reward/mean",
+    "truth": collapse.TRUTH,
+    "reward_accuracy": collapse.VOTES,
+    "label_accuracy": "train/ensemble/label_accuracy",
+    "majority_ratio": "train/ensemble/majority_ratio",
+    "no_answer": "train/ensemble/no_answer",
+    "length": "response_length/mean",
+    "cut": "response_length/clip_ratio",
+    "repetition": "repetition_rate",
+    "entropy": "actor/entropy",
+    "kl": "actor/kl",
+    "base_nll": "base/majority_nll",
+    "distinct": "votes/distinct",
+    "commonest": "votes/commonest",
+    "answers": "votes/answers",
+    "halves_agree": "votes/halves_agree",
+    "flips": "votes/flips",
+    "locked": "votes/locked",
+    "tokens": "perf/rollout_tokens",
+}
+
+
+def folder() -> pathlib.Path:
+    return root() / "docs" / "findings"
+
+
+def on_file() -> list[dict]:
+    """The lines of all findings."""
+    return [line for file in sorted(folder().glob("F*.jsonl")) for line in read_runs(file)]
+
+
+def find(cell: Cell, lines: list[dict]) -> dict | None:
+    return next((line for line in lines if cell.has(line)), None)
+
+
+def by_seed(finding: Finding, seeds, lines: list[dict]) -> dict[int, Runs]:
+    """{seed: {arm: line}} of the seeds whose runs are all on file."""
+    found = {
+        seed: {name: find(arm.cell(finding.name, name, seed), lines) for name, arm in finding.arms.items()}
+        for seed in seeds
+    }
+    return {seed: runs for seed, runs in found.items() if None not in runs.values()}
+
+
+def missing(finding: Finding, seeds, lines: list[dict]) -> list[Cell]:
+    return [cell for cell in finding.cells(seeds) if find(cell, lines) is None]
+
+
+def run(finding: Finding, seeds, jobs: int) -> None:
+    """Make what is missing of a finding; what another finding's file has is not made again."""
+    lines = on_file()
+    cells = [cell for cell in finding.cells(seeds) if find(cell, lines) is None]
+    run_missing(cells, folder() / f"{finding.name}.jsonl", jobs, line_of=line)
+
+
+def line(record: RunRecord, cell: Cell) -> dict:
+    """A run's folder -> its line: findings, every step of CURVES, every evaluation, questions' visits, rules in force."""
+    out = condense(record, cell, THIN)
+    steps = range(1, out["steps"] + 1)
+    out["curves"] = {}
+    for name, metric in CURVES.items():
+        known = by_step(record.lines, metric)
+        if known:
+            out["curves"][name] = [short(known[s]) if s in known else None for s in steps]
+    out["sets"] = sets(record.evals)
+    out["minutes"] = round(
+        sum(x["timing_s/step"] + x.get("timing_s/eval", 0) for x in record.lines if "timing_s/step" in x)
+        / 60,
+        2,
+    )
+    out["rules"] = {name: finding.digest() for name, finding in FINDINGS.items()}
+    return out
+
+
+def sets(evals: list[dict]) -> dict[str, dict]:
+    """{question file: steps, and at each the mean of avg@k and maj@k}."""
+    out: dict[str, dict] = {}
+    for e in evals:
+        one = out.setdefault(e["set"], {"k": e["k"], "steps": [], "avg": [], "maj": []})
+        one["steps"].append(e["step"])
+        one["avg"].append(round(sum(e["correct"]) / len(e["correct"]) / e["k"], 4))
+        one["maj"].append(round(sum(e["majority"]) / len(e["majority"]), 4))
+    return out
+
+
+def short(value: float) -> float:
+    """Three digits that count, as few characters as say them."""
+    if value == 0 or not math.isfinite(value):
+        return 0
+    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
+    rounded = round(rounded, 5)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -1,0 +1,116 @@
+"""How a question's votes go from visit to visit: a line a step of votes.jsonl, and metrics of it that need no label."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from urlvr_jax.answers.classes import majority_class, tie_order
+
+KEPT = 4  # answers of a question whose votes are written, the most frequent
+WINDOW = 5  # visits: so many a question must have had before it can count as locked
+LOCKED_SHARE = 0.7  # of the votes, mean over the window (TTRL-Guard, 2605.19444)
+
+
+def line(step: int, ids: tuple[str, ...], answers, correct) -> dict:
+    """What is kept of a step's votes, in the order of its prompts.
+
+    ids `[P]`; correct bool `[P, G]`, None without labels. `votes`: {answer: how many rollouts gave it}, the majority
+    first, answers by the first 8 digits of their digest. `right`: how many rollouts are right; `majority_right`: 1
+    where the majority's answer is.
+    """
+    out = {"step": step, "id": list(ids), "group": answers.classes.shape[1]}
+    counts = [collections.Counter(row[row >= 0].tolist()) for row in answers.classes]
+    digests = [{i: tie_order(key).hex()[:8] for key, i in names.items()} for names in answers.names]
+    ranked = [sorted(c, key=lambda i: (-c[i], i))[:KEPT] for c in counts]
+    out["votes"] = [
+        {d[i]: c[i] for i in order} for order, c, d in zip(ranked, counts, digests, strict=True)
+    ]
+    if correct is not None:
+        chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
+        out["right"] = correct.sum(axis=1).tolist()
+        out["majority_right"] = (correct & chosen).any(axis=1).astype(int).tolist()
+    return out
+
+
+def majority_of(votes: dict[str, int]) -> str | None:
+    """The majority's answer, of one question's votes in a line; None where nobody answered."""
+    return next(iter(votes), None)
+
+
+def of_step(classes: np.ndarray) -> dict[str, float]:
+    """Of the answers' classes int `[P, G]`, -1 none: what they tell by themselves.
+
+    `votes/answers`: different answers over rollouts with one, mean over questions. `votes/halves_agree`: share of
+    questions to which the majorities of the even and of the odd rollouts are the same answer.
+    """
+    answered = (classes >= 0).sum(axis=1)
+    different = np.array([len(set(row[row >= 0].tolist())) for row in classes])
+    some = answered > 0
+    out = {}
+    if some.any():
+        out["votes/answers"] = float((different[some] / answered[some]).mean())
+    if classes.shape[1] > 1:
+        even, odd = (majority_class(classes[:, half::2]) for half in (0, 1))
+        out["votes/halves_agree"] = float(((even == odd) & (even >= 0)).mean())
+    return out
+
+
+def across_questions(line: dict) -> dict[str, float]:
+    """Whether different questions get different answers; absent where none has a majority.
+
+    `votes/distinct`: different majority answers over questions that have one. `votes/commonest`: the share of those
+    questions whose majority is the answer that most of them share. A question that comes twice counts once.
+    """
+    majorities = {i: majority_of(votes) for i, votes in zip(line["id"], line["votes"], strict=True)}
+    counts = collections.Counter(a for a in majorities.values() if a is not None)
+    if not counts:
+        return {}
+    questions = counts.total()
+    return {
+        "votes/distinct": len(counts) / questions,
+        "votes/commonest": max(counts.values()) / questions,
+    }
+
+
+@dataclasses.dataclass
+class Visits:
+    """What a question's earlier visits left."""
+
+    majority: str | None
+    flipped: bool = False
+    shares: tuple[float, ...] = ()  # of the majority, the last WINDOW visits
+
+
+class Between:
+    """Compares a step with the questions' earlier visits; a function of the lines it has seen, in their order."""
+
+    def __init__(self, lines: list[dict] = ()):
+        self.questions: dict[str, Visits] = {}
+        for line in lines:
+            self.see(line)
+
+    def see(self, line: dict) -> dict[str, float]:
+        """Metrics of a line, absent where no question was seen before. Then the line counts as seen.
+
+        `votes/flips`: share of the questions seen before whose majority answer is another than at their last visit.
+        `votes/locked`: share of them that have flipped at some time, had WINDOW visits or more, and gave LOCKED_SHARE
+        of their votes to the majority in the last WINDOW.
+        """
+        seen, flips, locked = 0, 0, 0
+        for question, votes in dict(zip(line["id"], line["votes"], strict=True)).items():
+            now = majority_of(votes)
+            share = max(votes.values(), default=0) / line["group"]
+            before = self.questions.get(question)
+            if before is None:
+                self.questions[question] = Visits(now, shares=(share,))
+                continue
+            seen += 1
+            flips += now != before.majority
+            before.flipped |= now != before.majority
+            before.majority, before.shares = now, (*before.shares, share)[-WINDOW:]
+            full = len(before.shares) == WINDOW
+            locked += before.flipped and full and sum(before.shares) / WINDOW > LOCKED_SHARE
+        return {"votes/flips": flips / seen, "votes/locked": locked / seen} if seen else {}

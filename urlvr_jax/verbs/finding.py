@@ -1,0 +1,64 @@
+"""finding: make the runs of the paper's findings, and tell their verdicts."""
+
+from __future__ import annotations
+
+from urlvr_jax.errors import UserError
+from urlvr_jax.findings import store
+from urlvr_jax.findings.finding import Finding, outcome, verdict
+from urlvr_jax.findings.table import FINDINGS
+
+
+def run(flag, *words: str) -> int:
+    """`finding F1 F2`, `finding all`, `finding list`, from a checkout. Exit status 1 where a run failed."""
+    if words == ("list",):
+        for finding in FINDINGS.values():
+            print(f"{finding.name:<4} {finding.title}: {finding.claim}")
+        return 0
+    names = tuple(FINDINGS) if words == ("all",) else words
+    unknown = [name for name in names if name not in FINDINGS]
+    if unknown or not names:
+        what = f"{unknown[0]!r} is no finding" if unknown else "no finding is named"
+        raise UserError(f"{what}: give {', '.join(FINDINGS)}, all, or list")
+    if flag.jobs < 1:
+        raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
+    seeds = seeds_of(flag.seeds)
+    failed = []
+    for name in names:
+        try:
+            store.run(FINDINGS[name], seeds, flag.jobs)
+        except UserError as error:  # the others are made all the same
+            failed.append(name)
+            print(f"{name}: {error}", flush=True)
+        print(text(FINDINGS[name], seeds), flush=True)
+    return int(bool(failed))
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Of "0:3", or "0,1,4"."""
+    try:
+        if ":" in text:
+            first, end = map(int, text.split(":"))
+            seeds = tuple(range(first, end))
+        else:
+            seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"--seeds={text} is not possible: give A:B, seeds A to B - 1, or a list such as 0,1,4"
+        )
+    return seeds
+
+
+def text(finding: Finding, seeds) -> str:
+    """Verdict, and what each rule's runs say."""
+    lines = store.on_file()
+    runs = store.by_seed(finding, seeds, lines)
+    outcomes = [outcome(rule, runs) for rule in finding.rules]
+    lacking = sorted({cell.seed for cell in store.missing(finding, seeds, lines)})
+    out = [
+        f"{finding.name} {finding.title}: {verdict(outcomes)}"
+        + (f" (no runs of seeds {lacking})" if lacking else "")
+    ]
+    out += [f"  {o.verdict:<28} {o.rule.text}: {o.measured}" for o in outcomes]
+    return "\n".join(out)
