@@ -188,6 +188,12 @@ def _marked() -> ml_collections.ConfigDict:
     c.checkpoint.every = _how(50)  # steps; 0 = only at the end
     c.checkpoint.keep = _how(2)  # latest ones kept; the best saved one by held-out accuracy is kept too
 
+    c.collapse = ml_collections.ConfigDict()
+    c.collapse.watch = _how(_added(True))  # look for signs of collapse at every step; no label is read
+    c.collapse.stop = _added(
+        False
+    )  # an alarm ends the run; the checkpoint from before its onset is kept either way
+
     c.log = ml_collections.ConfigDict()
     c.log.completions_every = _how(10)  # steps between tables of sampled completions; 0 = never
     c.log.completions_rows = _how(64)

@@ -75,7 +75,8 @@ def train(c, folder: pathlib.Path) -> int:
     reference_params = run.base_params(progress.stage) if kl and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
     watch = evaluate.Watch(run, workdir, progress.stage)
-    early = EarlyWarning(workdir)
+    early = EarlyWarning(c, workdir)
+    checkpoints.keep_before(early)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
     progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
     progress.notice(notices.of_run(run))
@@ -83,7 +84,7 @@ def train(c, folder: pathlib.Path) -> int:
         progress.evaluation(watch.of_base(state.params))
 
     ahead = run.begin(state.params, first + 1) if first < c.steps else None
-    for step in range(first + 1, c.steps + 1):
+    for step in range(first + 1, c.steps + 1 if not early.stops else first + 1):
         clock = Clock()
         last = step == c.steps
         # ---- 1 prompts, 2 rollouts -------------------------------------------------------------
@@ -131,7 +132,10 @@ def train(c, folder: pathlib.Path) -> int:
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
+        line.free |= early.see(step, line.free)
+        progress.notice(early.notices())
         clock.lap("update")
+        last = last or early.stops
         if watch.due(step, last):
             line.labelled |= watch.evaluate(state.params, step)
             clock.lap("eval")
@@ -158,10 +162,13 @@ def train(c, folder: pathlib.Path) -> int:
                 f"stopped by {stopped.name} after step {step}; --workdir {workdir.path} goes on from there"
             )
             return 128 + stopped
+        if last:
+            break
 
     # ---- 9 analysis ----------------------------------------------------------------------------
     checkpoints.close()
     progress.analysis(workdir.path, sampling)
+    progress.say(checkpoints.text_before(early)) if early.alarm else None
     progress.done(workdir.path, compiles.seconds)
     return 1 if checkpoints.failed else 0
 

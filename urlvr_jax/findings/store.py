@@ -7,11 +7,12 @@ import pathlib
 
 from urlvr_jax.findings.finding import Finding, Runs
 from urlvr_jax.findings.table import FINDINGS
-from urlvr_jax.measure import collapse
+from urlvr_jax.measure import collapse, votes
 from urlvr_jax.measure.record import RunRecord, by_step
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.run import condense, run_missing
 
+FEW = 64
 THIN = 8  # steps between points of the short curves; `curves` has every step
 CURVES = {  # kept of every step, to three digits
     "own_reward": "reward/mean",
@@ -79,6 +80,7 @@ def line(record: RunRecord, cell: Cell) -> dict:
         if known:
             out["curves"][name] = [short(known[s]) if s in known else None for s in steps]
     out["sets"] = sets(record.evals)
+    out |= visits(record.votes)
     out["minutes"] = round(
         sum(x["timing_s/step"] + x.get("timing_s/eval", 0) for x in record.lines if "timing_s/step" in x)
         / 60,
@@ -88,13 +90,33 @@ def line(record: RunRecord, cell: Cell) -> dict:
     return out
 
 
+def visits(lines: list[dict]) -> dict:
+    """Of questions that are visited at every step, FEW at most, how the share of the first majority went; else nothing.
+
+    `paths`: how many rollouts gave the first visit's majority answer, a row a question; `majority_kept`: whether the last
+    visit's majority is the first's. Answers beyond the most frequent of a line count as not given.
+    """
+    ids = lines[0]["id"] if lines else []
+    if not 0 < len(set(ids)) <= FEW or any(set(line["id"]) != set(ids) for line in lines):
+        return {}
+    of = [dict(zip(line["id"], line["votes"], strict=True)) for line in lines]
+    first = {i: votes.majority_of(of[0][i]) for i in dict.fromkeys(ids)}
+    known = [i for i, answer in first.items() if answer is not None]
+    return {
+        "group": lines[0]["group"],
+        "paths": [[step[i].get(first[i], 0) for step in of] for i in known],
+        "majority_kept": [votes.majority_of(of[-1][i]) == first[i] for i in known],
+    }
+
+
 def sets(evals: list[dict]) -> dict[str, dict]:
-    """{question file: steps, and at each the mean of avg@k and maj@k}."""
+    """{question file: steps, and at each avg@k, maj@k and pass@k}."""
     out: dict[str, dict] = {}
     for e in evals:
-        one = out.setdefault(e["set"], {"k": e["k"], "steps": [], "avg": [], "maj": []})
+        one = out.setdefault(e["set"], {"k": e["k"], "steps": [], "avg": [], "maj": [], "pass": []})
         one["steps"].append(e["step"])
         one["avg"].append(round(sum(e["correct"]) / len(e["correct"]) / e["k"], 4))
+        one["pass"].append(round(sum(x > 0 for x in e["correct"]) / len(e["correct"]), 4))
         one["maj"].append(round(sum(e["majority"]) / len(e["majority"]), 4))
     return out
 

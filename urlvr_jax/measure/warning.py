@@ -2,19 +2,90 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from urlvr_jax.measure import votes
-from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, alarm_of, scores
+from urlvr_jax.measure.record import RunRecord, by_step
+
+
+class History:
+    """Values of each signal at the steps so far, NaN where there was none: arrays that grow."""
+
+    def __init__(self, lines: list[dict]):
+        self.steps = lines[-1]["step"] if lines else 0
+        self.values = np.full((len(SIGNALS), 2 * self.steps + 256), np.nan)
+        for row, metric in zip(self.values, SIGNALS.values(), strict=True):
+            for step, value in by_step(lines, metric).items():
+                row[step - 1] = value
+
+    def add(self, metrics: dict[str, float]) -> dict[str, np.ndarray]:
+        """{signal: float64 `[N]`} after one more step."""
+        if self.steps == self.values.shape[1]:
+            self.values = np.pad(self.values, ((0, 0), (0, self.steps)), constant_values=np.nan)
+        self.values[:, self.steps] = [metrics.get(metric, math.nan) for metric in SIGNALS.values()]
+        self.steps += 1
+        return dict(zip(SIGNALS, self.values[:, : self.steps], strict=True))
 
 
 class EarlyWarning:
     """What a run knows of its own past that a metric line does not hold; of a resumed run, all of it."""
 
-    def __init__(self, workdir):
-        self.workdir = workdir
-        self.between = votes.Between(RunRecord(workdir.path).votes)
+    def __init__(self, c, workdir):
+        past = RunRecord(workdir.path)
+        self.workdir, self.stop = workdir, c.collapse.stop
+        self.on = c.collapse.watch and c.mode == "rl"
+        self.between = votes.Between(past.votes)
+        self.history = History(past.lines)
+        self.alarm = _written(past.lines) if self.on else None
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run is to end: an alarm, and `collapse.stop`."""
+        return self.stop and self.alarm is not None
 
     def votes(self, step: int, prompts, answers, correct) -> dict[str, float]:
         """Metrics of a step's votes, and their line in votes.jsonl. correct bool `[P, G]` is written there alone."""
         line = votes.line(step, prompts.ids, answers, correct)
         self.workdir.votes.write(line)
         return votes.of_step(answers.classes) | votes.across_questions(line) | self.between.see(line)
+
+    def see(self, step: int, free: dict[str, float]) -> dict[str, float | str]:
+        """The metrics `collapse/*` of a step, given those that need no label.
+
+        Each detector's score over its threshold; `alarm`, 1 from the first alarm on, then with `onset` and `reason`.
+        """
+        if not self.on:
+            return {}
+        history = self.history.add(free)
+        out = {f"collapse/{d.name}": _last(scores(d, history)) for d in DETECTORS}
+        out = {name: value for name, value in out.items() if math.isfinite(value)}
+        if self.alarm is None:
+            found = [a for a in (alarm_of(d, history) for d in DETECTORS) if a and a.step == step]
+            self.alarm = min(found, key=lambda a: a.onset, default=None)
+        out["collapse/alarm"] = float(self.alarm is not None)
+        if self.alarm:
+            out |= {"collapse/onset": self.alarm.onset, "collapse/reason": self.alarm.detector}
+        return out
+
+    def notices(self) -> dict[str, str]:
+        """What is said of an alarm."""
+        if not self.alarm:
+            return {}
+        says = {d.name: d.says for d in DETECTORS}[self.alarm.detector]
+        return {
+            "collapse": f"step {self.alarm.step}: this run seems to collapse, since about step {self.alarm.onset}: {says} "
+            f"({self.alarm.detector}); no label was read for this, docs/metrics.md says how"
+        }
+
+
+def _last(values: np.ndarray) -> float:
+    return float(values[-1]) if len(values) else math.nan
+
+
+def _written(lines: list[dict]) -> Alarm | None:
+    """The alarm that a run's lines tell of."""
+    found = next((line for line in lines if line.get("collapse/alarm")), None)
+    return found and Alarm(found["step"], found["collapse/onset"], found["collapse/reason"])

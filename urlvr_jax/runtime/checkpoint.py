@@ -8,6 +8,7 @@ run resumed at its peak would not be the same run.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import math
@@ -20,7 +21,7 @@ import time
 import jax
 import orbax.checkpoint as ocp
 from flax import serialization
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN, PreservationPolicy
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
@@ -34,6 +35,7 @@ class CheckpointError(UserError):
 
 
 SWEEP_SECONDS = 5.0
+LOOKBACK = 60  # steps: an onset is known so late, or sooner
 NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -41,6 +43,22 @@ def _short(error: Exception) -> str:
     """An error of a library, in a part of a line; of a full disk, that it is full."""
     text = " ".join(str(error).split())
     return next((words for words in NO_SPACE if words in text), text[:200]) or type(error).__name__
+
+
+@dataclasses.dataclass
+class BeforeOnset(PreservationPolicy):
+    """Keeps the latest checkpoint before a collapse's onset: until it is known, every one that may be that."""
+
+    early: object  # measure.warning.EarlyWarning
+
+    def should_preserve(self, checkpoints, *, context):
+        steps = [c.step for c in checkpoints]
+        if not self.early.on or not steps:
+            return [False] * len(steps)
+        alarm = self.early.alarm
+        since = alarm.onset if alarm else steps[-1] - LOOKBACK
+        before = max((s for s in steps if s < since), default=None)
+        return [s == before or (not alarm and s >= since) for s in steps]
 
 
 class Checkpoints:
@@ -53,6 +71,7 @@ class Checkpoints:
         self.keep = keep
         self.failed = 0
         self.saving = None  # the step of the save under way
+        self.early = None
         self.read_only = read_only  # for looking at a run that may be under way: nothing is touched
         self._open()
 
@@ -64,10 +83,11 @@ class Checkpoints:
                 file.unlink()
         score = lambda metrics: metrics["score"]
         best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+        policies = [LatestN(self.keep), best, *([BeforeOnset(self.early)] if self.early else [])]
         self.manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best]),
+                preservation_policy=AnyPreservationPolicy(policies),
                 best_fn=score,  # without it scores are not written, and forgotten by a resume
                 cleanup_tmp_directories=not self.read_only,
                 create=not self.read_only,
@@ -76,6 +96,21 @@ class Checkpoints:
             # Said, not guessed: one empty step folder would make Orbax misread all of them.
             item_handlers=ocp.StandardCheckpointHandler(),
         )
+
+    def keep_before(self, early) -> None:
+        """Keep the latest checkpoint before the onset that an EarlyWarning may find."""
+        self.early = early
+        self.manager.close()
+        self._open()
+
+    def text_before(self, early) -> str:
+        """Which checkpoint is from before the onset of an alarm."""
+        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
+        before = max((s for s in steps if s < early.alarm.onset), default=None)
+        onset = f"collapse since about step {early.alarm.onset} ({early.alarm.detector}): "
+        if before is None:
+            return f"{onset}no checkpoint is from before it; the base is, and checkpoint.every makes more"
+        return f"{onset}checkpoint {before} is from before it: --model {self.folder.parent} --step {before}"
 
     def save(self, step: int, state: TrainState, score: float | None) -> None:
         """Begin saving; returns once the values are copied. `score` ranks for the best one kept.

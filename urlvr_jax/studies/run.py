@@ -63,7 +63,7 @@ def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, line_of: Calla
             kept[place_of(line)] = line
             ordered = sorted(kept, key=lambda at: place.get(at, len(place)))
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, "".join(json.dumps(kept[at]) + "\n" for at in ordered))
+            write_whole(file, "".join(json.dumps(kept[at], separators=(",", ":")) + "\n" for at in ordered))
             print(f"{i + 1}/{len(todo)} {_text(line, names)}", flush=True)
     if failed:
         raise UserError(

@@ -70,7 +70,7 @@ VERBS = {
     "finding": Verb(
         "make the runs of the paper's findings and tell their verdicts, from a checkout",
         "finding F1 F6 --seeds 0:3 --jobs 2",
-        ("seeds", "jobs"),
+        ("seeds", "scale", "hardware", "jobs", "draw"),
         words=True,
     ),
     "study": Verb(

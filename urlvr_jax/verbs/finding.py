@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from urlvr_jax.errors import UserError
-from urlvr_jax.findings import store
-from urlvr_jax.findings.finding import Finding, outcome, verdict
+from urlvr_jax.findings import at_scale, report, store
+from urlvr_jax.findings.finding import Finding, verdict
 from urlvr_jax.findings.table import FINDINGS
+from urlvr_jax.planning.machines import machine
 
 
 def run(flag, *words: str) -> int:
@@ -22,6 +23,17 @@ def run(flag, *words: str) -> int:
     if flag.jobs < 1:
         raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
     seeds = seeds_of(flag.seeds)
+    if flag.scale == "paper":
+        on = machine(flag.hardware or "h100-8")
+        for name in names:
+            print(f"{name} {FINDINGS[name].title}\n{at_scale.table(FINDINGS[name], seeds, on)}", flush=True)
+        return 0
+    if flag.scale != "lab":
+        raise UserError(f"--scale={flag.scale} is not possible: give lab or paper")
+    if flag.draw:
+        for file in report.draw(seeds):
+            print(f"wrote {file}")
+        return 0
     failed = []
     for name in names:
         try:
@@ -53,8 +65,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
 def text(finding: Finding, seeds) -> str:
     """Verdict, and what each rule's runs say."""
     lines = store.on_file()
-    runs = store.by_seed(finding, seeds, lines)
-    outcomes = [outcome(rule, runs) for rule in finding.rules]
+    outcomes = report.judged(finding, seeds, lines)
     lacking = sorted({cell.seed for cell in store.missing(finding, seeds, lines)})
     out = [
         f"{finding.name} {finding.title}: {verdict(outcomes)}"

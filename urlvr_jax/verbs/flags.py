@@ -61,6 +61,12 @@ FLAGS = {
     "json": Flag(False, "", "print JSON"),
     "count": Flag(4000, "N", "how many tasks; 4000 if not given"),
     "seeds": Flag("0:3", "A:B", "seeds A to B - 1, or a list 0,1,4; 0:3 if not given"),
+    "scale": Flag(
+        "lab", "NAME", "lab: make the runs; paper: check and price those of the paper's own scale"
+    ),
+    "draw": Flag(
+        False, "", "make no run: write docs/findings and the README's table from the runs on file"
+    ),
     "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
     "processes": Flag(1, "N", "how many processes this run has"),

@@ -1,0 +1,124 @@
+"""docs/findings and the README's table of findings, from the runs on file alone."""
+
+from __future__ import annotations
+
+import pathlib
+
+from urlvr_jax.errors import UserError
+from urlvr_jax.findings import figures, store
+from urlvr_jax.findings.finding import Finding, Outcome, outcome, verdict
+from urlvr_jax.findings.table import FINDINGS
+from urlvr_jax.studies import page
+from urlvr_jax.studies.cell import root
+
+BEGIN = "<!-- findings: written by `python -m urlvr_jax.main finding all --draw` -->"
+END = "<!-- end of findings -->"
+
+
+def judged(finding: Finding, seeds, lines: list[dict]) -> list[Outcome]:
+    runs = store.by_seed(finding, seeds, lines)
+    return [outcome(rule, runs) for rule in finding.rules]
+
+
+def used(finding: Finding, seeds, lines: list[dict]) -> list[dict]:
+    """The lines on file behind a finding."""
+    found = (store.find(cell, lines) for cell in finding.cells(seeds))
+    return [line for line in found if line is not None]
+
+
+def minutes(lines: list[dict]) -> float:
+    """Of one core; a line that does not say is one of another study."""
+    return sum(line.get("minutes", 0.0) for line in lines)
+
+
+def rules_changed(finding: Finding, lines: list[dict]) -> list[dict]:
+    """Lines that were made under other rules of this finding, or before it had any."""
+    return [line for line in lines if line.get("rules", {}).get(finding.name) != finding.digest()]
+
+
+def short_row(finding: Finding, seeds, lines: list[dict]) -> tuple[str, ...]:
+    """For the README: claim, the paper's numbers, ours, verdict, minutes."""
+    outcomes = judged(finding, seeds, lines)
+    ours = "; ".join(f"{o.rule.text}: {o.measured}" for o in outcomes[:2])
+    mine = used(finding, seeds, lines)
+    return (
+        f"[{finding.name}](docs/findings/README.md#{finding.name.lower()})", finding.claim, finding.paper, ours,
+        verdict(outcomes), f"{minutes(mine):.0f}",
+    )  # fmt: skip
+
+
+def section(finding: Finding, seeds, lines: list[dict]) -> str:
+    """Of docs/findings: claim, setting, rules and what the runs say."""
+    outcomes, mine = judged(finding, seeds, lines), used(finding, seeds, lines)
+    rows = [(o.rule.text, o.measured, ", ".join(f"{v:.3g}" for v in o.values), o.verdict) for o in outcomes]
+    lacking = store.missing(finding, seeds, lines)
+    changed = rules_changed(finding, mine)
+    said = (
+        [f"{len(mine)} runs", f"{minutes(mine):.0f} minutes of one core", f"commits {page.commits(mine)}"]
+        if mine
+        else []
+    )
+    said += [f"{len(lacking)} runs missing"] if lacking else []
+    said += [f"{len(changed)} runs were made before these rules stood as they are"] if changed else []
+    text = (
+        f'<a id="{finding.name.lower()}"></a>\n\n## {finding.name} {finding.title}: {verdict(outcomes)}\n\n{finding.claim}\n\n'
+        f"Paper: {finding.paper}\n\nHere: {finding.setting}\n\n"
+        + page.table(("rule", "measured, 95 %", "by seed", "verdict"), rows)
+        + f"\n{'; '.join(said)}.\n"
+    )
+    if mine:
+        text += f"\n![{finding.title}]({finding.name}.png)\n"
+    return text + (f"\n{finding.notes}\n" if finding.notes else "")
+
+
+def whole_page(seeds, lines: list[dict]) -> str:
+    rows = [
+        (
+            f"[{f.name}](#{f.name.lower()})",
+            f.title,
+            verdict(judged(f, seeds, lines)),
+            f"{minutes(used(f, seeds, lines)):.0f}",
+        )
+        for f in FINDINGS.values()
+    ]
+    return (
+        "# The findings\n\n"
+        "The paper's claims (arXiv 2603.08660), each as a study in the laboratory. A verdict is computed from the runs on file by rules "
+        "that were committed before them: a rule holds where the 95 % interval of its number, Student's t over the seeds, lies on the "
+        "right side of its threshold, fails where it lies on the other, and is not decided otherwise. A finding holds where all its "
+        "rules do, and fails where any fails.\n\n"
+        "    python -m urlvr_jax.main finding F1              make the missing runs of one, print its verdict\n"
+        "    python -m urlvr_jax.main finding all             of all\n"
+        "    python -m urlvr_jax.main finding all --draw      write this page and its figures from the runs on file\n"
+        "    python -m urlvr_jax.main finding F6 --scale paper    the same at the paper's scale: checked and priced, not run\n\n"
+        + page.table(("finding", "claim", "verdict", "minutes of one core"), rows)
+        + "\n"
+        + "\n".join(section(finding, seeds, lines) for finding in FINDINGS.values())
+    )
+
+
+def draw(seeds) -> list[pathlib.Path]:
+    """Write the page, its figures and the README's table; the files written."""
+    lines = store.on_file()
+    out = [store.folder() / "README.md"]
+    store.folder().mkdir(parents=True, exist_ok=True)
+    out[0].write_text(whole_page(seeds, lines))
+    for finding in FINDINGS.values():
+        arms = {
+            name: [
+                line for seed in seeds if (line := store.find(arm.cell(finding.name, name, seed), lines))
+            ]
+            for name, arm in finding.arms.items()
+        }
+        if any(arms.values()):
+            out.append(store.folder() / f"{finding.name}.png")
+            figures.draw(finding, arms, out[-1])
+    readme = root() / "README.md"
+    before, begin, rest = readme.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
+    head = ("finding", "claim", "the paper", "here: mean over seeds [95 %]", "verdict", "minutes")
+    table = page.table(head, [short_row(finding, seeds, lines) for finding in FINDINGS.values()])
+    readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+    return [*out, readme]

@@ -1,0 +1,121 @@
+"""Detectors of collapse: pure functions of a run's own metrics so far, none of which needs a label.
+
+In: {signal: float64 `[N]`}, the values of steps 1..N, NaN where there was none. Out: a score a step; an alarm is a score
+above its threshold for PATIENCE steps in a row. No detector reads the reward that is trained: it rises in collapse too.
+docs/metrics.md has the formulas, docs/findings/detectors.md how the thresholds were found and what they are worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+SIGNALS = {  # name: metric; label-free whatever is trained
+    "length": "response_length/mean",
+    "cut": "response_length/clip_ratio",
+    "repetition": "repetition_rate",
+    "entropy": "actor/entropy",
+    "no_answer": "train/ensemble/no_answer",
+    "majority": "train/ensemble/majority_ratio",
+    "answers": "votes/answers",
+    "halves_agree": "votes/halves_agree",
+    "distinct": "votes/distinct",
+    "commonest": "votes/commonest",
+    "flips": "votes/flips",
+    "locked": "votes/locked",
+    "base_nll": "base/majority_nll",
+}
+SMOOTH = 5  # steps of a trailing mean
+PATIENCE = 3  # steps in a row
+
+
+def smooth(values: np.ndarray, steps: int = SMOOTH) -> np.ndarray:
+    """Trailing mean over the values there are, `[N]`; NaN until there is one."""
+    known = np.isfinite(values)
+    total = np.cumsum(np.where(known, values, 0.0))
+    count = np.cumsum(known).astype(float)
+    before = lambda x: np.concatenate([np.zeros(min(steps, len(x))), x[:-steps]])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (total - before(total)) / (count - before(count))
+
+
+def start_of(values: np.ndarray) -> float:
+    """Mean of the first SMOOTH values there are; NaN where there are none."""
+    known = values[np.isfinite(values)][:SMOOTH]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def below_most(values: np.ndarray) -> np.ndarray:
+    """How far the trailing mean is below the largest so far, as a share of that."""
+    now = smooth(values)
+    return 1 - now / np.fmax.accumulate(now)
+
+
+def above_least(values: np.ndarray) -> np.ndarray:
+    """How far the trailing mean is above the smallest so far."""
+    now = smooth(values)
+    return now - np.fmin.accumulate(now)
+
+
+def below_start(values: np.ndarray) -> np.ndarray:
+    """How far the trailing mean is below the first steps', as a share of that."""
+    return 1 - smooth(values) / start_of(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """One sign of collapse."""
+
+    name: str
+    signal: str
+    score: Callable[[np.ndarray], np.ndarray]
+    threshold: float
+    says: str
+
+
+class Alarm(NamedTuple):
+    """A detector's finding."""
+
+    step: int  # at which it was known
+    onset: int  # since when the score is above half its threshold
+    detector: str
+
+
+def scores(detector: Detector, history: dict[str, np.ndarray]) -> np.ndarray:
+    """The score of each step over the threshold: above 1 is a sign. NaN where nothing can be said."""
+    values = history.get(detector.signal)
+    if values is None or not np.isfinite(values).any():
+        return np.full(len(values) if values is not None else 0, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return detector.score(values) / detector.threshold
+
+
+def alarm_of(detector: Detector, history: dict[str, np.ndarray]) -> Alarm | None:
+    """The first alarm of a whole history; None without one."""
+    found = scores(detector, history)
+    in_a_row = (
+        np.convolve(found > 1, np.ones(PATIENCE), mode="valid") == PATIENCE
+        if len(found) >= PATIENCE
+        else ()
+    )
+    first = np.flatnonzero(in_a_row)
+    if not len(first):
+        return None
+    end = int(first[0]) + PATIENCE
+    quiet = np.flatnonzero(~(found[:end] > 0.5))
+    return Alarm(end, int(quiet[-1]) + 2 if len(quiet) else 1, detector.name)
+
+
+DETECTORS = (
+    Detector("shorter", "length", below_most, 0.35, "responses are much shorter than they were"),
+    Detector("repetition", "repetition", above_least, 0.10, "responses repeat themselves"),
+    Detector("cut", "cut", above_least, 0.25, "responses do not end any more"),
+    Detector("no_answer", "no_answer", above_least, 0.25, "responses without an answer"),
+    Detector("one_answer", "distinct", below_start, 0.40, "different questions get the same answer"),
+    Detector(
+        "flips", "flips", lambda x: smooth(x), 0.5, "majority answers are others than at the last visit"
+    ),
+)
