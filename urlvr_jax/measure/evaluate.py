@@ -87,12 +87,29 @@ def responses(engine, params, tokenizer, questions, step: int, *, stream, **opti
         yield real, prompts, rollouts, tokenizer.decode(rollouts.rows()[: len(real) * shape.group])
 
 
-def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell = silent) -> Evaluation:
+def _unseen(prompts, rollouts, answers, correct) -> None:
+    """Nobody else looks at a chunk."""
+
+
+def evaluate(
+    engine,
+    params,
+    tokenizer,
+    questions,
+    labels,
+    step: int,
+    tell: Tell = silent,
+    *,
+    options=None,
+    see=_unseen,
+) -> Evaluation:
     """Sample k answers a question with rollout-layout parameters and check them by `answers.check`.
 
-    tell: questions.
+    tell: questions. options: see `how`, the default. see: called with a chunk's prompts and rollouts, those that fill
+    it up included, and with answers and who is right (bool `[P, k]`) of the P real prompts.
     """
     c = engine.c
+    options = options or how(c)
     check = table.of(engine.c)
     tell(0, len(questions))
     correct = []
@@ -104,13 +121,14 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
     ungraded: collections.Counter = collections.Counter()
     error = ""
     for real, prompts, rollouts, texts in responses(
-        engine, params, tokenizer, questions, step, stream="evaluate", **how(c)
+        engine, params, tokenizer, questions, step, stream="evaluate", **options
     ):
-        answers = read_answers(texts, c.eval.k, c.answers.style, check.key_of)
+        answers = read_answers(texts, options["k"], c.answers.style, check.key_of)
         graded = check.grade(answers, labels.of(prompts, len(real)))
         if graded.correct is None:
             raise CheckError(graded.why)
         right = graded.correct
+        see(prompts, rollouts, answers, right)
         ungraded.update(graded.ungraded)
         error = error or graded.error
         correct.append(right.sum(axis=1))
@@ -124,7 +142,7 @@ def evaluate(engine, params, tokenizer, questions, labels, step: int, tell: Tell
     return Evaluation(
         np.concatenate(correct),
         np.concatenate(majority),
-        c.eval.k,
+        options["k"],
         float(np.concatenate(lengths).mean()),
         float(np.concatenate(ended).mean()),
         1 - float(np.mean(found)),

@@ -11,15 +11,20 @@ from urlvr_jax.measure import evaluate
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.runtime.terminal import warn
+from urlvr_jax.verbs import align
 from urlvr_jax.verbs.opened import open_flag
 
 
 def run(flag) -> int:
-    """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too."""
+    """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too.
+
+    With --align it is sampled as for training, and the object tells of the rewards; the file has a dict a question too.
+    """
     if flag.out and not pathlib.Path(flag.out).absolute().parent.is_dir():
         raise ConfigError(f"--out={flag.out}: there is no such folder to write it in")
     c, engine, params, tokenizer, _, step = open_flag(flag)
-    results = {}
+    how = align.how(flag, c) if flag.align else evaluate.how(c)
+    results, rows = {}, {}
     prompt_format = open_prompt_format(c, tokenizer)
     console, rollout_params = Console("stderr"), engine.to_rollout(params)
     for name in [flag.data] if flag.data else c.eval.sets:
@@ -27,20 +32,32 @@ def run(flag) -> int:
             questions, labels = open_evaluation(c, name, prompt_format)
         except DataError as error:
             raise DataError(f"{'--data' if flag.data else 'eval.sets'}: {error}") from None
-        evaluate.compile_for(engine, questions, console.stage("compiling", "programs"), evaluate.how(c))
+        evaluate.compile_for(engine, questions, console.stage("compiling", "programs"), how)
         tell = console.stage(f"evaluating {short_names([name])[0]}", "questions")
-        result = evaluate.evaluate(engine, rollout_params, tokenizer, questions, labels, step or 0, tell)
+        asked = (engine, rollout_params, tokenizer, questions, labels, step or 0)
+        found = {}
+        if flag.align:
+            result, found["alignment"], rows[name] = align.measure(*asked, how, tell)
+        else:
+            result = evaluate.evaluate(*asked, tell)
         for text in result.notices.values():
             warn(f"{name}: {text}")
-        results[name] = {"questions": len(questions), "too_long": questions.overlong, **result.metrics()}
-    options = {"temperature": c.eval.temperature, "top_p": c.eval.top_p, "k": c.eval.k, "seed": c.seed}
+        results[name] = {
+            "questions": len(questions),
+            "too_long": questions.overlong,
+            **result.metrics(),
+            **found,
+        }
+    options = {"temperature": how["temperature"], "top_p": how["top_p"], "k": how["k"], "seed": c.seed}
     options |= {
         "max_new_tokens": c.rollout.max_new_tokens,
         "style": c.answers.style,
         "check": c.answers.check,
     }
-    text = json.dumps({"model": flag.model, "step": step, **options, "sets": results}, indent=1)
-    print(text)
+    options |= {"advantage": c.advantage.name} if flag.align else {}
+    told = {"model": flag.model, "step": step, **options, "sets": results}
+    print(json.dumps(told, indent=1))
     if flag.out:
-        pathlib.Path(flag.out).write_text(text + "\n")
+        more = {"questions": rows} if flag.align else {}
+        pathlib.Path(flag.out).write_text(json.dumps(told | more, indent=1) + "\n")
     return 0

@@ -45,12 +45,15 @@ FLAGS = {
             "answers": "JSON lines with `response`, and `answer` if there is one",
         },
     ),
+    "align": Flag(
+        False, "", "measure, before training, whether each reward pays right responses more than wrong ones"
+    ),
     "prompt": Flag("", "TEXT", "one question; without it the lines of standard input are read"),
     "out": Flag(
         "",
         "FILE",
         {
-            "evaluate": "write the JSON object there too",
+            "evaluate": "write the JSON object there too, with --align one entry a question more",
             "export": "the folder to write",
             "rewards": "write the formulas anew into this document",
             "countdown": "the question file to write",
