@@ -9,6 +9,7 @@ KEYS = {
     "data.train": "lab:wrong_majority[0:6]",
     "data.prompts_per_step": 6,
     "steps": 80,
+    "optim.lr": 1e-4,
     "eval.every": 20,
     "eval.sets": (UNSEEN, "lab:heldout"),
     "eval.k": 8,
@@ -34,7 +35,7 @@ FINDING = Finding(
     title="Sharpening generalises",
     claim="Trained on six questions whose majority answer is wrong, the vote turns right on questions it has not seen.",
     paper="Qwen3-1.7B-Base, six problems whose majority is wrong: two unseen problems go from label accuracy 0 to 1.",
-    setting="`lab:plain`, majority voting at 3e-4, 80 steps of 6 × 8 on the first six of the questions to which the majority of 64 "
+    setting="`lab:plain`, majority voting at 1e-4 (at 3e-4 a pilot with another seed mended nothing), 80 steps of 6 × 8 on the first six of the questions to which the majority of 64 "
     "responses is wrong; the other 46 are asked eight times each at T = 1, every 20 steps. The best of the "
     "evaluations counts: that some step mends them is the claim.",
     arms={"six questions": Arm("experiments/majority.py", KEYS)},

@@ -18,19 +18,21 @@ KEYS = {
 }
 
 
-def shares(line: dict) -> np.ndarray:
-    """Share of the first visit's majority answer at each visit, `[questions, steps]`."""
-    return np.array(line["paths"]) / line["group"]
-
-
 def explained(runs: Runs) -> float:
-    """Of the variance of all shares around each question's first, what one 1/beta for all questions explains."""
+    """Of the variance of each question's share around its mean, what one 1/beta for all questions explains.
+
+    The first visit is left out: it chose the answer that is followed, so its share is too large.
+    """
     line = runs[LARGE]
-    measured = shares(line)
-    steps = np.arange(measured.shape[1])
-    fit = theory.fit_common_rate(measured, steps, line["group"])
-    predicted = np.array([theory.predicted(p0, fit.inverse_beta, steps) for p0 in fit.p0])
-    return theory.explained(measured, predicted)
+    paths = np.array(line["paths"])[:, 1:]  # [questions, steps]
+    steps = np.tile(np.arange(paths.shape[1]), len(paths))
+    questions = np.repeat(np.arange(len(paths)), paths.shape[1])
+    share = paths.reshape(-1) / line["group"]
+    fit = theory.fit_common_rate(share, steps, questions, line["group"])
+    p0 = dict(zip(fit.questions, fit.p0, strict=True))
+    expected = theory.predicted(np.array([p0[q] for q in questions]), fit.inverse_beta, steps)
+    found = theory.agreement(share, expected, questions, line["group"]).explained
+    return np.nan if found is None else found
 
 
 def kept(line: dict) -> float:
