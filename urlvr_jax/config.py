@@ -193,6 +193,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.collapse.stop = _added(
         False
     )  # an alarm ends the run; the checkpoint from before its onset is kept either way
+    c.collapse.until_mcs = _added(False)  # the run ends at its Model Collapse Step, which needs labels
 
     c.log = ml_collections.ConfigDict()
     c.log.completions_every = _how(10)  # steps between tables of sampled completions; 0 = never

@@ -32,7 +32,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
-from urlvr_jax.measure import evaluate, metrics, notices
+from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
@@ -135,7 +135,7 @@ def train(c, folder: pathlib.Path) -> int:
         line.free |= early.see(step, line.free)
         progress.notice(early.notices())
         clock.lap("update")
-        last = last or early.stops
+        last = last or early.stops or (c.collapse.until_mcs and collapse.is_mcs(line.labelled))
         if watch.due(step, last):
             line.labelled |= watch.evaluate(state.params, step)
             clock.lap("eval")

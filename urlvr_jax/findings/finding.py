@@ -56,9 +56,12 @@ class Outcome(NamedTuple):
     values: list[float]  # one a seed
     interval: Difference | None  # over the seeds; None with fewer than two, or where a run cannot say
     verdict: str
+    why: str = ""  # a run lacks what the rule reads
 
     @property
     def measured(self) -> str:
+        if self.why:
+            return self.why
         if self.interval:
             return f"{self.interval.mean:.3g} [{self.interval.low:.3g}, {self.interval.high:.3g}]"
         return ", ".join(f"{v:.3g}" for v in self.values) or "no runs"
@@ -90,9 +93,37 @@ class Finding:
         return hashlib.sha256("".join(rule.digest() for rule in self.rules).encode()).hexdigest()[:8]
 
 
+class LackingError(Exception):
+    """A run's line lacks what a rule reads; the message says which run, and what."""
+
+
+class Line(dict):
+    """A run's line as rules read it: what it lacks is said by name."""
+
+    def __init__(self, values: dict, of: str = ""):
+        super().__init__(values)
+        self.of = of or " ".join(str(values.get(name)) for name in ("finding", "arm", "seed"))
+
+    def __getitem__(self, key):
+        value = self.get(key)
+        if value is None and key != "mcs":  # which is None of a run that never collapsed
+            raise LackingError(f"no {key!r} in {self.of}")
+        return Line(value, self.of) if isinstance(value, dict) else value
+
+
 def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
     """Of the seeds whose runs are all there. A number that is not finite in any of them decides nothing."""
-    values = [float(rule.measure(runs)) for runs in by_seed.values()]
+    try:
+        values = [float(rule.measure(runs)) for runs in by_seed.values()]
+    except (
+        LackingError,
+        LookupError,
+        StopIteration,
+        ValueError,
+    ) as lacking:  # a curve cut short, an evaluation left out
+        return Outcome(
+            rule, [], None, OPEN, f"a run lacks what is asked: {lacking or type(lacking).__name__}"
+        )
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return Outcome(rule, values, None, OPEN)
     interval = over_seeds(values)
@@ -115,8 +146,8 @@ def verdict(outcomes: list[Outcome]) -> str:
 
 def curve(line: dict, name: str, first: int = 1, last: int | None = None) -> np.ndarray:
     """Values of a curve at steps first..last (counted from 1; last <= 0: from the end), NaN where there is none."""
-    if name not in line["curves"]:
-        raise KeyError(f"no curve {name!r} in {line['finding']} {line['arm']} seed {line['seed']}")
+    if name not in line.get("curves", {}):
+        raise LackingError(f"no curve {name!r} in {Line(line).of}")
     values = np.array([math.nan if v is None else v for v in line["curves"][name]], float)
     end = len(values) if last is None else last if last > 0 else len(values) + last
     return values[first - 1 : end]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 
-from urlvr_jax.findings.finding import Finding, Runs
+from urlvr_jax.findings.finding import Finding, Line, Runs
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.measure import collapse, votes
 from urlvr_jax.measure.record import RunRecord, by_step
@@ -56,7 +56,8 @@ def by_seed(finding: Finding, seeds, lines: list[dict]) -> dict[int, Runs]:
         seed: {name: find(arm.cell(finding.name, name, seed), lines) for name, arm in finding.arms.items()}
         for seed in seeds
     }
-    return {seed: runs for seed, runs in found.items() if None not in runs.values()}
+    whole = {seed: runs for seed, runs in found.items() if None not in runs.values()}
+    return {seed: {name: Line(line) for name, line in runs.items()} for seed, runs in whole.items()}
 
 
 def missing(finding: Finding, seeds, lines: list[dict]) -> list[Cell]:

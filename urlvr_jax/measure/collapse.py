@@ -41,6 +41,11 @@ def mcs(lines: list[dict]) -> int | None:
     return next((step for step, value in known.items() if value < MCS_THRESHOLD), None)
 
 
+def is_mcs(labelled: dict[str, float]) -> bool:
+    """Whether a step, given its metrics that need labels, is or is past the Model Collapse Step."""
+    return labelled.get(VOTES, 1.0) < MCS_THRESHOLD
+
+
 def collapse_step(lines: list[dict]) -> int | None:
     """First of 5 steps in a row whose ground-truth reward is below half the base's; None if never.
 

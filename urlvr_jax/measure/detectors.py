@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from urlvr_jax.measure.record import by_step
+
 SIGNALS = {  # name: metric; label-free whatever is trained
     "length": "response_length/mean",
     "cut": "response_length/clip_ratio",
@@ -30,6 +32,16 @@ SIGNALS = {  # name: metric; label-free whatever is trained
 }
 SMOOTH = 5  # steps of a trailing mean
 PATIENCE = 3  # steps in a row
+
+
+def history_of(lines: list[dict]) -> dict[str, np.ndarray]:
+    """{signal: float64 `[N]`} of a run's metric lines, whose last step is N; labelled metrics are not looked at."""
+    steps = max((line["step"] for line in lines), default=0)
+    out = {name: np.full(steps, np.nan) for name in SIGNALS}
+    for name, metric in SIGNALS.items():
+        for step, value in by_step(lines, metric).items():
+            out[name][step - 1] = value
+    return out
 
 
 def smooth(values: np.ndarray, steps: int = SMOOTH) -> np.ndarray:
@@ -119,3 +131,14 @@ DETECTORS = (
         "flips", "flips", lambda x: smooth(x), 0.5, "majority answers are others than at the last visit"
     ),
 )
+
+
+ONE_ANSWER = 0.7  # of the questions have the same majority answer
+
+
+def collapse_estimate(history: dict[str, np.ndarray]) -> int | None:
+    """A label-free estimate of the Model Collapse Step: the first at which one answer is the majority's for ONE_ANSWER of
+    the questions, mean of PATIENCE steps; None if never. Not of a policy that is wrong in a different way on each question.
+    """
+    found = np.flatnonzero(smooth(history["commonest"], PATIENCE) >= ONE_ANSWER)
+    return int(found[0]) + 1 if len(found) else None

@@ -7,19 +7,17 @@ import math
 import numpy as np
 
 from urlvr_jax.measure import votes
-from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, alarm_of, scores
-from urlvr_jax.measure.record import RunRecord, by_step
+from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, alarm_of, history_of, scores
+from urlvr_jax.measure.record import RunRecord
 
 
 class History:
     """Values of each signal at the steps so far, NaN where there was none: arrays that grow."""
 
     def __init__(self, lines: list[dict]):
-        self.steps = lines[-1]["step"] if lines else 0
-        self.values = np.full((len(SIGNALS), 2 * self.steps + 256), np.nan)
-        for row, metric in zip(self.values, SIGNALS.values(), strict=True):
-            for step, value in by_step(lines, metric).items():
-                row[step - 1] = value
+        known = np.stack(list(history_of(lines).values()))
+        self.steps = known.shape[1]
+        self.values = np.pad(known, ((0, 0), (0, self.steps + 256)), constant_values=np.nan)
 
     def add(self, metrics: dict[str, float]) -> dict[str, np.ndarray]:
         """{signal: float64 `[N]`} after one more step."""

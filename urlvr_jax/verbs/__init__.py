@@ -67,6 +67,11 @@ VERBS = {
         "countdown --out train.jsonl --count 4000 --config.seed=0",
         ("out", "count"),
     ),
+    "mcs": Verb(
+        "print a base's Model Collapse Step, and what other predictors say",
+        "mcs --model lab:plain --data lab:train --seeds 0:3",
+        ("model", "data", "seeds", "aggressive", "workdir", "out"),
+    ),
     "finding": Verb(
         "make the runs of the paper's findings and tell their verdicts, from a checkout",
         "finding F1 F6 --seeds 0:3 --jobs 2",

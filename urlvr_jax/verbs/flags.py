@@ -27,6 +27,7 @@ FLAGS = {
         {
             "train": "folder of the run; the same folder resumes; a new one of `runs` if not given",
             "doctor": "folder whose disk is looked at; `runs` if not given",
+            "mcs": "folder of its runs, one a seed; the same folder resumes; runs/mcs-MODEL if not given",
         },
     ),
     "dry_run": Flag(
@@ -41,6 +42,7 @@ FLAGS = {
         "FILE",
         {
             "evaluate": "question file or dataset; `eval.sets` of the configuration if not given",
+            "mcs": "question file or dataset with gold answers; the configuration's `data.train` if not given",
             "score": "JSON lines with `prompt` and `response`",
             "answers": "JSON lines with `response`, and `answer` if there is one",
         },
@@ -70,6 +72,7 @@ FLAGS = {
     "draw": Flag(
         False, "", "make no run: write docs/findings and the README's table from the runs on file"
     ),
+    "aggressive": Flag(False, "", "four updates a step: it collapses sooner, and keeps the order of bases"),
     "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
     "processes": Flag(1, "N", "how many processes this run has"),

@@ -1,0 +1,54 @@
+"""What is said to tell, before or instead of training with labels, how much that would bring: numbers of one base.
+
+The Model Collapse Step stands in collapse.py, its label-free estimate in detectors.py.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# Model Collapse Step and gain on AIME 2024 with ground truth, in points (paper, F10).
+PAPER = {
+    "OLMo-2-7B": (34, 0.42),
+    "Llama-3.1-8B": (40, 1.01),
+    "Qwen2.5-Math-1.5B": (160, 3.96),
+    "Qwen2.5-1.5B": (221, 3.96),
+    "Qwen2.5-7B": (245, 6.67),
+    "Qwen3-1.7B-Base": (280, 7.08),
+    "Qwen3-8B-Base": (383, 17.08),
+}
+
+
+def pass_at(correct: np.ndarray, n: int, k: int) -> np.ndarray:
+    """Unbiased pass@k of each question (Chen et al. 2021): 1 - C(n - c, k) / C(n, k). correct int `[Q]` of n samples.
+
+    ValueError where k > n: more samples than there are say nothing.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} of {n} samples: k must be from 1 to {n}")
+    # In logarithms: C(n - c, k) / C(n, k) = prod over i of (n - c - i) / (n - i).
+    ways = lambda m: math.lgamma(m + 1) - math.lgamma(m - k + 1)
+    return np.array([1.0 if n - c < k else 1 - math.exp(ways(n - c) - ways(n)) for c in correct.tolist()])
+
+
+def of_base(correct: np.ndarray, majority: np.ndarray, n: int) -> dict[str, float]:
+    """pass@k for k = 1, 2, 4, ... up to n, and of the majority of all n. correct int `[Q]`, majority bool `[Q]`."""
+    ks = [2**i for i in range(n.bit_length()) if 2**i <= n]
+    out = {f"pass@{k}": float(pass_at(correct, n, k).mean()) for k in ks}
+    out[f"pass@{ks[-1]} - pass@1"] = out[f"pass@{ks[-1]}"] - out["pass@1"]
+    return out | {f"maj@{n}": float(majority.mean())}
+
+
+def between(step: float, table: dict[str, tuple[int, float]]) -> str:
+    """Where a step stands among a table's, in words; equal steps stand below."""
+    ranked = sorted(table.items(), key=lambda item: item[1][0])
+    below = [(name, row) for name, row in ranked if row[0] < step]
+    above = [(name, row) for name, row in ranked if row[0] >= step]
+    said = lambda item: f"{item[0]} (step {item[1][0]}, gain {item[1][1]:+.2f})"
+    if not below:
+        return f"before {said(above[0])}, the first of {len(table)}"
+    if not above:
+        return f"after {said(below[-1])}, the last of {len(table)}"
+    return f"between {said(below[-1])} and {said(above[0])}"
