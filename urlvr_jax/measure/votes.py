@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from urlvr_jax.answers.classes import majority_class, tie_order
 
 KEPT = 4  # answers of a question whose votes are written, the most frequent
 WINDOW = 5  # visits: so many a question must have had before it can count as locked
+LAG = 20  # steps: what a policy thought so long ago
+CONFIDENT = 0.5  # of the rollouts
 LOCKED_SHARE = 0.7  # of the votes, mean over the window (TTRL-Guard, 2605.19444)
 
 
@@ -75,13 +78,29 @@ def across_questions(line: dict) -> dict[str, float]:
     }
 
 
+class Visit(NamedTuple):
+    """One question's vote at one step."""
+
+    step: int
+    majority: str | None
+    share: float  # of the rollouts, that gave the majority's answer
+
+
 @dataclasses.dataclass
 class Visits:
-    """What a question's earlier visits left."""
+    """What a question's earlier visits left: those of the last LAG steps or WINDOW visits, and the one before."""
 
-    majority: str | None
+    past: list[Visit]
     flipped: bool = False
-    shares: tuple[float, ...] = ()  # of the majority, the last WINDOW visits
+
+    def before(self, step: int) -> Visit | None:
+        """The latest visit LAG steps ago or earlier."""
+        return next((v for v in reversed(self.past) if v.step <= step - LAG), None)
+
+    def add(self, visit: Visit) -> None:
+        self.past.append(visit)
+        while len(self.past) > WINDOW and self.past[1].step <= visit.step - LAG:
+            self.past.pop(0)
 
 
 class Between:
@@ -96,21 +115,26 @@ class Between:
         """Metrics of a line, absent where no question was seen before. Then the line counts as seen.
 
         `votes/flips`: share of the questions seen before whose majority answer is another than at their last visit.
-        `votes/locked`: share of them that have flipped at some time, had WINDOW visits or more, and gave LOCKED_SHARE
-        of their votes to the majority in the last WINDOW.
+        `votes/turned`: the same of those to which CONFIDENT of the rollouts had agreed LAG steps ago or earlier, where
+        chance seldom changes a majority; absent where there are none. `votes/locked`: share of the questions seen before
+        that have flipped at some time and gave LOCKED_SHARE of the votes to the majority, mean of WINDOW visits or more.
         """
-        seen, flips, locked = 0, 0, 0
+        seen, flips, locked, turned = 0, 0, 0, []
         for question, votes in dict(zip(line["id"], line["votes"], strict=True)).items():
-            now = majority_of(votes)
-            share = max(votes.values(), default=0) / line["group"]
-            before = self.questions.get(question)
-            if before is None:
-                self.questions[question] = Visits(now, shares=(share,))
+            now = Visit(line["step"], majority_of(votes), max(votes.values(), default=0) / line["group"])
+            known = self.questions.get(question)
+            if known is None:
+                self.questions[question] = Visits([now])
                 continue
             seen += 1
-            flips += now != before.majority
-            before.flipped |= now != before.majority
-            before.majority, before.shares = now, (*before.shares, share)[-WINDOW:]
-            full = len(before.shares) == WINDOW
-            locked += before.flipped and full and sum(before.shares) / WINDOW > LOCKED_SHARE
-        return {"votes/flips": flips / seen, "votes/locked": locked / seen} if seen else {}
+            flip = now.majority != known.past[-1].majority
+            known.flipped |= flip
+            flips += flip
+            earlier = known.before(now.step)
+            if earlier and earlier.share >= CONFIDENT:
+                turned.append(now.majority != earlier.majority)
+            known.add(now)
+            shares = [visit.share for visit in known.past[-WINDOW:]]
+            locked += known.flipped and len(shares) == WINDOW and sum(shares) / WINDOW > LOCKED_SHARE
+        out = {"votes/flips": flips / seen, "votes/locked": locked / seen} if seen else {}
+        return out | ({"votes/turned": sum(turned) / len(turned)} if turned else {})
