@@ -33,6 +33,7 @@ CURVES = {  # kept of every step, to three digits
     "halves_agree": "votes/halves_agree",
     "flips": "votes/flips",
     "locked": "votes/locked",
+    "turned": "votes/turned",
     "tokens": "perf/rollout_tokens",
 }
 

@@ -28,10 +28,11 @@ SIGNALS = {  # name: metric; label-free whatever is trained
     "commonest": "votes/commonest",
     "flips": "votes/flips",
     "locked": "votes/locked",
+    "turned": "votes/turned",
     "base_nll": "base/majority_nll",
 }
 SMOOTH = 5  # steps of a trailing mean
-PATIENCE = 3  # steps in a row
+PATIENCE = 2  # steps in a row
 
 
 def history_of(lines: list[dict]) -> dict[str, np.ndarray]:
@@ -60,9 +61,9 @@ def start_of(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
-def below_most(values: np.ndarray) -> np.ndarray:
+def below_most(values: np.ndarray, steps: int = SMOOTH) -> np.ndarray:
     """How far the trailing mean is below the largest so far, as a share of that."""
-    now = smooth(values)
+    now = smooth(values, steps)
     return 1 - now / np.fmax.accumulate(now)
 
 
@@ -122,14 +123,14 @@ def alarm_of(detector: Detector, history: dict[str, np.ndarray]) -> Alarm | None
 
 
 DETECTORS = (
-    Detector("shorter", "length", below_most, 0.35, "responses are much shorter than they were"),
-    Detector("repetition", "repetition", above_least, 0.10, "responses repeat themselves"),
-    Detector("cut", "cut", above_least, 0.25, "responses do not end any more"),
-    Detector("no_answer", "no_answer", above_least, 0.25, "responses without an answer"),
-    Detector("one_answer", "distinct", below_start, 0.40, "different questions get the same answer"),
     Detector(
-        "flips", "flips", lambda x: smooth(x), 0.5, "majority answers are others than at the last visit"
+        "shorter", "length", lambda x: below_most(x, 3), 0.20, "responses are much shorter than they were"
     ),
+    Detector("repetition", "repetition", above_least, 0.12, "responses repeat themselves"),
+    Detector("cut", "cut", above_least, 0.15, "more responses are cut at the longest allowed"),
+    Detector("no_answer", "no_answer", above_least, 0.15, "more responses have no answer"),
+    Detector("one_answer", "distinct", below_start, 0.30, "different questions get the same answer"),
+    Detector("turned", "turned", lambda x: smooth(x, 10), 0.12, "answers that were sure are others now"),
 )
 
 
@@ -138,7 +139,7 @@ ONE_ANSWER = 0.7  # of the questions have the same majority answer
 
 def collapse_estimate(history: dict[str, np.ndarray]) -> int | None:
     """A label-free estimate of the Model Collapse Step: the first at which one answer is the majority's for ONE_ANSWER of
-    the questions, mean of PATIENCE steps; None if never. Not of a policy that is wrong in a different way on each question.
+    the questions, mean of three steps; None if never. Not of a policy that is wrong in a different way on each question.
     """
-    found = np.flatnonzero(smooth(history["commonest"], PATIENCE) >= ONE_ANSWER)
+    found = np.flatnonzero(smooth(history["commonest"], 3) >= ONE_ANSWER)
     return int(found[0]) + 1 if len(found) else None
