@@ -431,3 +431,14 @@ def test_the_text_and_the_table_have_every_reward_and_all_it_says_of_itself():
             assert said in text and said in markdown
     with pytest.raises(interface.RewardError, match="lacks the lines"):
         printed.replaced("# A document without a table\n")
+
+
+def test_a_long_sum_rehearses_each_of_its_rewards_once(monkeypatch):
+    from urlvr_jax.rewards import interface
+
+    traced = []
+    monkeypatch.setattr(interface, "_REHEARSED", set())
+    monkeypatch.setattr(interface.jax, "eval_shape", lambda fn, *a: traced.append(fn))
+    expression.load(" + ".join(["empo(low=0.1)", "self_certainty"] * 200))
+    expression.load("empo(low=0.2)")
+    assert sum(getattr(fn, "__name__", "") == "run" for fn in traced) == 3

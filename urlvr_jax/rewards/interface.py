@@ -169,11 +169,18 @@ def own_inputs(lengths, group: int, *, stats=None, **given) -> RewardInputs:
     )
 
 
+_REHEARSED: set[tuple] = set()
+
+
 def rehearse(fn, options: dict) -> None:
     """Trace a reward of this package on abstract inputs, so that bad options are found at start-up.
 
-    Nothing is compiled. Functions of a user's file are not rehearsed: they may keep state or read texts.
+    Nothing is compiled. Functions of a user's file are not rehearsed: they may keep state or read texts. A reward is
+    rehearsed once for the same options, or a long sum would take seconds.
     """
+    key = (fn, repr(sorted(options.items())))
+    if key in _REHEARSED:
+        return
     P, G, T = 2, 2, 3
     needed = needs_of(fn, options)
     stats = {n: np.zeros((P * G, T), np.float32) for n in STATISTICS if n in needed}
@@ -185,3 +192,4 @@ def rehearse(fn, options: dict) -> None:
         return call(fn, inputs, Reference(jnp.zeros((P, G), bool), jnp.zeros((P, G))), options)
 
     jax.eval_shape(run, np.zeros(P * G, np.int32), stats, arrays, jax.eval_shape(jax.random.key, 0))
+    _REHEARSED.add(key)
