@@ -439,6 +439,7 @@ def test_a_long_sum_rehearses_each_of_its_rewards_once(monkeypatch):
     traced = []
     monkeypatch.setattr(interface, "_REHEARSED", set())
     monkeypatch.setattr(interface.jax, "eval_shape", lambda fn, *a: traced.append(fn))
-    expression.load(" + ".join(["empo(low=0.1)", "self_certainty"] * 20))
+    with pytest.raises(interface.RewardError, match="more than once"):
+        expression.load(" + ".join(["empo(low=0.1)", "self_certainty"] * 20))
     expression.load("empo(low=0.2)")
     assert sum(getattr(fn, "__name__", "") == "run" for fn in traced) == 3
