@@ -70,12 +70,14 @@ FINDING = Finding(
             range_of_majority,
             ">=",
             2.0,
+            null=1.0,
         ),
         Rule(
             "self-certainty: the last falls twice as late as the first, or later",
             range_of_certainty,
             ">=",
             2.0,
+            null=1.0,
         ),
     ),
     at_scale={

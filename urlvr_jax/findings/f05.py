@@ -40,7 +40,13 @@ FINDING = Finding(
     "evaluations counts: that some step mends them is the claim.",
     arms={"six questions": Arm("experiments/majority.py", KEYS)},
     rules=(
-        Rule("of unseen questions with a wrong vote, 0.05 or more turn right", gain_of_votes, ">=", 0.05),
+        Rule(
+            "of unseen questions with a wrong vote, 0.05 or more turn right",
+            gain_of_votes,
+            ">=",
+            0.05,
+            null=0.0,
+        ),
         Rule("and a response to them is right more often", gain_of_accuracy, ">", 0.0),
     ),
 )

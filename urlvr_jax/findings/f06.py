@@ -50,9 +50,9 @@ FINDING = Finding(
     rules=(
         Rule("on 32 questions it ends above the base", net_of_32, ">", 0.0),
         Rule("on 128 too", net_of_128, ">", 0.0),
-        Rule("on 512 it ends 0.10 or more below", net_of_512, "<=", -0.10),
-        Rule("on all 2048 too", net_of_all, "<=", -0.10),
-        Rule("KL from the base on all is 1.5 times that on 32, or more", distance, ">=", 1.5),
+        Rule("on 512 it ends 0.10 or more below", net_of_512, "<=", -0.10, null=0.0),
+        Rule("on all 2048 too", net_of_all, "<=", -0.10, null=0.0),
+        Rule("KL from the base on all is 1.5 times that on 32, or more", distance, ">=", 1.5, null=1.0),
     ),
     panels=(
         ("eval_avg", "held-out accuracy"),

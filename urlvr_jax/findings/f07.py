@@ -50,6 +50,7 @@ FINDING = Finding(
             against_training_set,
             ">=",
             0.10,
+            null=0.0,
         ),
     ),
     panels=(

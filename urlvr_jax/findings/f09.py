@@ -32,12 +32,19 @@ FINDING = Finding(
     "within them. The world has no instruction that could be left out; at the paper's scale both prompts are runs.",
     arms=bases.arms(VOTED),
     rules=(
-        Rule("the last base collapses twice as late as the first, or later", range_of_steps, ">=", 2.0),
+        Rule(
+            "the last base collapses twice as late as the first, or later",
+            range_of_steps,
+            ">=",
+            2.0,
+            null=1.0,
+        ),
         Rule(
             "Spearman of the share of right votes with the Model Collapse Step is 0.7 or more",
             by_votes,
             ">=",
             0.7,
+            null=0.0,
         ),
         Rule("and above that of initial entropy, whatever its sign", votes_above_entropy, ">", 0.0),
     ),

@@ -30,7 +30,13 @@ FINDING = Finding(
     "from the top. Headroom is pass@8 - avg@8.",
     arms=bases.arms(VOTED, TRUTH),
     rules=(
-        Rule("Spearman of the Model Collapse Step with the gain is 0.85 or more", by_collapse, ">=", 0.85),
+        Rule(
+            "Spearman of the Model Collapse Step with the gain is 0.85 or more",
+            by_collapse,
+            ">=",
+            0.85,
+            null=0.0,
+        ),
         Rule("and above that of pass@8 - avg@8", above_headroom, ">", 0.0),
     ),
     panels=(("reward_accuracy", "reward accuracy"), ("eval_avg", "held-out accuracy")),

@@ -32,8 +32,14 @@ FINDING = Finding(
     "F10's ground truth.",
     arms=bases.arms(VOTED, HASTENED, TRUTH),
     rules=(
-        Rule("Kendall of both Model Collapse Steps over the bases is 0.8 or more", same_order, ">=", 0.8),
-        Rule("5.6 times fewer tokens than ground truth, or fewer", fewer_tokens, ">=", 5.6),
+        Rule(
+            "Kendall of both Model Collapse Steps over the bases is 0.8 or more",
+            same_order,
+            ">=",
+            0.8,
+            null=0.0,
+        ),
+        Rule("5.6 times fewer tokens than ground truth, or fewer", fewer_tokens, ">=", 5.6, null=1.0),
     ),
     panels=(("reward_accuracy", "reward accuracy"),),
     at_scale={

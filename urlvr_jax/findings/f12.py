@@ -40,7 +40,7 @@ FINDING = Finding(
     arms={name: Arm("experiments/countdown.py", keys) for name, keys in ARMS.items()},
     rules=(
         Rule("ends at most 0.10 below the oracle", below_oracle, ">=", -0.10),
-        Rule("ends 0.15 or more above trajectory entropy", above_certainty, ">=", 0.15),
+        Rule("ends 0.15 or more above trajectory entropy", above_certainty, ">=", 0.15, null=0.0),
         Rule("falls by less than 0.10 below its peak", fall, ">", -0.10),
     ),
 )

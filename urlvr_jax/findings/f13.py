@@ -39,8 +39,8 @@ FINDING = Finding(
     },
     rules=(
         Rule("finished, it falls by less than 0.10 at 3e-4", fall, ">", -0.10),
-        Rule("and ends 0.10 or more above the raw base", above_raw, ">=", 0.10),
-        Rule("at 1e-3 it collapses at least 1.5 times as late", later, ">=", 1.5),
+        Rule("and ends 0.10 or more above the raw base", above_raw, ">=", 0.10, null=0.0),
+        Rule("at 1e-3 it collapses at least 1.5 times as late", later, ">=", 1.5, null=1.0),
     ),
     panels=(("eval_avg", "held-out accuracy"), ("reward_accuracy", "reward accuracy")),
     at_scale={

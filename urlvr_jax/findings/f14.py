@@ -62,7 +62,7 @@ FINDING = Finding(
         SMALL: Arm("experiments/majority.py", {**KEYS, "rollout.group": 4}),
     },
     rules=(
-        Rule("the law explains 0.5 or more of the variance of the shares", explained, ">=", 0.5),
+        Rule("the law explains 0.5 or more of the variance of the shares", explained, ">=", 0.5, null=0.0),
         Rule("with 64 rollouts 0.9 or more of the majorities stay the first ones", stable, ">=", 0.9),
         Rule("more than with 4", more_stable, ">", 0.0),
     ),

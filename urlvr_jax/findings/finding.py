@@ -33,19 +33,23 @@ class Arm(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A condition on one number a seed: its 95 % interval over the seeds lies on the right side of the threshold.
+    """A condition on one number a seed.
 
-    measure: the arms' lines of one seed -> a number, NaN where the runs cannot say.
+    With `null`, the value of no effect, it holds where the mean over the seeds meets the threshold and the 95 % interval
+    excludes the null; without, where the whole interval meets the threshold. It fails where the whole interval misses
+    the threshold. measure: the arms' lines of one seed -> a number, NaN where the runs cannot say.
     """
 
     text: str
     measure: Callable[[Runs], float]
     op: str
     threshold: float
+    null: float | None = None
 
     def digest(self) -> str:
         """Of all that decides."""
         text = f"{self.text}|{inspect.getsource(self.measure)}|{self.op}|{self.threshold}"
+        text += "" if self.null is None else f"|{self.null}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -56,6 +60,7 @@ class Outcome(NamedTuple):
     values: list[float]  # one a seed
     interval: Difference | None  # over the seeds; None with fewer than two, or where a run cannot say
     verdict: str
+    strict: str  # the verdict without the rule's `null`
     why: str = ""  # a run lacks what the rule reads
 
     @property
@@ -113,31 +118,26 @@ class Line(dict):
 
 def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
     """Of the seeds whose runs are all there. A number that is not finite in any of them decides nothing."""
+    nothing = lambda values, why="": Outcome(rule, values, None, OPEN, OPEN, why)
     try:
         values = [float(rule.measure(runs)) for runs in by_seed.values()]
-    except (
-        LackingError,
-        LookupError,
-        StopIteration,
-        ValueError,
-    ) as lacking:  # a curve cut short, an evaluation left out
-        return Outcome(
-            rule, [], None, OPEN, f"a run lacks what is asked: {lacking or type(lacking).__name__}"
-        )
+    except (LackingError, LookupError, StopIteration, ValueError) as lacking:  # a curve cut short, say
+        return nothing([], f"a run lacks what is asked: {lacking or type(lacking).__name__}")
     if len(values) < 2 or not all(map(math.isfinite, values)):
-        return Outcome(rule, values, None, OPEN)
+        return nothing(values)
     interval = over_seeds(values)
-    holds = OPERATORS[rule.op]
+    meets = OPERATORS[rule.op]
     nearest, farthest = sorted((interval.low, interval.high), reverse=rule.op.startswith("<"))
-    verdict = (
-        HOLDS if holds(nearest, rule.threshold) else OPEN if holds(farthest, rule.threshold) else FAILS
-    )
-    return Outcome(rule, values, interval, verdict)
+    strict = HOLDS if meets(nearest, rule.threshold) else OPEN if meets(farthest, rule.threshold) else FAILS
+    found = strict
+    if strict == OPEN and rule.null is not None and meets(interval.mean, rule.threshold):
+        found = HOLDS if OPERATORS[rule.op[0]](nearest, rule.null) else OPEN
+    return Outcome(rule, values, interval, found, strict)
 
 
-def verdict(outcomes: list[Outcome]) -> str:
-    """Fails if any rule fails, holds if all hold."""
-    said = [o.verdict for o in outcomes]
+def verdict(outcomes: list[Outcome], strict: bool = False) -> str:
+    """Fails if any rule fails, holds if all hold. strict: by each rule's verdict without its `null`."""
+    said = [o.strict if strict else o.verdict for o in outcomes]
     return FAILS if FAILS in said else HOLDS if said and set(said) == {HOLDS} else OPEN
 
 
