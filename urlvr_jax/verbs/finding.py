@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.findings import at_scale, report, store
-from urlvr_jax.findings.finding import Finding, verdict
+from urlvr_jax.findings.finding import Finding
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
 
@@ -68,7 +68,7 @@ def text(finding: Finding, seeds) -> str:
     outcomes = report.judged(finding, seeds, lines)
     lacking = sorted({cell.seed for cell in store.missing(finding, seeds, lines)})
     out = [
-        f"{finding.name} {finding.title}: {verdict(outcomes)}"
+        f"{finding.name} {finding.title}: {report.said(outcomes)}"
         + (f" (no runs of seeds {lacking})" if lacking else "")
     ]
     out += [f"  {o.verdict:<28} {o.rule.text}: {o.measured}" for o in outcomes]
