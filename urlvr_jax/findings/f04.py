@@ -65,7 +65,7 @@ FINDING = Finding(
             "experiments/paper/dapo.py",
             {
                 "data.train": f"hf:HuggingFaceH4/MATH-500:test[{i}:{i + 1}]",
-                "data.prompts_per_step": 1,
+                "data.prompts_per_step": 8,  # the same question, so that 8 devices have one each
                 "reward.name": "trajectory_level_entropy",
                 "steps": 100,
                 "eval.sets": (f"hf:HuggingFaceH4/MATH-500:test[{i}:{i + 1}]",),

@@ -122,7 +122,7 @@ def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
     try:
         values = [float(rule.measure(runs)) for runs in by_seed.values()]
     except (LackingError, LookupError, StopIteration, ValueError) as lacking:  # a curve cut short, say
-        return nothing([], f"a run lacks what is asked: {lacking or type(lacking).__name__}")
+        return nothing([], f"a run lacks what is asked: {str(lacking) or type(lacking).__name__}")
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return nothing(values)
     interval = over_seeds(values)

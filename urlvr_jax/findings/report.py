@@ -13,11 +13,19 @@ from urlvr_jax.studies.cell import root
 
 BEGIN = "<!-- findings: written by `python -m urlvr_jax.main finding all --draw` -->"
 END = "<!-- end of findings -->"
+SEEDS = (0, 1, 2)  # that are asked for; more are used where they are on file
 
 
 def judged(finding: Finding, seeds, lines: list[dict]) -> list[Outcome]:
     runs = store.by_seed(finding, seeds, lines)
     return [outcome(rule, runs) for rule in finding.rules]
+
+
+def seeds_on_file(finding: Finding, lines: list[dict]) -> tuple[int, ...]:
+    """Those of which every run is there, and SEEDS."""
+    known = sorted({line["seed"] for line in lines} | set(SEEDS))
+    whole = store.by_seed(finding, known, lines)
+    return tuple(seed for seed in known if seed in whole or seed in SEEDS)
 
 
 def said(outcomes: list[Outcome]) -> str:
@@ -43,8 +51,9 @@ def rules_changed(finding: Finding, lines: list[dict]) -> list[dict]:
     return [line for line in lines if line.get("rules", {}).get(finding.name) != finding.digest()]
 
 
-def short_row(finding: Finding, seeds, lines: list[dict]) -> tuple[str, ...]:
+def short_row(finding: Finding, lines: list[dict]) -> tuple[str, ...]:
     """For the README: claim, the paper's numbers, ours, verdict, minutes."""
+    seeds = seeds_on_file(finding, lines)
     outcomes = judged(finding, seeds, lines)
     ours = "; ".join(f"{o.rule.text}: {o.measured}" for o in outcomes[:2])
     mine = used(finding, seeds, lines)
@@ -54,8 +63,9 @@ def short_row(finding: Finding, seeds, lines: list[dict]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def section(finding: Finding, seeds, lines: list[dict]) -> str:
+def section(finding: Finding, lines: list[dict]) -> str:
     """Of docs/findings: claim, setting, rules and what the runs say."""
+    seeds = seeds_on_file(finding, lines)
     outcomes, mine = judged(finding, seeds, lines), used(finding, seeds, lines)
     rows = [
         (o.rule.text, o.measured, ", ".join(f"{v:.3g}" for v in o.values), o.verdict, o.strict)
@@ -81,13 +91,13 @@ def section(finding: Finding, seeds, lines: list[dict]) -> str:
     return text + (f"\n{finding.notes}\n" if finding.notes else "")
 
 
-def whole_page(seeds, lines: list[dict]) -> str:
+def whole_page(lines: list[dict]) -> str:
     rows = [
         (
             f"[{f.name}](#{f.name.lower()})",
             f.title,
-            said(judged(f, seeds, lines)),
-            f"{minutes(used(f, seeds, lines)):.0f}",
+            said(judged(f, seeds_on_file(f, lines), lines)),
+            f"{minutes(used(f, seeds_on_file(f, lines), lines)):.0f}",
         )
         for f in FINDINGS.values()
     ]
@@ -106,17 +116,18 @@ def whole_page(seeds, lines: list[dict]) -> str:
         "    python -m urlvr_jax.main finding F6 --scale paper    the same at the paper's scale: checked and priced, not run\n\n"
         + page.table(("finding", "claim", "verdict", "minutes of one core"), rows)
         + "\n"
-        + "\n".join(section(finding, seeds, lines) for finding in FINDINGS.values())
+        + "\n".join(section(finding, lines) for finding in FINDINGS.values())
     )
 
 
-def draw(seeds) -> list[pathlib.Path]:
+def draw() -> list[pathlib.Path]:
     """Write the page, its figures and the README's table; the files written."""
     lines = store.on_file()
     out = [store.folder() / "README.md"]
     store.folder().mkdir(parents=True, exist_ok=True)
-    out[0].write_text(whole_page(seeds, lines))
+    out[0].write_text(whole_page(lines))
     for finding in FINDINGS.values():
+        seeds = seeds_on_file(finding, lines)
         arms = {
             name: [
                 line for seed in seeds if (line := store.find(arm.cell(finding.name, name, seed), lines))
@@ -132,6 +143,6 @@ def draw(seeds) -> list[pathlib.Path]:
     if not begin or not end:
         raise UserError(f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
     head = ("finding", "claim", "the paper", "here: mean over seeds [95 %]", "verdict", "minutes")
-    table = page.table(head, [short_row(finding, seeds, lines) for finding in FINDINGS.values()])
+    table = page.table(head, [short_row(finding, lines) for finding in FINDINGS.values()])
     readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
     return [*out, readme]

@@ -46,13 +46,13 @@ def history_of(lines: list[dict]) -> dict[str, np.ndarray]:
 
 
 def smooth(values: np.ndarray, steps: int = SMOOTH) -> np.ndarray:
-    """Trailing mean over the values there are, `[N]`; NaN until there is one."""
+    """Trailing mean over the values there are, `[N]`; NaN where fewer than half of `steps` are there."""
     known = np.isfinite(values)
     total = np.cumsum(np.where(known, values, 0.0))
     count = np.cumsum(known).astype(float)
     before = lambda x: np.concatenate([np.zeros(min(steps, len(x))), x[:-steps]])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (total - before(total)) / (count - before(count))
+    total, count = total - before(total), count - before(count)
+    return np.where(2 * count >= steps, total / np.maximum(count, 1), np.nan)
 
 
 def start_of(values: np.ndarray) -> float:

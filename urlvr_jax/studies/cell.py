@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def config(self):
-        c = config_lib.load_experiment(str(root() / self.experiment))
+        c = _experiment(str(root() / self.experiment)).copy_and_resolve_references()
         c.update_from_flattened_dict(self.overrides)
         c.seed = self.seed
         return c
@@ -64,6 +64,12 @@ class Cell:
         if line is None or line["config_hash"] != self.hash:
             return False
         return line.get("base_sha256") == self.base_sha256
+
+
+@functools.cache
+def _experiment(text: str):
+    """A study has many cells of one file."""
+    return config_lib.load_experiment(text)
 
 
 def base_sha256(path: str) -> str | None:

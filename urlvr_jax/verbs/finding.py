@@ -31,7 +31,7 @@ def run(flag, *words: str) -> int:
     if flag.scale != "lab":
         raise UserError(f"--scale={flag.scale} is not possible: give lab or paper")
     if flag.draw:
-        for file in report.draw(seeds):
+        for file in report.draw():
             print(f"wrote {file}")
         return 0
     failed = []
