@@ -129,8 +129,8 @@ def way(response):
 
 
 def within(count, total, share):
-    """Whether a count is within 5 standard deviations of a binomial's mean."""
-    return abs(count - total * share) <= 5 * np.sqrt(total * share * (1 - share)) + 1e-9
+    """Whether a count is within 5 standard deviations of a binomial's mean; the page's edge cuts up to 2 in 1000."""
+    return abs(count - total * share) <= 5 * np.sqrt(total * share * (1 - share)) + 0.002 * total + 1e-9
 
 
 @pytest.mark.parametrize("name", world.RECIPES)
@@ -161,7 +161,7 @@ def test_shares_and_slips_match_the_recipe(name):
     if recipe.blind:
         assert forgot / wrong > 0.9 * recipe.blind
     else:
-        assert forgot / wrong < 0.2, "a near miss may equal the forgotten sum, no more"
+        assert forgot <= 0.2 * wrong, "a near miss may equal the forgotten sum, no more"
 
 
 def test_running_values_stay_in_range():

@@ -60,7 +60,7 @@ def test_one_process_writes_and_the_other_says_nothing(one_and_two):
     assert any("held-out accuracy" in line for line in said[0]) and said[1] == []
     assert sorted(os.listdir(two)) == [
         "checkpoints", "completions", "config.json", "evals.jsonl", "lock", "metrics.jsonl",
-        "record.json", "rise_and_fall.png",
+        "record.json", "rise_and_fall.png", "votes.jsonl",
     ]  # fmt: skip
 
 

@@ -56,6 +56,7 @@ FLAGS = {
         "FILE",
         {
             "evaluate": "write the JSON object there too, with --align one entry a question more",
+            "mcs": "write all numbers there, a JSON object",
             "export": "the folder to write",
             "rewards": "write the formulas anew into this document",
             "countdown": "the question file to write",
@@ -72,7 +73,7 @@ FLAGS = {
     "draw": Flag(
         False, "", "make no run: write docs/findings and the README's table from the runs on file"
     ),
-    "aggressive": Flag(False, "", "four updates a step: it collapses sooner, and keeps the order of bases"),
+    "aggressive": Flag(False, "", "four updates a step: it collapses sooner"),
     "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
     "processes": Flag(1, "N", "how many processes this run has"),

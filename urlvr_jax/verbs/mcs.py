@@ -116,7 +116,9 @@ def text(found: dict, c) -> str:
     never = f"not within {c.steps} steps"
     said = lambda name: ", ".join(str(r[name]) if r[name] else never for r in runs)
     steps = [r["mcs"] or c.steps + 1 for r in runs]
-    mean = str(over_seeds(steps)) if len(steps) > 1 else str(steps[0])
+    mean = f"{sum(steps) / len(steps):.1f}"
+    if len(steps) > 1:
+        mean += " [{0.low:.1f}, {0.high:.1f}]".format(over_seeds(steps))
     labelled = (
         c.steps * config_lib.rows_per_step(c) * sum(r["tokens"] / r["steps"] for r in runs) / len(runs)
     )
