@@ -68,7 +68,8 @@ def without_clocks(lines):
 def assert_same_run(a, b):
     """Everything two runs have in common, bit for bit, clocks apart."""
     assert without_clocks(metrics_of(a)) == without_clocks(metrics_of(b))
-    assert (a / "evals.jsonl").read_bytes() == (b / "evals.jsonl").read_bytes()
+    for name in ("evals.jsonl", "votes.jsonl"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
     tables = [sorted((run / "completions").glob("*.parquet")) for run in (a, b)]
     assert [t.name for t in tables[0]] == [t.name for t in tables[1]]
     for x, y in zip(*tables, strict=True):

@@ -19,6 +19,9 @@ from urlvr_jax.runtime import user_code
 from urlvr_jax.untrusted import json_text
 
 MODES = ("rl", "supervised")
+LOOKBACK = (
+    60  # steps: the onset of a collapse is known so late, or sooner; its checkpoints are kept as long
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,6 +282,13 @@ def updates_per_step(c) -> int:
 
 def total_updates(c) -> int:
     return c.steps * updates_per_step(c)
+
+
+def checkpoints_at_once(c) -> int:
+    """How many checkpoints may lie on disk: those kept, the best one, and one being written."""
+    every = c.checkpoint.every or c.steps
+    before_onset = LOOKBACK // every + 2 if c.collapse.watch and c.mode == "rl" else 0
+    return max(c.checkpoint.keep, before_onset) + 2
 
 
 def load_experiment(text: str) -> ml_collections.ConfigDict:

@@ -83,10 +83,11 @@ def train(c, folder: pathlib.Path) -> int:
     if first == 0 and run.eval_sets:
         progress.evaluation(watch.of_base(state.params))
 
-    ahead = run.begin(state.params, first + 1) if first < c.steps else None
-    for step in range(first + 1, c.steps + 1 if not early.stops else first + 1):
+    steps = first if early.stops or collapse.until_mcs(c, workdir) else c.steps
+    ahead = run.begin(state.params, first + 1) if first < steps else None
+    for step in range(first + 1, steps + 1):
         clock = Clock()
-        last = step == c.steps
+        last = step == steps
         # ---- 1 prompts, 2 rollouts -------------------------------------------------------------
         prompts, rollouts = run.finish(ahead)
         clock.lap("rollout")
@@ -126,14 +127,12 @@ def train(c, folder: pathlib.Path) -> int:
         ahead = None if last else run.begin(state.params, step + 1)
 
         # ---- 8 metrics -------------------------------------------------------------------------
-        line = metrics.of_step(c, step, rollouts, answers, rewards, grade())
-        line.free |= metrics.of_reference(c, answers, rollouts, stats, ref_logp) if kl else {}
-        line.free |= early.votes(step, prompts, answers, grade().correct) if sampling else {}
-        progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()))
+        line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), stats, ref_logp)
+        line.free |= early.votes(step, prompts, answers, grade().correct)
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
         line.free |= early.see(step, line.free)
-        progress.notice(early.notices())
+        progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()) | early.notices())
         clock.lap("update")
         last = last or early.stops or (c.collapse.until_mcs and collapse.is_mcs(line.labelled))
         if watch.due(step, last):
@@ -168,7 +167,8 @@ def train(c, folder: pathlib.Path) -> int:
     # ---- 9 analysis ----------------------------------------------------------------------------
     checkpoints.close()
     progress.analysis(workdir.path, sampling)
-    progress.say(checkpoints.text_before(early)) if early.alarm else None
+    if early.alarm:
+        progress.say(checkpoints.text_before(early.alarm))
     progress.done(workdir.path, compiles.seconds)
     return 1 if checkpoints.failed else 0
 

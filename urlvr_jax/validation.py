@@ -242,6 +242,12 @@ def _validate_objective(c) -> None:
         _validate_rewards(c)
     if c.kl.coef and c.mode == "supervised":
         raise ConfigError(f"kl.coef = {c.kl.coef}: mode = 'supervised' has no KL term; set it to 0")
+    if c.collapse.stop and (c.mode == "supervised" or not c.collapse.watch):
+        raise ConfigError(
+            f"collapse.stop = True needs collapse.watch = True and mode = 'rl'; they are {c.collapse.watch} and {c.mode!r}"
+        )
+    if c.collapse.until_mcs and c.mode == "supervised":
+        raise ConfigError("collapse.until_mcs = True: mode = 'supervised' has no votes; set it to False")
     if c.kl.watch and (c.mode == "supervised" or c.kl.reference != "fixed"):
         raise ConfigError(
             f"kl.watch = True measures how far rollouts are from the base: not with mode = {c.mode!r}, kl.reference = "

@@ -78,6 +78,16 @@ def test_a_file_is_parted_by_its_texts_whatever_their_order(tmp_path):
     )
 
 
+def test_a_slice_of_a_file_is_its_questions_in_their_order(tmp_path):
+    name = write(tmp_path, ["a?", "b?", "a?", "c?", "d?"])
+    prompts = lambda part: [r["prompt"] for r in files.read(f"{name}{part}", {}).rows]
+    assert prompts("[0:2]") == ["a?", "b?"] and prompts("[1:4]") == ["b?", "c?", "d?"]
+    assert files.read(f"{name}[1:3]", {}).duplicates == 1
+    for part in ("[2:2]", "[3:1]", "[0:5]", "[9:12]"):
+        with pytest.raises(errors.DataError, match="there are 4 questions: give"):
+            prompts(part)
+
+
 @pytest.mark.parametrize(
     "most, widths", [(44, (44,)), (128, (128,)), (130, (33, 130)), (7168, (1792, 7168))]
 )

@@ -13,6 +13,7 @@ from urlvr_jax.findings.finding import FAILS, HOLDS, OPEN, Rule, outcome, verdic
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
 from urlvr_jax.verbs import finding as verb
+from urlvr_jax.verbs.flags import seeds_of
 
 
 def value(runs):
@@ -81,7 +82,7 @@ def test_a_finding_fails_with_one_rule_and_holds_with_all():
 
 def line(finding, arm, seed, **more):
     """A line as `store.line` makes it, fresh for its arm."""
-    cell = finding.arms[arm].cell(finding.name, arm, seed)
+    cell = finding.cell(arm, seed)
     return {
         "finding": finding.name, "arm": arm, "seed": seed, "config_hash": cell.hash, "base_sha256": cell.base_sha256,
         "commit": "0" * 40, "modified": False, "steps": 300, "mcs": None, "minutes": 1.0, **more,
@@ -173,12 +174,17 @@ def test_a_curve_of_one_point_decides_nothing_and_is_drawn(tmp_path, monkeypatch
     assert verdict(report.judged(f01.FINDING, (0, 1), [one])) == OPEN
 
 
-def test_a_line_of_another_base_or_configuration_is_not_used():
+def test_a_line_of_another_base_or_configuration_or_without_its_curves_is_not_used():
     lines = rise_and_fall(0)
-    cell = f01.FINDING.arms[f01.VOTED].cell("F1", f01.VOTED, 0)
-    assert store.find(cell, lines) is lines[0]
-    assert store.find(cell, [lines[0] | {"base_sha256": "another"}]) is None
-    assert store.find(cell, [lines[0] | {"config_hash": "another"}]) is None
+    find = lambda lines: store.find(f01.FINDING, f01.VOTED, 0, lines)
+    assert find(lines) is lines[0]
+    assert find([lines[0] | {"base_sha256": "another"}]) is None
+    assert find([lines[0] | {"config_hash": "another"}]) is None
+    watched = FINDINGS["F6"]  # its run on all questions is F1's, but must have the distance from the base
+    assert watched.cell("2048 questions", 0).hash == lines[0]["config_hash"]
+    assert store.find(watched, "2048 questions", 0, lines) is None
+    lines[0]["curves"]["kl"] = [0.1]
+    assert store.find(watched, "2048 questions", 0, lines) is lines[0]
 
 
 def test_a_run_is_shared_by_findings_that_ask_for_the_same(monkeypatch):
@@ -269,8 +275,8 @@ def test_an_unknown_finding_and_impossible_seeds_are_said(capsys):
     assert verb.run(flag, "list") == 0 and "F14" in capsys.readouterr().out
     for text in ("3:0", "a", "0,0", "-1:2", ""):
         with pytest.raises(UserError, match="--seeds="):
-            verb.seeds_of(text)
-    assert verb.seeds_of("0:3") == (0, 1, 2) and verb.seeds_of("4,1") == (4, 1)
+            seeds_of(text)
+    assert seeds_of("0:3") == (0, 1, 2) and seeds_of("4,1") == (4, 1)
 
 
 def test_numbers_are_kept_to_three_digits():

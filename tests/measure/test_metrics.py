@@ -117,10 +117,10 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
     answers = classes.read_answers(["A5", "A7"], 2, "lab")
     values, verdicts = np.array([[0.0, 1.0]], np.float32), np.array([[1, 0]])
     rewards = Rewards(values, {"a": values}, {"b": values}, verdicts, labelled=False)
-    line = metrics.of_step(c, 3, step, answers, rewards, UNKNOWN)
+    line = metrics.of_step(c, 3, step, answers, rewards, UNKNOWN, {}, None)
     assert line.labelled == {} and line.whole() == {"step": 3, **line.free}
     graded = Graded(np.array([[True, False]]), np.array([[1.0, 0.0]], np.float32), {"late": 1})
-    known = metrics.of_step(c, 3, step, answers, rewards, graded)
+    known = metrics.of_step(c, 3, step, answers, rewards, graded, {}, None)
     assert known.free == line.free
     assert set(known.labelled) == {
         *(ENSEMBLE + n for n in ("label_accuracy", "reward_accuracy", "ground_truth_reward", "pass@2")),
@@ -134,7 +134,7 @@ def test_a_line_tells_what_needs_labels_from_what_does_not():
         "reward/accuracy",
     }
     control = dataclasses.replace(rewards, labelled=True)  # a reward made from labels is one itself
-    line = metrics.of_step(c, 3, step, answers, control, UNKNOWN)
+    line = metrics.of_step(c, 3, step, answers, control, UNKNOWN, {}, None)
     assert {"reward/mean", "reward/std", "frac_reward_zero_std", "reward/a/mean"} <= set(line.labelled)
     assert not {n for n in line.free if n.startswith("reward/")}
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import pytest
 
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.runtime import sharding
-from urlvr_jax.runtime.checkpoint import CheckpointError, Checkpoints
+from urlvr_jax.runtime.checkpoint import BeforeOnset, CheckpointError, Checkpoints
 
 MESH = sharding.make_mesh(2, 2, 2)
 OPTIMIZER = optax.adamw(1e-3)
@@ -352,3 +353,36 @@ def test_a_clock_that_jumps_back_loses_no_checkpoint_and_hangs_nothing(tmp_path,
     assert on_disk(tmp_path) == [2, 3, 4], "the latest by step, not by date, and the best"
     state, step = restored(tmp_path)
     assert step == 4 and same(state, make_state(4))
+
+
+@pytest.mark.parametrize("onset, kept", [(None, [20, 30, 90]), (40, [30, 90]), (25, [20, 90]), (5, [90])])
+def test_the_checkpoint_before_an_onset_is_kept_and_until_it_is_known_all_that_may_be_it(onset, kept):
+    """Of saves at 10, 20, 30, 90: 60 steps back from the latest is 30."""
+    policy = BeforeOnset()
+    steps = [types.SimpleNamespace(step=s) for s in (10, 20, 30, 90)]
+    found = lambda: [
+        s.step for s, keep in zip(steps, policy.should_preserve(steps, context=None), strict=True) if keep
+    ]
+    assert found() == []  # a run without a watch
+    alarm = None if onset is None else types.SimpleNamespace(onset=onset)
+    policy.early = types.SimpleNamespace(on=True, alarm=alarm)
+    assert found() == [s for s in kept if onset is None or s < onset]
+    policy.early.on = False
+    assert found() == []
+
+
+def test_the_checkpoint_before_an_onset_survives_and_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1)
+    early = types.SimpleNamespace(on=True, alarm=None)
+    checkpoints.keep_before(early)
+    alarm = types.SimpleNamespace(onset=25, detector="shorter")
+    for step in (10, 20, 30, 40):
+        early.alarm = alarm if step >= 30 else None
+        checkpoints.save(step, make_state(step), -step)
+        checkpoints.wait()
+    assert on_disk(tmp_path) == [10, 20, 40]  # the best by its score, the one before the onset, the latest
+    assert "checkpoint 20 is from before it" in checkpoints.text_before(alarm)
+    assert "no checkpoint is from before it" in checkpoints.text_before(
+        alarm.__class__(onset=5, detector="cut")
+    )
+    checkpoints.close()

@@ -1,6 +1,8 @@
 """Studies: which lines are fresh, what rules say of them, what is run, and the pages made from them."""
 
 import json
+import os
+import queue
 import types
 
 import pytest
@@ -211,3 +213,29 @@ def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
         "experiments/countdown.py --config.reward.name=countdown",
     ]
     assert experiments.check() == 1
+
+
+def test_a_folder_that_was_begun_at_another_commit_begins_anew(tmp_path, monkeypatch, capsys):
+    cell = Cell("experiments/grid.py", 0)
+    folder = tmp_path / "runs" / "studies" / cell.hash
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({"attempts": [{"git": {"commit": "another"}}]}))
+    (folder / "metrics.jsonl").write_text("")
+    monkeypatch.setattr(run_lib, "root", lambda: tmp_path)
+    monkeypatch.setattr(run_lib, "git_state", lambda: {"commit": "this"})
+    process = types.SimpleNamespace(pid=0, returncode=1, communicate=lambda: ("", "said no"))
+    monkeypatch.setattr(run_lib.subprocess, "Popen", lambda *words, **keys: process)
+    cores = queue.Queue()
+    cores.put(min(os.sched_getaffinity(0)))
+    with pytest.raises(UserError, match="said no"):
+        run_lib._run(cell, cores, run_lib.condense)
+    assert not folder.exists() and "begun at another commit" in capsys.readouterr().out
+    assert not cores.empty()
+
+
+def test_a_run_on_one_question_has_no_rise_and_fall():
+    assert (
+        run_lib.rise_and_fall([{"step": 0, "k": 1, "correct": [1]}, {"step": 9, "k": 1, "correct": [0]}])
+        is None
+    )
+    assert run_lib.rise_and_fall([{"step": 0, "k": 1, "correct": [1, 0]}]) is None

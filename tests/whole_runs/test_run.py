@@ -128,6 +128,53 @@ def test_a_kl_term_is_logged_and_compiles_nothing_after_the_first_step(
     assert len({line["perf/compilations"] for line in lines}) == 1
 
 
+def test_the_distance_from_the_base_is_watched_without_training_on_it(launcher, tmp_path):
+    runs = {}
+    for watch in (False, True):
+        call = launcher.run(tiny(tmp_path / str(watch), QUICK | {"kl.watch": watch}))
+        assert call.status == 0, call.err
+        runs[watch] = metrics_of(tmp_path / str(watch))
+    for plain, watched in zip(runs[False], runs[True], strict=True):
+        assert "actor/kl" not in plain and watched["reward/mean"] == plain["reward/mean"]
+        assert watched["actor/entropy"] == plain["actor/entropy"]
+    assert runs[True][0]["actor/kl"] == pytest.approx(0, abs=1e-5)
+    assert runs[True][-1]["actor/kl"] > 0
+
+
+def test_a_run_ends_at_its_model_collapse_step_and_asked_again_goes_no_farther(launcher, tmp_path):
+    """A base without training is never right: its first step is the collapse step."""
+    run = tmp_path / "run"
+    for _ in range(2):
+        call = launcher.run(tiny(run, QUICK | {"collapse.until_mcs": True}))
+        assert call.status == 0, call.err
+        assert [line["step"] for line in metrics_of(run)] == [1]
+    assert (run / "checkpoints" / "1").is_dir()
+
+
+ALARMING = """
+import jax.numpy as jnp
+from urlvr_jax.measure import detectors, warning
+
+warning.DETECTORS = (detectors.Detector("always", "length", lambda x: x + 9.0, 1.0, "a test"),)
+
+def mine(inputs):
+    return inputs.per_group(inputs.lengths.astype(jnp.float32))
+"""
+
+
+def test_a_run_ends_at_an_alarm_and_asked_again_goes_no_farther(launcher, tmp_path):
+    """The reward's file brings a detector that always sees collapse."""
+    run, file = tmp_path / "run", tmp_path / "alarming.py"
+    file.write_text(ALARMING)
+    for _ in range(2):
+        call = launcher.run(tiny(run, QUICK | {"collapse.stop": True, "reward.fn": f"{file}:mine"}))
+        assert call.status == 0, call.err
+        lines = metrics_of(run)
+        assert [line["collapse/alarm"] for line in lines] == [0, 1]
+        assert lines[-1]["collapse/reason"] == "always" and lines[-1]["collapse/onset"] == 1
+        assert "collapse since about step 1 (always): no checkpoint is from before it" in call.out
+
+
 def test_several_updates_a_step_and_buckets_compile_nothing_after_the_first_step(launcher, tmp_path):
     options = {
         "optim.minibatch_prompts": 2,

@@ -72,11 +72,6 @@ def repaired(line: dict) -> float:
     return (found[-1] - found[0]) / (1 - found[0])
 
 
-def gain(line: dict) -> float:
-    found = next(iter(line["sets"].values()))["avg"]
-    return found[-1] - found[0]
-
-
 def headroom(line: dict) -> float:
     """pass@8 - avg@8 of the base on held-out questions: what the paper's pass@256 - pass@1 is."""
     found = next(iter(line["sets"].values()))

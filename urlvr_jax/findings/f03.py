@@ -81,9 +81,6 @@ FINDING = Finding(
         ),
     ),
     at_scale={
-        knob: Arm("experiments/paper/dapo.py", {"steps": 1100, **keys})
-        for knob, keys in (
-            KNOBS | {"mini-batch 8": {"optim.minibatch_prompts": 8}, "T 1.2": {"rollout.temperature": 1.2}}
-        ).items()
+        knob: Arm("experiments/paper/dapo.py", {"steps": 1100, **keys}) for knob, keys in KNOBS.items()
     },
 )

@@ -43,7 +43,7 @@ FINDING = Finding(
     setting="`lab:plain`, the first N training questions, 300 steps of 32 × 8 at 3e-4, the rate of F1. Collapse means to end below the base.",
     arms={
         f"{n} questions": Arm(
-            "experiments/majority.py", {"steps": 300, "kl.watch": True, "data.subset": n % 2048}
+            "experiments/majority.py", {"steps": 300, "kl.watch": True, "data.subset": n % 2048}, ("kl",)
         )
         for n in SIZES
     },

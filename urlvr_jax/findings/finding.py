@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import math
@@ -26,9 +27,9 @@ class Arm(NamedTuple):
 
     experiment: str
     overrides: dict[str, object] = {}
-
-    def cell(self, finding: str, name: str, seed: int) -> Cell:
-        return Cell(self.experiment, seed, self.overrides, {"finding": finding, "arm": name})
+    curves: tuple[
+        str, ...
+    ] = ()  # that its lines must have: keys of watching alone are not in a configuration's hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Outcome(NamedTuple):
         return ", ".join(f"{v:.3g}" for v in self.values) or "no runs"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Finding:
     """A claim of the paper as a study in the laboratory, and at the paper's own scale."""
 
@@ -83,15 +84,20 @@ class Finding:
     setting: str  # the laboratory's, and why it is a fair one
     arms: dict[str, Arm]
     rules: tuple[Rule, ...]
-    figure: Callable | None = None  # (axes, {arm: lines}); the curves of all arms if None
     panels: tuple[tuple[str, str], ...] = (("eval_avg", "held-out accuracy"),)  # (curve, label)
     at_scale: dict[str, Arm] = dataclasses.field(
         default_factory=dict
     )  # the paper's models, data and lengths
     notes: str = ""  # what was seen beside the rules, and what was tried
 
+    @functools.cache  # noqa: B019  there are fourteen, and they stay
+    def cell(self, name: str, seed: int) -> Cell:
+        """Of an arm and a seed."""
+        arm = self.arms[name]
+        return Cell(arm.experiment, seed, arm.overrides, {"finding": self.name, "arm": name})
+
     def cells(self, seeds) -> list[Cell]:
-        return [arm.cell(self.name, name, seed) for name, arm in self.arms.items() for seed in seeds]
+        return [self.cell(name, seed) for name in self.arms for seed in seeds]
 
     def digest(self) -> str:
         """Of the rules; a line keeps it, so that a rule changed after its runs is seen."""
@@ -135,9 +141,9 @@ def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
     return Outcome(rule, values, interval, found, strict)
 
 
-def verdict(outcomes: list[Outcome], strict: bool = False) -> str:
-    """Fails if any rule fails, holds if all hold. strict: by each rule's verdict without its `null`."""
-    said = [o.strict if strict else o.verdict for o in outcomes]
+def verdict(outcomes: list[Outcome]) -> str:
+    """Fails if any rule fails, holds if all hold."""
+    said = [o.verdict for o in outcomes]
     return FAILS if FAILS in said else HOLDS if said and set(said) == {HOLDS} else OPEN
 
 
@@ -145,12 +151,11 @@ def verdict(outcomes: list[Outcome], strict: bool = False) -> str:
 
 
 def curve(line: dict, name: str, first: int = 1, last: int | None = None) -> np.ndarray:
-    """Values of a curve at steps first..last (counted from 1; last <= 0: from the end), NaN where there is none."""
+    """Values of a curve at steps first..last, counted from 1, NaN where there is none."""
     if name not in line.get("curves", {}):
         raise LackingError(f"no curve {name!r} in {Line(line).of}")
     values = np.array([math.nan if v is None else v for v in line["curves"][name]], float)
-    end = len(values) if last is None else last if last > 0 else len(values) + last
-    return values[first - 1 : end]
+    return values[first - 1 : last]
 
 
 def early(line: dict, name: str, steps: int = 5) -> float:
@@ -168,8 +173,7 @@ def near(line: dict, name: str, step: int, reach: int = 5) -> float:
     return float(np.nanmean(curve(line, name, max(1, step - reach), step + reach)))
 
 
-def held_out(line: dict, step: int, which: str = "") -> float:
-    """Held-out accuracy at an evaluated step, of the first question file or of the one that is named."""
-    sets = line["sets"]
-    found = sets[which] if which else next(iter(sets.values()))
+def held_out(line: dict, step: int) -> float:
+    """Held-out accuracy at an evaluated step, of the first question file."""
+    found = next(iter(line["sets"].values()))
     return found["avg"][found["steps"].index(step)]

@@ -37,13 +37,14 @@ def said(outcomes: list[Outcome]) -> str:
 
 def used(finding: Finding, seeds, lines: list[dict]) -> list[dict]:
     """The lines on file behind a finding."""
-    found = (store.find(cell, lines) for cell in finding.cells(seeds))
+    found = (store.find(finding, name, seed, lines) for name in finding.arms for seed in seeds)
     return [line for line in found if line is not None]
 
 
-def minutes(lines: list[dict]) -> float:
-    """Of one core; a line that does not say is one of another study."""
-    return sum(line.get("minutes", 0.0) for line in lines)
+def minutes(lines: list[dict]) -> str:
+    """Of one core; "-" where none of the lines says, as those of another study."""
+    known = [line["minutes"] for line in lines if "minutes" in line]
+    return f"{sum(known):.0f}" if known else "-"
 
 
 def rules_changed(finding: Finding, lines: list[dict]) -> list[dict]:
@@ -59,7 +60,7 @@ def short_row(finding: Finding, lines: list[dict]) -> tuple[str, ...]:
     mine = used(finding, seeds, lines)
     return (
         f"[{finding.name}](docs/findings/README.md#{finding.name.lower()})", finding.claim, finding.paper, ours,
-        said(outcomes), f"{minutes(mine):.0f}",
+        said(outcomes), minutes(mine),
     )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def section(finding: Finding, lines: list[dict]) -> str:
     lacking = store.missing(finding, seeds, lines)
     changed = rules_changed(finding, mine)
     behind = (
-        [f"{len(mine)} runs, {minutes(mine):.0f} minutes of one core, commits {page.commits(mine)}"]
+        [f"{len(mine)} runs, {minutes(mine)} minutes of one core, commits {page.commits(mine)}"]
         if mine
         else []
     )
@@ -97,7 +98,7 @@ def whole_page(lines: list[dict]) -> str:
             f"[{f.name}](#{f.name.lower()})",
             f.title,
             said(judged(f, seeds_on_file(f, lines), lines)),
-            f"{minutes(used(f, seeds_on_file(f, lines), lines)):.0f}",
+            minutes(used(f, seeds_on_file(f, lines), lines)),
         )
         for f in FINDINGS.values()
     ]
@@ -129,10 +130,8 @@ def draw() -> list[pathlib.Path]:
     for finding in FINDINGS.values():
         seeds = seeds_on_file(finding, lines)
         arms = {
-            name: [
-                line for seed in seeds if (line := store.find(arm.cell(finding.name, name, seed), lines))
-            ]
-            for name, arm in finding.arms.items()
+            name: [line for seed in seeds if (line := store.find(finding, name, seed, lines))]
+            for name in finding.arms
         }
         if any(arms.values()):
             out.append(store.folder() / f"{finding.name}.png")

@@ -12,7 +12,7 @@ from urlvr_jax.measure.record import RunRecord, by_step
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.run import condense, run_missing
 
-FEW = 64
+FEW = 64  # questions whose paths are kept
 THIN = 8  # steps between points of the short curves; `curves` has every step
 CURVES = {  # kept of every step, to three digits
     "own_reward": "reward/mean",
@@ -48,29 +48,33 @@ def on_file() -> list[dict]:
     return [line for file in files for line in read_runs(file)]
 
 
-def find(cell: Cell, lines: list[dict]) -> dict | None:
-    return next((line for line in lines if cell.has(line)), None)
+def find(finding: Finding, name: str, seed: int, lines: list[dict]) -> dict | None:
+    """The line of an arm and a seed, whichever finding made it."""
+    cell, curves = finding.cell(name, seed), finding.arms[name].curves
+    fits = lambda line: cell.has(line) and all(curve in line.get("curves", {}) for curve in curves)
+    return next(filter(fits, lines), None)
 
 
 def by_seed(finding: Finding, seeds, lines: list[dict]) -> dict[int, Runs]:
     """{seed: {arm: line}} of the seeds whose runs are all on file."""
-    found = {
-        seed: {name: find(arm.cell(finding.name, name, seed), lines) for name, arm in finding.arms.items()}
-        for seed in seeds
-    }
+    found = {seed: {name: find(finding, name, seed, lines) for name in finding.arms} for seed in seeds}
     whole = {seed: runs for seed, runs in found.items() if None not in runs.values()}
     return {seed: {name: Line(line) for name, line in runs.items()} for seed, runs in whole.items()}
 
 
 def missing(finding: Finding, seeds, lines: list[dict]) -> list[Cell]:
-    return [cell for cell in finding.cells(seeds) if find(cell, lines) is None]
+    """Arms and seeds without a line."""
+    return [
+        finding.cell(name, seed)
+        for name in finding.arms
+        for seed in seeds
+        if find(finding, name, seed, lines) is None
+    ]
 
 
 def run(finding: Finding, seeds, jobs: int) -> None:
     """Make what is missing of a finding; what another finding's file has is not made again."""
-    lines = on_file()
-    cells = [cell for cell in finding.cells(seeds) if find(cell, lines) is None]
-    run_missing(cells, folder() / f"{finding.name}.jsonl", jobs, line_of=line)
+    run_missing(missing(finding, seeds, on_file()), folder() / f"{finding.name}.jsonl", jobs, line_of=line)
 
 
 def line(record: RunRecord, cell: Cell) -> dict:
@@ -126,8 +130,7 @@ def sets(evals: list[dict]) -> dict[str, dict]:
 
 def short(value: float) -> float:
     """Three digits that count, as few characters as say them."""
-    if value == 0 or not math.isfinite(value):
+    if value == 0:
         return 0
-    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
-    rounded = round(rounded, 5)
+    rounded = round(value, min(5, 2 - math.floor(math.log10(abs(value)))))
     return int(rounded) if rounded == int(rounded) else rounded

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from urlvr_jax.measure.intervals import Difference, paired
-from urlvr_jax.measure.record import by_step
+from urlvr_jax.measure.record import RunRecord, by_step
 
 MCS_THRESHOLD = 0.01  # reward accuracy
 COLLAPSE_SHARE = 0.5  # of the base's ground-truth reward
@@ -44,6 +44,11 @@ def mcs(lines: list[dict]) -> int | None:
 def is_mcs(labelled: dict[str, float]) -> bool:
     """Whether a step, given its metrics that need labels, is or is past the Model Collapse Step."""
     return labelled.get(VOTES, 1.0) < MCS_THRESHOLD
+
+
+def until_mcs(c, workdir) -> bool:
+    """Whether a run that is to end at its Model Collapse Step has been there."""
+    return c.collapse.until_mcs and mcs(RunRecord(workdir.path).lines) is not None
 
 
 def collapse_step(lines: list[dict]) -> int | None:

@@ -2,7 +2,7 @@
 
 In: {signal: float64 `[N]`}, the values of steps 1..N, NaN where there was none. Out: a score a step; an alarm is a score
 above its threshold for PATIENCE steps in a row. No detector reads the reward that is trained: it rises in collapse too.
-docs/metrics.md has the formulas, docs/findings/detectors.md how the thresholds were found and what they are worth.
+docs/metrics.md has the formulas, and says where the thresholds are from.
 """
 
 from __future__ import annotations
@@ -15,21 +15,14 @@ import numpy as np
 
 from urlvr_jax.measure.record import by_step
 
-SIGNALS = {  # name: metric; label-free whatever is trained
+SIGNALS = {  # name: metric; what detectors and the estimate below read
     "length": "response_length/mean",
     "cut": "response_length/clip_ratio",
     "repetition": "repetition_rate",
-    "entropy": "actor/entropy",
     "no_answer": "train/ensemble/no_answer",
-    "majority": "train/ensemble/majority_ratio",
-    "answers": "votes/answers",
-    "halves_agree": "votes/halves_agree",
     "distinct": "votes/distinct",
     "commonest": "votes/commonest",
-    "flips": "votes/flips",
-    "locked": "votes/locked",
     "turned": "votes/turned",
-    "base_nll": "base/majority_nll",
 }
 SMOOTH = 5  # steps of a trailing mean
 PATIENCE = 2  # steps in a row
@@ -109,15 +102,13 @@ def scores(detector: Detector, history: dict[str, np.ndarray]) -> np.ndarray:
 def alarm_of(detector: Detector, history: dict[str, np.ndarray]) -> Alarm | None:
     """The first alarm of a whole history; None without one."""
     found = scores(detector, history)
-    in_a_row = (
-        np.convolve(found > 1, np.ones(PATIENCE), mode="valid") == PATIENCE
-        if len(found) >= PATIENCE
-        else ()
-    )
-    first = np.flatnonzero(in_a_row)
-    if not len(first):
+    high = found > 1
+    for earlier in range(1, PATIENCE):
+        high[earlier:] &= found[:-earlier] > 1
+    high[: PATIENCE - 1] = False
+    if not high.any():
         return None
-    end = int(first[0]) + PATIENCE
+    end = int(high.argmax()) + 1
     quiet = np.flatnonzero(~(found[:end] > 0.5))
     return Alarm(end, int(quiet[-1]) + 2 if len(quiet) else 1, detector.name)
 

@@ -36,10 +36,10 @@ class Line:
         return {"step": self.step, **self.free, **self.labelled}
 
 
-def of_step(c, step: int, rollouts, answers, rewards, graded) -> Line:
+def of_step(c, step: int, rollouts, answers, rewards, graded, stats, ref_logp) -> Line:
     """What a step's rollouts tell.
 
-    graded: what `answers.check` found.
+    graded: what `answers.check` found; stats, ref_logp float32 `[B, T]`: read where a reference has scored the rollouts.
     """
     correct = graded.correct
     line = Line(step, of_rollouts(rollouts, c.log.repetition_ngram))
@@ -50,6 +50,8 @@ def of_step(c, step: int, rollouts, answers, rewards, graded) -> Line:
     own |= of_rewards(rewards.values[:, :kept])
     own |= of_terms({name: x[:, :kept] for name, x in rewards.terms.items()})
     line.free |= of_shadows(rewards.shadows) | of_votes(answers.classes, answers.majority)
+    if c.kl.coef or c.kl.watch:
+        line.free |= of_reference(c, answers, rollouts, stats["logp"] - ref_logp, ref_logp)
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
@@ -74,7 +76,7 @@ def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
     }
 
 
-def of_reference(c, answers, rollouts, stats, ref_logp: np.ndarray) -> dict[str, float]:
+def of_reference(c, answers, rollouts, log_ratio: np.ndarray, ref_logp: np.ndarray) -> dict[str, float]:
     """How far the rollouts are from the reference, whose log-probabilities are float32 `[B, T]`.
 
     `actor/kl` by the configured estimator, where the update does not measure it. `base/majority_nll`: the base's mean
@@ -82,7 +84,7 @@ def of_reference(c, answers, rollouts, stats, ref_logp: np.ndarray) -> dict[str,
     """
     mask, out = rollouts.mask, {}
     if not c.kl.coef or c.kl.place == "reward":
-        distance = KL_ESTIMATORS[c.kl.estimator](jnp.asarray(stats["logp"] - ref_logp))
+        distance = KL_ESTIMATORS[c.kl.estimator](jnp.asarray(log_ratio))
         out["actor/kl"] = float(np.asarray(distance)[mask].mean())
     chosen = mask & _pseudo_reward(answers.classes, answers.majority).reshape(-1, 1)
     if c.kl.reference == "fixed" and chosen.any():

@@ -34,7 +34,8 @@ class EarlyWarning:
     def __init__(self, c, workdir):
         past = RunRecord(workdir.path)
         self.workdir, self.stop = workdir, c.collapse.stop
-        self.on = c.collapse.watch and c.mode == "rl"
+        self.votes_count = c.mode == "rl"
+        self.on = c.collapse.watch and self.votes_count
         self.between = votes.Between(past.votes)
         self.history = History(past.lines)
         self.alarm = _written(past.lines) if self.on else None
@@ -45,7 +46,12 @@ class EarlyWarning:
         return self.stop and self.alarm is not None
 
     def votes(self, step: int, prompts, answers, correct) -> dict[str, float]:
-        """Metrics of a step's votes, and their line in votes.jsonl. correct bool `[P, G]` is written there alone."""
+        """Metrics of a step's votes, and their line in votes.jsonl. correct bool `[P, G]` is written there alone.
+
+        None in supervised mode, where nobody votes.
+        """
+        if not self.votes_count:
+            return {}
         line = votes.line(step, prompts.ids, answers, correct)
         self.workdir.votes.write(line)
         return votes.of_step(answers.classes) | votes.across_questions(line) | self.between.see(line)

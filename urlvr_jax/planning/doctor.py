@@ -304,22 +304,28 @@ def offline(c) -> Finding:
 
 
 def disk(c, workdir: pathlib.Path) -> list[Finding]:
-    """Room for the checkpoints that exist at once: those kept, the best one, and one being written."""
+    """Room for the checkpoints that may exist at once."""
     try:
         model = memory_lib.open_model(c)
     except UserError:
         return []
     state = model.parameters * (memory_lib.item(c.model.param_dtype) + 8)
-    need = state * (c.checkpoint.keep + 2)
+    count = config_lib.checkpoints_at_once(c)
+    need = state * count
     place = _existing(workdir)
     free = shutil.disk_usage(place).free
-    taken = f"{c.checkpoint.keep} + 2 checkpoints take {need / GIB:.1f} GiB"
+    taken = f"{count} checkpoints take {need / GIB:.1f} GiB"
     text = f"{free / GIB:.1f} GiB free under {place}; {taken}"
     if not os.access(place, os.W_OK):
         return [Finding("disk", "fail", f"{place} cannot be written", "give another --workdir")]
     if free < need:
         return [
-            Finding("disk", "fail", text, "free some, give another --workdir, or lower checkpoint.keep")
+            Finding(
+                "disk",
+                "fail",
+                text,
+                "free some, give another --workdir, lower checkpoint.keep or raise checkpoint.every",
+            )
         ]
     return [Finding("disk", "ok", text)]
 

@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from flax import serialization
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN, PreservationPolicy
 
+from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.runtime.paths import require_plain
@@ -35,7 +36,6 @@ class CheckpointError(UserError):
 
 
 SWEEP_SECONDS = 5.0
-LOOKBACK = 60  # steps: an onset is known so late, or sooner
 NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -49,11 +49,11 @@ def _short(error: Exception) -> str:
 class BeforeOnset(PreservationPolicy):
     """Keeps the latest checkpoint before a collapse's onset: until it is known, every one that may be that."""
 
-    early: object  # measure.warning.EarlyWarning
+    early: object = None  # measure.warning.EarlyWarning, once a run has one
 
     def should_preserve(self, checkpoints, *, context):
         steps = [c.step for c in checkpoints]
-        if not self.early.on or not steps:
+        if not self.early or not self.early.on or not steps:
             return [False] * len(steps)
         alarm = self.early.alarm
         since = alarm.onset if alarm else steps[-1] - LOOKBACK
@@ -71,7 +71,7 @@ class Checkpoints:
         self.keep = keep
         self.failed = 0
         self.saving = None  # the step of the save under way
-        self.early = None
+        self.before_onset = BeforeOnset()
         self.read_only = read_only  # for looking at a run that may be under way: nothing is touched
         self._open()
 
@@ -83,11 +83,10 @@ class Checkpoints:
                 file.unlink()
         score = lambda metrics: metrics["score"]
         best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
-        policies = [LatestN(self.keep), best, *([BeforeOnset(self.early)] if self.early else [])]
         self.manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(policies),
+                preservation_policy=AnyPreservationPolicy([LatestN(self.keep), best, self.before_onset]),
                 best_fn=score,  # without it scores are not written, and forgotten by a resume
                 cleanup_tmp_directories=not self.read_only,
                 create=not self.read_only,
@@ -99,15 +98,13 @@ class Checkpoints:
 
     def keep_before(self, early) -> None:
         """Keep the latest checkpoint before the onset that an EarlyWarning may find."""
-        self.early = early
-        self.manager.close()
-        self._open()
+        self.before_onset.early = early
 
-    def text_before(self, early) -> str:
+    def text_before(self, alarm) -> str:
         """Which checkpoint is from before the onset of an alarm."""
         steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
-        before = max((s for s in steps if s < early.alarm.onset), default=None)
-        onset = f"collapse since about step {early.alarm.onset} ({early.alarm.detector}): "
+        before = max((s for s in steps if s < alarm.onset), default=None)
+        onset = f"collapse since about step {alarm.onset} ({alarm.detector}): "
         if before is None:
             return f"{onset}no checkpoint is from before it; the base is, and checkpoint.every makes more"
         return f"{onset}checkpoint {before} is from before it: --model {self.folder.parent} --step {before}"

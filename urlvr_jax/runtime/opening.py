@@ -199,18 +199,21 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
     if own.is_own(run.c.answers.check):
         for labels in (run.labels, *(labels for _, _, labels in run.eval_sets)):
             own.require_columns(run.c.answers.check, labels.rows.values())
+    if run.c.collapse.until_mcs:
+        _require_labels("collapse.until_mcs = True", run)
     for fn in reward.all:
-        _require_labels(fn, run)
+        if expression.needs_labels(fn):
+            _require_labels(f"reward {fn.__name__!r}", run)
         if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
             )
 
 
-def _require_labels(fn, run: Run) -> None:
-    if expression.needs_labels(fn) and run.check.needs_gold and len(run.labels.gold) < len(run.questions):
+def _require_labels(who: str, run: Run) -> None:
+    if run.check.needs_gold and len(run.labels.gold) < len(run.questions):
         lacking = next(i for i in run.questions.ids if i not in run.labels.gold)
         raise ConfigError(
-            f"reward {fn.__name__!r} needs a gold answer for every question; {run.c.data.train} has "
+            f"{who} needs a gold answer for every question; {run.c.data.train} has "
             f"{len(run.labels.gold)} for {len(run.questions)}, none for id {lacking!r}"
         )

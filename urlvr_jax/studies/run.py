@@ -21,6 +21,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.measure import collapse
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.lines import write_whole
+from urlvr_jax.runtime.workdir import git_state
 from urlvr_jax.studies.cell import Cell, read_runs, root
 
 CURVES = {
@@ -79,9 +80,14 @@ def _text(line: dict, names: list[str]) -> str:
 
 
 def _run(cell: Cell, cores: queue.Queue, line_of: Callable) -> dict:
-    """Run one cell in a process of its own, on one core; its line. A run that was cut short goes on."""
+    """Run one cell in a process of its own, on one core; its line. A run that was cut short goes on, at its commit."""
     core = cores.get()
     folder = root() / "runs" / "studies" / cell.hash
+    if folder.is_dir() and RunRecord(folder).attempt.get("git", {}).get("commit") != git_state().get(
+        "commit"
+    ):
+        print(f"{folder} was begun at another commit: it begins anew", flush=True)
+        shutil.rmtree(folder)
     try:
         words = [sys.executable, "-m", "urlvr_jax.main", *cell.flags, "--workdir", str(folder)]
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ from urlvr_jax.findings import at_scale, report, store
 from urlvr_jax.findings.finding import Finding
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
+from urlvr_jax.verbs.flags import seeds_of
 
 
 def run(flag, *words: str) -> int:
@@ -43,23 +44,6 @@ def run(flag, *words: str) -> int:
             print(f"{name}: {error}", flush=True)
         print(text(FINDINGS[name], seeds), flush=True)
     return int(bool(failed))
-
-
-def seeds_of(text: str) -> tuple[int, ...]:
-    """Of "0:3", or "0,1,4"."""
-    try:
-        if ":" in text:
-            first, end = map(int, text.split(":"))
-            seeds = tuple(range(first, end))
-        else:
-            seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        seeds = ()
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UserError(
-            f"--seeds={text} is not possible: give A:B, seeds A to B - 1, or a list such as 0,1,4"
-        )
-    return seeds
 
 
 def text(finding: Finding, seeds) -> str:

@@ -81,6 +81,23 @@ FLAGS = {
 }
 
 
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Of "0:3", or "0,1,4"."""
+    try:
+        if ":" in text:
+            first, end = map(int, text.split(":"))
+            seeds = tuple(range(first, end))
+        else:
+            seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"--seeds={text} is not possible: give A:B, seeds A to B - 1, or a list such as 0,1,4"
+        )
+    return seeds
+
+
 FREE = "free some space and run the same command again; with its --workdir it goes on from the latest checkpoint"
 ALLOW = "choose another place, or ask for the right to use this one"
 CHOOSE = "choose another place"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 
-from urlvr_jax import config as config_lib
 from urlvr_jax.config import ConfigError
 from urlvr_jax.measure import collapse, detectors, evaluate, predictors
 from urlvr_jax.measure.intervals import over_seeds
@@ -13,7 +12,7 @@ from urlvr_jax.measure.record import RunRecord, by_step
 from urlvr_jax.runtime import settled
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, open_run
 from urlvr_jax.runtime.progress import Console
-from urlvr_jax.verbs.finding import seeds_of
+from urlvr_jax.verbs.flags import seeds_of
 
 DEFINITION = (
     f"Model Collapse Step: the first step of majority voting with reward accuracy below {collapse.MCS_THRESHOLD:.0%} (paper, F10); other "
@@ -21,10 +20,7 @@ DEFINITION = (
 )
 ESTIMATE = f"label-free estimate: the first step at which one answer is the majority's for {detectors.ONE_ANSWER:.0%} of the questions"
 SAMPLES, QUESTIONS = 256, 100  # of the base, unless eval.k and eval.max_questions are typed
-LAB = {
-    "optim.lr": 1e-3,
-    "steps": 200,
-}  # as in the findings: at this rate most of the laboratory's bases collapse
+LAB = {"optim.lr": 1e-3, "steps": 200}  # as in the findings: most of the laboratory's bases collapse
 UPDATES = 4  # a step, with --aggressive
 
 
@@ -92,11 +88,9 @@ def of_seed(c, seed: int, folder: pathlib.Path) -> dict:
     """One run, made or gone on with until it collapses or ends; what it tells."""
     from urlvr_jax.main import train
 
-    done = (folder / "metrics.jsonl").is_file() and collapse.mcs(RunRecord(folder).lines)
-    if not done:
-        c = c.copy_and_resolve_references()
-        c.seed = seed
-        train(settled.here(c.lock()), folder)
+    c = c.copy_and_resolve_references()
+    c.seed = seed
+    train(settled.here(c.lock()), folder)
     lines = RunRecord(folder).lines
     tokens = by_step(lines, "perf/rollout_tokens")
     return {
@@ -119,10 +113,7 @@ def text(found: dict, c) -> str:
     mean = f"{sum(steps) / len(steps):.1f}"
     if len(steps) > 1:
         mean += " [{0.low:.1f}, {0.high:.1f}]".format(over_seeds(steps))
-    labelled = (
-        c.steps * config_lib.rows_per_step(c) * sum(r["tokens"] / r["steps"] for r in runs) / len(runs)
-    )
-    labelled /= config_lib.rows_per_step(c)
+    labelled = c.steps * sum(r["tokens"] / r["steps"] for r in runs) / len(runs)
     spent = sum(r["tokens"] for r in runs) / len(runs)
     entropy = sum(r["entropy"] for r in runs) / len(runs)
     out = [
