@@ -5,7 +5,7 @@
 Each trial starts the same laboratory run in a fresh folder, sends SIGKILL to its process group, and
 runs the same command again to the end. Three trials in ten kill while Orbax is writing: as soon as a
 temporary checkpoint folder appears, and it must still be there when the process is dead. Compared
-are the metric lines (clocks apart), the evaluations, and parameters and optimizer state of the last
+are the metric lines (clocks apart), the evaluations, the votes, and parameters and optimizer state of the last
 checkpoint, bit for bit. No more than `checkpoint.every` finished steps may have to be repeated. Exit
 status 1 if anything differs.
 """
@@ -39,6 +39,7 @@ def command(folder: pathlib.Path) -> list[str]:
         "eval.max_questions": 50,
         "data.prompts_per_step": 8,
         "data.shuffle": True,
+        "data.subset": 32,  # every question comes again, so that its votes are compared with earlier ones
         "rollout.group": 4,
         "optim.lr": 3e-4,
         "optim.micro_rows": 0,
@@ -133,6 +134,7 @@ def outcome(folder: pathlib.Path) -> dict:
     return {
         "metrics": [without_clocks(line) for line in lines(folder / "metrics.jsonl")],
         "evaluations": lines(folder / "evals.jsonl"),
+        "votes": lines(folder / "votes.jsonl"),
         "step": step,
         "state": state,
     }
