@@ -68,6 +68,32 @@ def test_an_effect_below_zero_must_be_told_from_zero():
     assert outcome(rule, runs(0.0, 0.01, 0.0)).verdict == FAILS
 
 
+def test_a_pooled_rule_is_of_all_seeds_together_and_its_interval_of_seeds_drawn_again():
+    def order(seeds):
+        means = [sum(r["arm"]["value"][i] for r in seeds) / len(seeds) for i in range(3)]
+        return bases.spearman(means, [1, 2, 3])
+
+    rule = Rule("in order", order, ">=", 0.9, null=0.0, pooled=True)
+    noisy = runs([1, 2, 3], [2, 2, 3], [1, 4, 5], [1, 2, 3])
+    found = outcome(rule, noisy)
+    assert found.interval.mean == 1 and found.verdict == HOLDS
+    assert found.values == pytest.approx([1, 0.866, 1, 1], abs=1e-3)  # each seed alone
+    assert outcome(rule, runs([3, 2, 1], [3, 2, 1])).verdict == FAILS
+    mixed = outcome(rule, runs([1, 2, 3], [3, 2, 1.5], [1, 2, 3]))
+    assert mixed.verdict == OPEN and mixed.interval.low < 0 < mixed.interval.mean
+    assert outcome(rule, runs([1, 2, 3])).verdict == OPEN
+    assert rule.digest() != Rule("in order", order, ">=", 0.9, null=0.0).digest()
+
+
+def test_seeds_that_chose_a_definition_do_not_decide(monkeypatch):
+    f10 = FINDINGS["F10"]
+    assert f10.seeds((0, 1, 2)) == (3, 4, 5) and f10.earlier.seeds((0, 1)) == (0, 1)
+    old = [line(f10.earlier, arm, 0) for arm in f10.earlier.arms]
+    assert report.seeds_on_file(f10, old) == (3, 4, 5)
+    assert report.seeds_on_file(f10.earlier, old) == (0, 1, 2)
+    assert len(report.used(f10.earlier, (0, 1, 2), old)) == 16 and not report.used(f10, (3, 4, 5), old)
+
+
 def test_a_finding_fails_with_one_rule_and_holds_with_all():
     good, bad, unknown = (outcome(RULE, runs(*v)) for v in ((1, 1), (0, 0), (0, 1)))
     assert verdict([good, good]) == HOLDS
@@ -233,14 +259,18 @@ def test_priors_decide_only_where_the_order_of_votes_is_that_of_collapse():
     def of(order):
         made = {}
         for i, base in enumerate(bases.BASES):
-            curves = {"label_accuracy": [0.1 * i], "entropy": [0.5]}
+            fallen = [0.5 if order[i] is None or step < order[i] else 0.0 for step in range(1, 201)]
+            curves = {"label_accuracy": [0.1 * i], "entropy": [0.5], "reward_accuracy": fallen}
             made[f"{base}, {bases.VOTED}"] = {"mcs": order[i], "steps": 200, "curves": curves}
         return made
 
     rising, falling = [10, 20, 30, 40, 50, 60, 70, None], [80, 70, 60, 50, 40, 30, 20, 10]
-    assert f09.by_votes(of(rising)) == pytest.approx(1)
-    assert f09.by_votes(of(falling)) == pytest.approx(-1)
-    assert f09.range_of_steps(of(rising)) == pytest.approx(20.1)
+    assert f09.by_votes([of(rising)]) == f09.by_votes_of_a_seed(of(rising)) == pytest.approx(1)
+    assert f09.by_votes([of(falling)]) == f09.by_votes_of_a_seed(of(falling)) == pytest.approx(-1)
+    assert f09.range_of_single_steps(of(rising)) == pytest.approx(20.1)
+    # Means of 5 steps: 0.5 is left behind at four steps later than the first below.
+    assert bases.of_seeds([of(rising)], bases.VOTED, bases.steady_step)[:2] == [14, 24]
+    assert bases.of_seeds([of(rising), of(falling)], bases.VOTED, bases.steady_step)[1] == 49
 
 
 # ---- all findings ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 
 from urlvr_jax.answers.classes import read_answers
-from urlvr_jax.measure import votes
+from urlvr_jax.measure import collapse, metrics, votes
 
 
 def line_of(step, *texts, ids=None, group=4, correct=None):
@@ -71,6 +71,30 @@ def test_turned_compares_sure_answers_with_those_of_twenty_steps_ago():
     between = votes.Between()
     between.see(line_of(1, "1234", "3333")[0])  # nobody was sure of the first
     assert between.see(line_of(40, "5555", "3333")[0])["votes/turned"] == 0
+
+
+def test_kept_is_reward_accuracy_against_the_first_sure_answers():
+    between = votes.Between()
+    between.see(line_of(1, "1111", "2222", "3333", "1234", "5555")[0])  # nobody was sure of the fourth
+    assert "votes/kept" not in between.see(line_of(20, "2222", "2222", "3333", "1111", "5555")[0])
+    # Whole again, lost to one answer, lost to 3 of 4 while one stays, silent.
+    found = between.see(line_of(40, "1111", "3333", "4443", "9999", "....")[0])
+    assert found["votes/kept"] == (1 + 0 + 0 + 0) / 4
+    # A rollout of neither answer earns nothing from either vote: they agree on it.
+    found = between.see(line_of(60, "9987", "2222", "3333", "1111", "5555")[0])
+    assert found["votes/kept"] == (0.5 + 1 + 1 + 1) / 4
+
+
+def test_kept_is_the_votes_reward_accuracy_where_the_first_answers_were_right():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        text = "".join(rng.choice(list("1234."), 8, p=[0.3, 0.3, 0.1, 0.1, 0.2]))
+        between = votes.Between()
+        between.see(line_of(1, "11111111", group=8)[0])
+        line, answers = line_of(30, text, group=8)
+        correct = np.array([[t == "1" for t in text]])
+        labelled = metrics.of_votes_against_labels(answers.classes, answers.majority, correct)
+        assert between.see(line)["votes/kept"] == labelled[collapse.VOTES]
 
 
 def test_locked_is_a_question_that_flipped_and_then_stayed():

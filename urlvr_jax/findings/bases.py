@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from urlvr_jax.findings.finding import Arm, Runs, curve
 from urlvr_jax.measure.intervals import rank_correlation
 
 BASES = ("hasty", "rash", "sloppy", "early", "plain", "steady", "careful", "taught")
+MENDABLE = BASES[:-1]  # without `taught`, which is right 0.985 of the time: labels have nothing to bring it
 MCS_STEPS, HASTENED_STEPS, TRUTH_STEPS = 200, 60, 100
+COLLAPSED, OVER = 0.10, 5  # reward accuracy, mean of so many steps
+DEFINITION = (
+    f"The Model Collapse Step of a base is the mean over seeds, as `mcs` tells it, of the first step at which reward accuracy, mean of "
+    f"{OVER} steps, is below {COLLAPSED:.2f}: the laboratory's answers are 0 to 99, so one answer for all is right in 1 to 3 % of the "
+    "questions, and a single step below 1 %, the paper's form, scatters twofold between seeds. This form was chosen on seeds 0 to 2, "
+    "so seeds from 3 decide; their interval is of seeds drawn again."
+)
 VOTED, HASTENED, TRUTH = "voted", "hastened", "truth"
 
 
@@ -34,10 +44,10 @@ def truth(base: str) -> Arm:
     return Arm("experiments/ground_truth.py", keys)
 
 
-def arms(*kinds) -> dict[str, Arm]:
+def arms(*kinds, names=BASES) -> dict[str, Arm]:
     """{"plain, voted": its arm} of all bases."""
     made = {VOTED: voted, HASTENED: hastened, TRUTH: truth}
-    return {f"{base}, {kind}": made[kind](base) for kind in kinds for base in BASES}
+    return {f"{base}, {kind}": made[kind](base) for kind in kinds for base in names}
 
 
 def collapse_step(line: dict) -> int:
@@ -45,12 +55,30 @@ def collapse_step(line: dict) -> int:
     return line["mcs"] or line["steps"] + 1
 
 
-def of_bases(runs: Runs, kind: str, what) -> list[float]:
-    """A number of each base's line, in the order of BASES."""
-    return [float(what(runs[f"{base}, {kind}"])) for base in BASES]
+def steady_step(line: dict) -> int:
+    """The first step at which reward accuracy, mean of the last OVER steps, is below COLLAPSED; else one after the end.
+
+    The laboratory's form of the Model Collapse Step. Its answers are 0 to 99, so that one answer for all questions is right
+    in 1 to 3 % of them: a single step below 1 % (the paper's form) is a matter of luck, and scatters twofold between seeds.
+    """
+    values = curve(line, "reward_accuracy")
+    means = np.convolve(values, np.ones(OVER) / OVER, "valid")
+    found = np.flatnonzero(means < COLLAPSED)
+    return int(found[0]) + OVER if len(found) else line["steps"] + 1
+
+
+def of_bases(runs: Runs, kind: str, what, names=BASES) -> list[float]:
+    """A number of each base's line, in the order of `names`."""
+    return [float(what(runs[f"{base}, {kind}"])) for base in names]
+
+
+def of_seeds(seeds: list[Runs], kind: str, what, names=BASES) -> list[float]:
+    """The same, mean over seeds."""
+    return np.mean([of_bases(runs, kind, what, names) for runs in seeds], axis=0).tolist()
 
 
 def steps(runs: Runs, kind: str = VOTED) -> list[float]:
+    """Model Collapse Steps in the paper's form."""
     return of_bases(runs, kind, collapse_step)
 
 

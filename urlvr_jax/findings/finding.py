@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax.measure.intervals import Difference, over_seeds
+from urlvr_jax.measure.intervals import Difference, over_seeds, resampled
 from urlvr_jax.studies.cell import Cell
 
 HOLDS, FAILS, OPEN = "holds", "fails", "not decided with these seeds"
@@ -39,18 +39,23 @@ class Rule:
     With `null`, the value of no effect, it holds where the mean over the seeds meets the threshold and the 95 % interval
     excludes the null; without, where the whole interval meets the threshold. It fails where the whole interval misses
     the threshold. measure: the arms' lines of one seed -> a number, NaN where the runs cannot say.
+
+    A pooled rule's number is that of several seeds together, such as a rank correlation of means over seeds: its measure
+    takes a list, the arms' lines of each, and its interval is of seeds drawn again from the seeds there are.
     """
 
     text: str
-    measure: Callable[[Runs], float]
+    measure: Callable[[Runs], float] | Callable[[list[Runs]], float]
     op: str
     threshold: float
     null: float | None = None
+    pooled: bool = False
 
     def digest(self) -> str:
         """Of all that decides."""
         text = f"{self.text}|{inspect.getsource(self.measure)}|{self.op}|{self.threshold}"
         text += "" if self.null is None else f"|{self.null}"
+        text += "|pooled" if self.pooled else ""
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -58,7 +63,7 @@ class Outcome(NamedTuple):
     """What the runs say to one rule."""
 
     rule: Rule
-    values: list[float]  # one a seed
+    values: list[float]  # one a seed; a pooled rule's are of each seed alone
     interval: Difference | None  # over the seeds; None with fewer than two, or where a run cannot say
     verdict: str
     strict: str  # the verdict without the rule's `null`
@@ -89,6 +94,12 @@ class Finding:
         default_factory=dict
     )  # the paper's models, data and lengths
     notes: str = ""  # what was seen beside the rules, and what was tried
+    first_seed: int = 0  # seeds are counted from here: those before it chose the setting or a definition
+    earlier: Finding | None = None  # the attempt before this one, its own arms, setting and rules
+
+    def seeds(self, asked) -> tuple[int, ...]:
+        """Of the seeds that are asked for, 0 and up, those that decide."""
+        return tuple(self.first_seed + seed for seed in asked)
 
     @functools.cache  # noqa: B019  there are fourteen, and they stay
     def cell(self, name: str, seed: int) -> Cell:
@@ -125,13 +136,14 @@ class Line(dict):
 def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:
     """Of the seeds whose runs are all there. A number that is not finite in any of them decides nothing."""
     nothing = lambda values, why="": Outcome(rule, values, None, OPEN, OPEN, why)
+    one = (lambda runs: rule.measure([runs])) if rule.pooled else rule.measure
     try:
-        values = [float(rule.measure(runs)) for runs in by_seed.values()]
+        values = [float(one(runs)) for runs in by_seed.values()]
     except (LackingError, LookupError, StopIteration, ValueError) as lacking:  # a curve cut short, say
         return nothing([], f"a run lacks what is asked: {str(lacking) or type(lacking).__name__}")
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return nothing(values)
-    interval = over_seeds(values)
+    interval = resampled(rule.measure, list(by_seed.values())) if rule.pooled else over_seeds(values)
     meets = OPERATORS[rule.op]
     nearest, farthest = sorted((interval.low, interval.high), reverse=rule.op.startswith("<"))
     strict = HOLDS if meets(nearest, rule.threshold) else OPEN if meets(farthest, rule.threshold) else FAILS

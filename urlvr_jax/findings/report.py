@@ -22,10 +22,11 @@ def judged(finding: Finding, seeds, lines: list[dict]) -> list[Outcome]:
 
 
 def seeds_on_file(finding: Finding, lines: list[dict]) -> tuple[int, ...]:
-    """Those of which every run is there, and SEEDS."""
-    known = sorted({line["seed"] for line in lines} | set(SEEDS))
+    """Those of which every run is there, and those that are asked for by default."""
+    asked = finding.seeds(SEEDS)
+    known = sorted({line["seed"] for line in lines if line["seed"] >= asked[0]} | set(asked))
     whole = store.by_seed(finding, known, lines)
-    return tuple(seed for seed in known if seed in whole or seed in SEEDS)
+    return tuple(seed for seed in known if seed in whole or seed in asked)
 
 
 def said(outcomes: list[Outcome]) -> str:
@@ -64,32 +65,46 @@ def short_row(finding: Finding, lines: list[dict]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def section(finding: Finding, lines: list[dict]) -> str:
-    """Of docs/findings: claim, setting, rules and what the runs say."""
-    seeds = seeds_on_file(finding, lines)
-    outcomes, mine = judged(finding, seeds, lines), used(finding, seeds, lines)
+def rules_table(outcomes: list[Outcome]) -> str:
     rows = [
         (o.rule.text, o.measured, ", ".join(f"{v:.3g}" for v in o.values), o.verdict, o.strict)
         for o in outcomes
     ]
-    lacking = store.missing(finding, seeds, lines)
+    return page.table(("rule", "measured, 95 %", "by seed", "verdict", "whole interval"), rows)
+
+
+def behind(finding: Finding, seeds, lines: list[dict]) -> str:
+    """How many runs, of which commits, and what is wrong with them."""
+    mine, lacking = used(finding, seeds, lines), store.missing(finding, seeds, lines)
     changed = rules_changed(finding, mine)
-    behind = (
-        [f"{len(mine)} runs, {minutes(mine)} minutes of one core, commits {page.commits(mine)}"]
-        if mine
-        else []
-    )
-    behind += [f"{len(lacking)} runs missing"] if lacking else []
-    behind += [f"{len(changed)} runs were made before these rules stood as they are"] if changed else []
+    out = [f"{len(mine)} runs of seeds {', '.join(map(str, seeds))}"]
+    out += [f"{minutes(mine)} minutes of one core, commits {page.commits(mine)}"] if mine else []
+    out += [f"{len(lacking)} runs missing"] if lacking else []
+    out += [f"{len(changed)} runs were made before these rules stood as they are"] if changed else []
+    return "; ".join(out)
+
+
+def section(finding: Finding, lines: list[dict]) -> str:
+    """Of docs/findings: claim, setting, rules and what the runs say; then the attempt before, if there was one."""
+    seeds = seeds_on_file(finding, lines)
+    outcomes = judged(finding, seeds, lines)
     text = (
         f'<a id="{finding.name.lower()}"></a>\n\n## {finding.name} {finding.title}: {said(outcomes)}\n\n{finding.claim}\n\n'
         f"Paper: {finding.paper}\n\nHere: {finding.setting}\n\n"
-        + page.table(("rule", "measured, 95 %", "by seed", "verdict", "whole interval"), rows)
-        + f"\n{'; '.join(behind)}.\n"
+        f"{rules_table(outcomes)}\n{behind(finding, seeds, lines)}.\n"
     )
-    if mine:
+    if used(finding, seeds, lines):
         text += f"\n![{finding.title}]({finding.name}.png)\n"
-    return text + (f"\n{finding.notes}\n" if finding.notes else "")
+    if finding.notes:
+        text += f"\n{finding.notes}\n"
+    if finding.earlier:
+        seeds = seeds_on_file(finding.earlier, lines)
+        outcomes = judged(finding.earlier, seeds, lines)
+        text += (
+            f"\n**The attempt before: {said(outcomes)}.** {finding.earlier.setting}\n\n"
+            f"{rules_table(outcomes)}\n{behind(finding.earlier, seeds, lines)}.\n"
+        )
+    return text
 
 
 def whole_page(lines: list[dict]) -> str:

@@ -34,6 +34,7 @@ CURVES = {  # kept of every step, to three digits
     "flips": "votes/flips",
     "locked": "votes/locked",
     "turned": "votes/turned",
+    "kept": "votes/kept",
     "tokens": "perf/rollout_tokens",
 }
 
@@ -43,8 +44,9 @@ def folder() -> pathlib.Path:
 
 
 def on_file() -> list[dict]:
-    """The lines of all findings, and those of the study that F12 stands on."""
-    files = [*sorted(folder().glob("F*.jsonl")), root() / "docs" / "countdown" / "runs.jsonl"]
+    """The lines of all findings, those of attempts before, and those of the study that F12 stands on."""
+    mine = sorted([*folder().glob("F*.jsonl"), *folder().glob("earlier/F*.jsonl")])
+    files = [*mine, root() / "docs" / "countdown" / "runs.jsonl"]
     return [line for file in files for line in read_runs(file)]
 
 

@@ -86,11 +86,21 @@ class Visit(NamedTuple):
     share: float  # of the rollouts, that gave the majority's answer
 
 
+def kept(first: Visit, votes: dict[str, int], group: int) -> float:
+    """Reward accuracy of a question's vote if its first visit's majority were the truth: the share of its rollouts to
+    which both give the same reward; 0 where nobody answers."""
+    now = majority_of(votes)
+    if now == first.majority:
+        return 1.0
+    return 1 - (votes[now] + votes.get(first.majority, 0)) / group if now else 0.0
+
+
 @dataclasses.dataclass
 class Visits:
     """What a question's earlier visits left: those of the last LAG steps or WINDOW visits, and the one before."""
 
     past: list[Visit]
+    first: Visit
     flipped: bool = False
 
     def before(self, step: int) -> Visit | None:
@@ -116,15 +126,16 @@ class Between:
 
         `votes/flips`: share of the questions seen before whose majority answer is another than at their last visit.
         `votes/turned`: the same of those to which CONFIDENT of the rollouts had agreed LAG steps ago or earlier, where
-        chance seldom changes a majority; absent where there are none. `votes/locked`: share of the questions seen before
+        chance seldom changes a majority; absent where there are none. `votes/kept`: mean of `kept` over those to which
+        CONFIDENT of the rollouts had agreed at their first visit, LAG steps ago or earlier. `votes/locked`: share of the questions seen before
         that have flipped at some time and gave LOCKED_SHARE of the votes to the majority, mean of WINDOW visits or more.
         """
-        seen, flips, locked, turned = 0, 0, 0, []
+        seen, flips, locked, turned, same = 0, 0, 0, [], []
         for question, votes in dict(zip(line["id"], line["votes"], strict=True)).items():
             now = Visit(line["step"], majority_of(votes), max(votes.values(), default=0) / line["group"])
             known = self.questions.get(question)
             if known is None:
-                self.questions[question] = Visits([now])
+                self.questions[question] = Visits([now], now)
                 continue
             seen += 1
             flip = now.majority != known.past[-1].majority
@@ -133,8 +144,11 @@ class Between:
             earlier = known.before(now.step)
             if earlier and earlier.share >= CONFIDENT:
                 turned.append(now.majority != earlier.majority)
+            if known.first.share >= CONFIDENT and known.first.step <= now.step - LAG:
+                same.append(kept(known.first, votes, line["group"]))
             known.add(now)
             shares = [visit.share for visit in known.past[-WINDOW:]]
             locked += known.flipped and len(shares) == WINDOW and sum(shares) / WINDOW > LOCKED_SHARE
         out = {"votes/flips": flips / seen, "votes/locked": locked / seen} if seen else {}
-        return out | ({"votes/turned": sum(turned) / len(turned)} if turned else {})
+        out |= {"votes/turned": sum(turned) / len(turned)} if turned else {}
+        return out | ({"votes/kept": sum(same) / len(same)} if same else {})

@@ -38,11 +38,11 @@ def run(flag, *words: str) -> int:
     failed = []
     for name in names:
         try:
-            store.run(FINDINGS[name], seeds, flag.jobs)
+            store.run(FINDINGS[name], FINDINGS[name].seeds(seeds), flag.jobs)
         except UserError as error:  # the others are made all the same
             failed.append(name)
             print(f"{name}: {error}", flush=True)
-        print(text(FINDINGS[name], seeds), flush=True)
+        print(text(FINDINGS[name], FINDINGS[name].seeds(seeds)), flush=True)
     return int(bool(failed))
 
 
