@@ -64,9 +64,8 @@ def train(c, folder: pathlib.Path) -> int:
     require_inputs(reward, run)
     workdir = Workdir(folder, c, run.facts)
     checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
-    sampling = c.mode == "rl"
-    kl, verifying = bool(c.kl.coef) or c.kl.watch, "verification" in reward.needs
-    rescore = c.rollout.rescore and sampling
+    sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
+    rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
 
     # ---- state: restored, or the base ----------------------------------------------------------
@@ -122,13 +121,14 @@ def train(c, folder: pathlib.Path) -> int:
         for batch in engine.minibatches(prompts, rollouts, advantages, stats["logp"], ref_logp):
             state, one = engine.update(state, batch)
             updates.append(one)
+        early.look(engine, state.params, step)
         clock.lap("pack")
         # From here on the device works without the host: it ends this update, then rolls out the next step.
         ahead = None if last else run.begin(state.params, step + 1)
 
         # ---- 8 metrics -------------------------------------------------------------------------
         line = metrics.of_step(c, step, rollouts, answers, rewards, grade(), stats, ref_logp)
-        line.free |= early.votes(step, prompts, answers, grade().correct)
+        line.free |= early.votes(step, prompts, rollouts, answers, grade().correct)
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
         line.free |= early.see(step, line.free)

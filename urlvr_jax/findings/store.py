@@ -35,6 +35,7 @@ CURVES = {  # kept of every step, to three digits
     "locked": "votes/locked",
     "turned": "votes/turned",
     "kept": "votes/kept",
+    "anchors": "anchors/logp_change",
     "tokens": "perf/rollout_tokens",
 }
 

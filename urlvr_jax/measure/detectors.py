@@ -23,6 +23,8 @@ SIGNALS = {  # name: metric; what detectors and the estimate below read
     "distinct": "votes/distinct",
     "commonest": "votes/commonest",
     "turned": "votes/turned",
+    "kept": "votes/kept",
+    "anchors": "anchors/logp_change",
 }
 SMOOTH = 5  # steps of a trailing mean
 PATIENCE = 2  # steps in a row

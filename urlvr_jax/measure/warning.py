@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from urlvr_jax.measure import votes
+from urlvr_jax.measure import anchors, votes
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, alarm_of, history_of, scores
 from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.runtime import sharding
 
 
 class History:
@@ -37,6 +38,8 @@ class EarlyWarning:
         self.votes_count = c.mode == "rl"
         self.on = c.collapse.watch and self.votes_count
         self.between = votes.Between(past.votes)
+        self.anchors = anchors.Anchors(past.votes)
+        self.scored = None  # the anchors that are being scored, and their log-probabilities on the device
         self.history = History(past.lines)
         self.alarm = _written(past.lines) if self.on else None
 
@@ -45,7 +48,13 @@ class EarlyWarning:
         """Whether the run is to end: an alarm, and `collapse.stop`."""
         return self.stop and self.alarm is not None
 
-    def votes(self, step: int, prompts, answers, correct) -> dict[str, float]:
+    def look(self, engine, params, step: int) -> None:
+        """Begin to score, by the policy after a step, what it was sure of earlier."""
+        due = self.anchors.due(step) if self.on else None
+        self.scored = due and (due, engine.start_few(params, due["prompt"], due["response"]))
+        self.width = engine.few_widths()[1]
+
+    def votes(self, step: int, prompts, rollouts, answers, correct) -> dict[str, float]:
         """Metrics of a step's votes, and their line in votes.jsonl. correct bool `[P, G]` is written there alone.
 
         None in supervised mode, where nobody votes.
@@ -53,18 +62,26 @@ class EarlyWarning:
         if not self.votes_count:
             return {}
         line = votes.line(step, prompts.ids, answers, correct)
+        if self.on and step % anchors.EVERY == 0:
+            found = anchors.chosen(prompts, rollouts, answers, self.width)
+            line |= {"anchors": found} if found else {}
+        self.anchors.see(line)
         self.workdir.votes.write(line)
         return votes.of_step(answers.classes) | votes.across_questions(line) | self.between.see(line)
 
     def see(self, step: int, free: dict[str, float]) -> dict[str, float | str]:
-        """The metrics `collapse/*` of a step, given those that need no label.
+        """The metrics `collapse/*` of a step, given those that need no label, and `anchors/logp_change`.
 
         Each detector's score over its threshold; `alarm`, 1 from the first alarm on, then with `onset` and `reason`.
         """
         if not self.on:
             return {}
-        history = self.history.add(free)
-        out = {f"collapse/{d.name}": _last(scores(d, history)) for d in DETECTORS}
+        out = {}
+        if self.scored:
+            due, logp = self.scored
+            out["anchors/logp_change"] = anchors.change(due, sharding.to_host(logp))
+        history = self.history.add(free | out)
+        out |= {f"collapse/{d.name}": _last(scores(d, history)) for d in DETECTORS}
         out = {name: value for name, value in out.items() if math.isfinite(value)}
         if self.alarm is None:
             found = [a for a in (alarm_of(d, history) for d in DETECTORS) if a and a.step == step]

@@ -20,6 +20,7 @@ from urlvr_jax.data import padding
 from urlvr_jax.devices import settle
 from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
+from urlvr_jax.measure import anchors
 from urlvr_jax.models import transformer
 from urlvr_jax.rollout import sample
 from urlvr_jax.rollout import slots as slots_lib
@@ -225,16 +226,17 @@ class Engine:
             c.rollout.group, config_lib.score_rows(c), config_lib.micro_prompts(c), config_lib.shards(c)
         )
 
-    def scorer(self, prompt_width: int, width: int):
-        """The compiled scoring pass of one (prompt, response) bucket."""
-        bucket = (prompt_width, width)
+    def scorer(self, prompt_width: int, width: int, few: bool = False):
+        """The compiled scoring pass of one (prompt, response) bucket: of a step's rollouts, or of a few rows."""
+        bucket = (prompt_width, width, few)
         if bucket not in self._scorers:
-            prompts = self.c.data.prompts_per_step
-            rows = config_lib.rows_per_step(self.c)
+            prompts = self.few_rows if few else self.c.data.prompts_per_step
+            group = 1 if few else self.c.rollout.group
+            rows, shape = prompts * group, self.few_shape() if few else self.score_shape()
             fn = functools.partial(score.score_all, self.graph, temperature=self.c.rollout.temperature)
             ints = functools.partial(self._abstract, jnp.int32)
             args = (ints(prompts, prompt_width), ints(prompts), ints(rows, width))
-            layouts = self._abstract_layouts(self.score_shape(), prompts, self.c.rollout.group, width)
+            layouts = self._abstract_layouts(shape, prompts, group, width)
             jitted = jax.jit(fn, out_shardings=self.replicated)
             self._scorers[bucket] = compiled(
                 self.mesh, jitted, self._abstract_params(), *args, layouts, ints()
@@ -245,17 +247,51 @@ class Engine:
         """Teacher-forced statistics `[B, T]` of a step's rollouts, zero past each row's length."""
         width = self.response_bucket(rollouts)
         lengths = rollouts.lengths.reshape(-1, self.c.rollout.group)
-        layouts, count = pack(lengths, width, width, self.score_shape())
-        args = sharding.put((prompts.tokens, prompts.lengths, rollouts.tokens[:, :width]), self.replicated)
-        run = self.scorer(prompts.tokens.shape[1], width)
-        out = run(
-            params,
-            *args,
-            sharding.put(layouts, self.micro_sharding),
-            sharding.put(np.int32(count), self.replicated),
+        out = self._score(
+            params, prompts.tokens, prompts.lengths, rollouts.tokens[:, :width], lengths, self.score_shape()
         )
         full = ((0, 0), (0, self.c.rollout.max_new_tokens - width))
         return {name: np.pad(x, full) for name, x in sharding.to_host(out).items()}
+
+    def _score(self, params, prompts, prompt_lengths, tokens, lengths, shape: PackShape, few: bool = False):
+        """Begin scoring responses int `[B, T]` of lengths `[P, G]` -> device arrays."""
+        width = tokens.shape[1]
+        layouts, count = pack(lengths, width, width, shape)
+        args = sharding.put((prompts, prompt_lengths, tokens), self.replicated)
+        layouts = sharding.put(layouts, self.micro_sharding)
+        run = self.scorer(prompts.shape[1], width, few)
+        return run(params, *args, layouts, sharding.put(np.int32(count), self.replicated))
+
+    @property
+    def few_rows(self) -> int:
+        """Rows of `start_few`: ROWS of the anchors, or a few more so that every shard has as many."""
+        shards = config_lib.shards(self.c)
+        return -(-anchors.ROWS // shards) * shards
+
+    def few_shape(self) -> PackShape:
+        """One response a prompt, and no more rows at once than elsewhere."""
+        shards = config_lib.shards(self.c)
+        rows = min(self.few_rows, max(1, config_lib.micro_rows(self.c) // shards) * shards)
+        return PackShape.of(1, rows, rows, shards)
+
+    def few_widths(self) -> tuple[int, int]:
+        """Columns of the prompts and of the responses of `start_few`."""
+        return max(self.c.data.prompt_buckets), config_lib.response_buckets(self.c)[0]
+
+    def start_few(self, params, prompts: list[list[int]], responses: list[list[int]]):
+        """Begin scoring `few_rows` responses at most, each to its own prompt -> their log-probabilities `[few_rows, T]`,
+        on the device."""
+        prompt_width, width = self.few_widths()
+        full = lambda rows, width: np.array(
+            [[*row, *[0] * (width - len(row))] for row in rows]
+            + [[0] * width] * (self.few_rows - len(rows)),
+            np.int32,
+        )
+        count = lambda rows, least: np.array(
+            [*map(len, rows), *[least] * (self.few_rows - len(rows))], np.int32
+        )
+        given = full(prompts, prompt_width), count(prompts, 1), full(responses, width)
+        return self._score(params, *given, count(responses, 0)[:, None], self.few_shape(), few=True)["logp"]
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""
@@ -376,6 +412,8 @@ class Engine:
     def _declared(self, sampling: bool, scoring: bool, verifying: bool):
         """Each program of the configuration: what compiles it, and for what."""
         c = self.c
+        if sampling and c.collapse.watch:
+            yield self.scorer, *self.few_widths(), True
         for width in c.verify.prompt_buckets if verifying else ():
             yield self.sampler, self.verification_shape(width, config_lib.rows_per_step(c))
         for prompt_width in c.data.prompt_buckets:
