@@ -43,7 +43,9 @@ def test_long_responses_and_steps_without_agreement_are_left_out():
 
 
 def test_the_latest_that_are_old_enough_are_due_also_of_a_resumed_run():
-    lines = [{"step": s} | ({"anchors": {"logp": [s]}} if s % anchors.EVERY == 0 else {}) for s in range(1, 61)]
+    lines = [
+        {"step": s} | ({"anchors": {"logp": [s]}} if s % anchors.EVERY == 0 else {}) for s in range(1, 61)
+    ]
     for end in (0, 5, 25, 60):
         known = anchors.Anchors(lines[:end])
         for line in lines[end:]:
@@ -78,4 +80,7 @@ def test_anchors_are_scored_as_they_were_sampled(keys):
     for row, response, mean in zip(logp, those["response"], those["logp"], strict=False):
         np.testing.assert_allclose(row[: len(response)].mean(), mean, atol=2e-5)
     moved = jax.tree.map(lambda x: x * 1.05, params)
-    assert abs(anchors.change(those, np.array(engine.start_few(moved, those["prompt"], those["response"])))) > 1e-3
+    assert (
+        abs(anchors.change(those, np.array(engine.start_few(moved, those["prompt"], those["response"]))))
+        > 1e-3
+    )

@@ -14,12 +14,14 @@ import numpy as np
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.measure import detectors
-from urlvr_jax.measure.detectors import DETECTORS, PATIENCE, SIGNALS, Alarm, Detector, alarm_of
+from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of
 
 GAIN = 0.05  # of held-out accuracy, and less is none: then a fall is LOSS below the base
 LOSS = 0.10
 FEW = 128  # questions, and fewer are a small set
-MARGIN = 1.25  # of a threshold over the highest score of a run that stays
+FALSE = 3.0  # falls warned of that a false alarm outweighs
+GRID = tuple(1.25**i for i in range(-6, 7))  # of thresholds that are tried
+ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
 EVERY = 10  # steps between checkpoints, as between evaluations
 STEPS_OFF, SHARE_OFF = 10, 0.15  # of the label-free step from the labelled one
@@ -72,17 +74,6 @@ def questions_of(c) -> int | None:
         first, last = part.rstrip("]").split(":")
         return int(last) - int(first or 0)
     return 32 if c.data.train == "lab:firmly_wrong" else None
-
-
-def configurations() -> dict[str, object]:
-    """{hash: configuration} of every run of the findings and of their attempts before, with seed 0."""
-    found = {}
-    for finding in FINDINGS.values():
-        while finding:
-            for name in finding.arms:
-                found[finding.name, name, finding.first_seed] = finding
-            finding = finding.earlier
-    return found
 
 
 def courses(lines: list[dict]) -> list[Course]:
@@ -138,17 +129,32 @@ def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
 # ---- fitting -----------------------------------------------------------------------------------------
 
 
-def highest(detector: Detector, course: Course) -> float:
-    """The score that a run keeps for PATIENCE steps, at most; 0 where nothing can be said."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = np.nan_to_num(detector.score(course.history[detector.signal]), nan=0.0)
-    kept = np.min([score[i : len(score) - PATIENCE + 1 + i] for i in range(PATIENCE)], axis=0)
-    return float(kept.max(initial=0.0))
+def worth(those: list[Course], using: Iterable[Detector]) -> float:
+    """What thresholds are fitted to: falls that are warned of in time, and kept checkpoints near the best; less FALSE for
+    each false alarm."""
+    found = judge(those, using)
+    return found.before + found.kept - FALSE * found.false
 
 
-def fitted(detector: Detector, those: list[Course]) -> float:
-    """MARGIN times the highest score of the runs that stay, two digits."""
-    return round(MARGIN * max((highest(detector, c) for c in those if c.half_lost is None), default=0.0), 2)
+def fitted(those: list[Course]) -> tuple[Detector, ...]:
+    """The detectors with the thresholds that are worth most on these runs: one after the other, until none gains.
+
+    Tried are GRID times the threshold there is; of equal ones the highest.
+    """
+    using = list(DETECTORS)
+    tried = {d.name: [round(d.threshold * factor, 3) for factor in GRID] for d in DETECTORS}
+    best = worth(those, using)
+    for _ in range(ROUNDS):
+        before = best
+        for i, detector in enumerate(using):
+            for threshold in tried[detector.name]:
+                other = [*using[:i], dataclasses.replace(detector, threshold=threshold), *using[i + 1 :]]
+                value = worth(those, other)
+                if value > best or (value == best and threshold > using[i].threshold):
+                    using, best = other, value
+        if best == before:
+            break
+    return tuple(using)
 
 
 # ---- judging -----------------------------------------------------------------------------------------
@@ -186,13 +192,15 @@ class Judged:
     leads: tuple[float, ...]  # steps, of these with an alarm
     stayed: int
     false: int  # of these: an alarm
-    kept: int  # of all: the kept checkpoint is near the best
+    kept: int  # of those that fell or alarmed: the kept checkpoint is near the best
+    ended: int  # how many these are
 
 
 def judge(those: list[Course], using: Iterable[Detector] = DETECTORS) -> Judged:
     alarms = [first_alarm(course, using) for course in those]
     fell = [(c, a) for c, a in zip(those, alarms, strict=True) if c.half_lost is not None]
     stayed = [a for c, a in zip(those, alarms, strict=True) if c.half_lost is None]
+    stopped = [(c, a) for c, a in zip(those, alarms, strict=True) if a or c.half_lost is not None]
     return Judged(
         runs=len(those),
         fell=len(fell),
@@ -200,7 +208,8 @@ def judge(those: list[Course], using: Iterable[Detector] = DETECTORS) -> Judged:
         leads=tuple(sorted(lead(c, a) for c, a in fell if a)),
         stayed=len(stayed),
         false=sum(a is not None for a in stayed),
-        kept=sum(near_best(c, a) for c, a in zip(those, alarms, strict=True)),
+        kept=sum(near_best(c, a) for c, a in stopped),
+        ended=len(stopped),
     )
 
 
