@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from urlvr_jax.findings.finding import Arm, Finding, Rule, Runs, early, late
@@ -10,7 +12,7 @@ QUESTIONS = 25
 STEPS = 100
 KEYS = {
     "steps": STEPS,
-    "optim.lr": 1e-4,
+    "optim.lr": 2e-5,
     "data.prompts_per_step": 1,
     "eval.every": STEPS,
     "eval.k": 1,
@@ -40,21 +42,25 @@ def deeper(runs: Runs) -> float:
     return float(np.mean([deepened(line) for line in runs.values()]))
 
 
-def _arm(i: int) -> Arm:
-    name = f"lab:train[{i}:{i + 1}]"
-    return Arm("experiments/trajectory_entropy.py", {**KEYS, "data.train": name, "eval.sets": (name,)})
+def _arms(**keys) -> dict[str, Arm]:
+    arms = {}
+    for i in range(QUESTIONS):
+        name = f"lab:train[{i}:{i + 1}]"
+        of = {**KEYS, **keys, "data.train": name, "eval.sets": (name,)}
+        arms[f"question {i}"] = Arm("experiments/trajectory_entropy.py", of)
+    return arms
 
 
-FINDING = Finding(
+_FINDING = Finding(
     name="F4",
     title="Amplification, not correction",
     claim="Trained on one question alone, a model deepens its confidence every time, and seldom changes from wrong to right or "
     "back.",
     paper="25 problems of MATH500, one at a time, 100 epochs of trajectory-level entropy: the greedy answer's correctness flips in "
     "3 of 25 (12 %), confidence deepens in all.",
-    setting=f"`lab:plain`, the first {QUESTIONS} training questions, each its own run of {STEPS} steps of 1 × 8 at 1e-4: the rate "
-    "at which the reward rises within that time.",
-    arms={f"question {i}": _arm(i) for i in range(QUESTIONS)},
+    setting=f"`lab:plain`, the first {QUESTIONS} training questions, each its own run of {STEPS} steps of 1 × 8 at 2e-5. In runs with seed "
+    "100 at 3e-5 confidence still deepened in all, and 5 of 25 flipped.",
+    arms=_arms(),
     rules=(
         Rule("the greedy answer's correctness flips in at most 0.25 of the questions", flips, "<=", 0.25),
         Rule("confidence deepens in 0.9 or more of them", deeper, ">=", 0.9),
@@ -76,4 +82,12 @@ FINDING = Finding(
         )
         for i in range(QUESTIONS)
     },
+)
+FINDING = dataclasses.replace(
+    _FINDING,
+    earlier=dataclasses.replace(
+        _FINDING,
+        setting="The same at 1e-4, where a policy is pushed far.",
+        arms=_arms(**{"optim.lr": 1e-4}),
+    ),
 )
