@@ -15,12 +15,16 @@ HEALTHY = {
     "no_answer": (0.01, 0.01),
     "distinct": (0.73, 0.04),
     "turned": (0.05, 0.05),
+    "kept": (0.95, 0.03),
+    "anchors": (0.0, 0.03),
 }
 BY_NAME = {d.name: d for d in DETECTORS}
 
 
 def noise(rng, steps=STEPS):
-    return {name: np.clip(rng.normal(*HEALTHY.get(name, (0.5, 0.05)), steps), 0, None) for name in SIGNALS}
+    least = lambda name: -np.inf if name == "anchors" else 0.0
+    draw = lambda name: rng.normal(*HEALTHY.get(name, (0.5, 0.05)), steps)
+    return {name: np.clip(draw(name), least(name), None) for name in SIGNALS}
 
 
 def alarms(history):
@@ -39,6 +43,8 @@ CLIFFS = {  # detector: (signal, value after the cliff)
     "no_answer": ("no_answer", 0.5),
     "one_answer": ("distinct", 0.05),
     "turned": ("turned", 0.6),
+    "drifted": ("kept", 0.2),
+    "unlikely": ("anchors", -0.5),
 }
 
 

@@ -52,7 +52,7 @@ def test_one_answer_for_all_questions_is_seen_and_a_question_that_comes_twice_co
     of = lambda *texts, **keys: votes.across_questions(line_of(1, *texts, **keys)[0])
     assert of("1111", "1112", "2221", "....") == {"votes/distinct": 2 / 3, "votes/commonest": 2 / 3}
     assert of("1111", "1111", "2222", ids=("a", "a", "b")) == {"votes/distinct": 1, "votes/commonest": 0.5}
-    assert of("....") == {}
+    assert of("....") == of("1111", "....") == {}  # of one question nothing can be said
 
 
 def test_flips_are_told_from_the_second_visit_on():

@@ -6,7 +6,7 @@ The halves: of every reward, base and setting the runs of even seeds fit, those 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,24 @@ from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.measure import detectors
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of
+from urlvr_jax.studies.page import table
 
 GAIN = 0.05  # of held-out accuracy, and less is none: then a fall is LOSS below the base
 LOSS = 0.10
 FEW = 128  # questions, and fewer are a small set
-FALSE = 3.0  # falls warned of that a false alarm outweighs
-GRID = tuple(1.25**i for i in range(-6, 7))  # of thresholds that are tried
+MARGIN = 1.25  # a false alarm counts where a threshold so much lower would give it
+FALSE = 1000.0  # falls warned of that a false alarm outweighs
+BY_EYE = {  # the first thresholds, set on a few runs; multiples of them are tried
+    "shorter": 0.20,
+    "repetition": 0.12,
+    "cut": 0.15,
+    "no_answer": 0.15,
+    "one_answer": 0.30,
+    "turned": 0.12,
+    "drifted": 0.30,
+    "unlikely": 0.15,
+}
+GRID = tuple(1.25**i for i in range(-6, 7))
 ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
 EVERY = 10  # steps between checkpoints, as between evaluations
@@ -73,7 +85,7 @@ def questions_of(c) -> int | None:
     if bracket and ":" in part:
         first, last = part.rstrip("]").split(":")
         return int(last) - int(first or 0)
-    return 32 if c.data.train == "lab:firmly_wrong" else None
+    return 16 if c.data.train == "lab:firmly_wrong" else None
 
 
 def courses(lines: list[dict]) -> list[Course]:
@@ -132,17 +144,19 @@ def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
 def worth(those: list[Course], using: Iterable[Detector]) -> float:
     """What thresholds are fitted to: falls that are warned of in time, and kept checkpoints near the best; less FALSE for
     each false alarm."""
+    lower = [dataclasses.replace(d, threshold=d.threshold / MARGIN) for d in using]
+    false = sum(first_alarm(c, lower) is not None for c in those if c.half_lost is None)
     found = judge(those, using)
-    return found.before + found.kept - FALSE * found.false
+    return found.before + found.kept - FALSE * false
 
 
 def fitted(those: list[Course]) -> tuple[Detector, ...]:
     """The detectors with the thresholds that are worth most on these runs: one after the other, until none gains.
 
-    Tried are GRID times the threshold there is; of equal ones the highest.
+    Tried are GRID times BY_EYE; one that gains nothing stays as it was set by eye.
     """
-    using = list(DETECTORS)
-    tried = {d.name: [round(d.threshold * factor, 3) for factor in GRID] for d in DETECTORS}
+    using = [dataclasses.replace(d, threshold=BY_EYE[d.name]) for d in DETECTORS]
+    tried = {name: [round(first * factor, 3) for factor in GRID] for name, first in BY_EYE.items()}
     best = worth(those, using)
     for _ in range(ROUNDS):
         before = best
@@ -150,7 +164,7 @@ def fitted(those: list[Course]) -> tuple[Detector, ...]:
             for threshold in tried[detector.name]:
                 other = [*using[:i], dataclasses.replace(detector, threshold=threshold), *using[i + 1 :]]
                 value = worth(those, other)
-                if value > best or (value == best and threshold > using[i].threshold):
+                if value > best:
                     using, best = other, value
         if best == before:
             break
@@ -221,16 +235,102 @@ def kinds(those: list[Course]) -> dict[str, list[Course]]:
     return dict(sorted(out.items()))
 
 
-def near_labelled(estimate: int | None, mcs: int) -> bool:
-    return estimate is not None and abs(estimate - mcs) <= max(STEPS_OFF, SHARE_OFF * mcs)
+class Estimated(NamedTuple):
+    """A run that reaches the Model Collapse Step."""
+
+    reward: str
+    base: str
+    seed: int
+    estimate: int | None  # of the step, without labels
+    mcs: int
+
+    @property
+    def near(self) -> bool:
+        return self.estimate is not None and abs(self.estimate - self.mcs) <= max(
+            STEPS_OFF, SHARE_OFF * self.mcs
+        )
 
 
-def estimates(
-    lines: list[dict], of: Callable = detectors.collapse_estimate
-) -> list[tuple[dict, int | None, int]]:
-    """(line, label-free step, labelled step) of the runs that reach the Model Collapse Step."""
-    out = []
+def estimates(lines: list[dict]) -> list[Estimated]:
+    """Of the runs on file that reach it, each configuration once."""
+    out = {}
     for line in lines:
-        if line.get("mcs") and "commonest" in line.get("curves", {}):
-            out.append((line, of(history_of(line["curves"], line["steps"])), line["mcs"]))
-    return out
+        cell = _cell_of(line)
+        if cell is None or not line["mcs"] or "commonest" not in line["curves"]:
+            continue
+        history = history_of(line["curves"], line["steps"])
+        c = cell.config
+        if c.data.prompts_per_step < 2:
+            continue  # one answer for all questions means nothing of one question
+        found = detectors.collapse_estimate(history)
+        out.setdefault(
+            line["config_hash"], Estimated(c.reward.name, c.model.path, line["seed"], found, line["mcs"])
+        )
+    return list(out.values())
+
+
+# ---- the page ------------------------------------------------------------------------------------------
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else "-"
+
+
+def _row(name: str, found: Judged) -> tuple[str, ...]:
+    lead = "-"
+    if found.leads:
+        low, middle, high = np.quantile(found.leads, [0.1, 0.5, 0.9])
+        lead = f"{middle:.0f} ({low:.0f} to {high:.0f})"
+    return (
+        name, str(found.runs), str(found.fell), share(found.before, found.fell), lead,
+        share(found.false, found.stayed), share(found.kept, found.ended),
+    )  # fmt: skip
+
+
+HEAD = (
+    "runs of",
+    "runs",
+    "fell",
+    "warned before",
+    "lead, steps",
+    "false alarms",
+    "kept checkpoint near the best",
+)
+
+
+def page(lines: list[dict]) -> str:
+    """docs/findings/detectors.md."""
+    those = courses(lines)
+    fit, judged = [c for c in those if c.fits], [c for c in those if not c.fits]
+    in_force = [(d.name, f"{BY_EYE[d.name]:g}", f"{d.threshold:g}") for d in DETECTORS]
+    by_kind = [_row(name, judge(some)) for name, some in {**kinds(judged), "all": judged}.items()]
+    alone = [_row(f"`{d.name}`", judge(judged, [d])) for d in DETECTORS]
+    found = estimates(lines)
+    rows = {}
+    for e in found:
+        rows.setdefault((e.reward, e.base), []).append(e)
+    mcs = [
+        (reward, base, share(sum(e.near for e in some), len(some)), ", ".join(f"{e.estimate or 'never'}/{e.mcs}" for e in some))
+        for (reward, base), some in sorted(rows.items())
+    ]  # fmt: skip
+    mcs.append(("all", "", share(sum(e.near for e in found), len(found)), ""))
+    return (
+        "# How early the detectors warn\n\n"
+        f"{len(those)} runs of the [findings](README.md) that are evaluated every {EVERY} steps. A run falls where held-out accuracy "
+        f"loses half of its gain so far (of a gain below {GAIN:g}: where it is {LOSS:g} below the base); else it stays. The lead is the number of "
+        "steps from the first alarm to that loss, placed between evaluations on a straight line; its median, and in brackets the 10 % and 90 % "
+        "quantiles. A false alarm is one in a run that stays. The kept checkpoint is the last before the onset, where there is one every "
+        f"{EVERY} steps; it is near the best where it is at most {NEAR_BEST:g} below the run's best held-out accuracy, the part of the run after "
+        f"the alarm included; runs that fall without an alarm count with their end. A small set has at most {FEW} questions.\n\n"
+        f"The thresholds were fitted on the {len(fit)} runs of even seeds: as many timely warnings and good checkpoints as possible, with no "
+        f"alarm in a run that stays even at thresholds {MARGIN:g} times lower. Below they are judged on the {len(judged)} runs of odd seeds. "
+        "[docs/metrics.md](../metrics.md#early-warning) has the formulas.\n\n"
+        + table(HEAD, by_kind)
+        + "\nEach detector alone, on the same runs:\n\n"
+        + table(HEAD, alone)
+        + "\n"
+        + table(("detector", "first, by eye", "fitted"), in_force)
+        + "\n## The Model Collapse Step without labels\n\n"
+        f"Of the runs that reach it (reward accuracy below 1 %): estimate / labelled step by run, and how many are within {STEPS_OFF} steps or "
+        f"{SHARE_OFF:.0%}.\n\n" + table(("reward", "base", "near", "estimate / step"), mcs)
+    )

@@ -47,6 +47,7 @@ def _majority(steps: int, **overrides) -> Arm:
 FINDING = Finding(
     name="F1",
     title="Rise, then fall",
+    brief=("early as good as ground truth, later it falls", "rises {1}, then falls {2}"),
     claim="Majority voting at first gains as much as ground truth; later its own reward goes on rising while held-out "
     "accuracy and reward accuracy fall.",
     paper="Qwen3-1.7B-Base on DAPO-17k, majority voting beside ground truth: early it matches or beats ground truth on AIME "

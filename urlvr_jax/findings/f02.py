@@ -57,6 +57,7 @@ def ways(runs: Runs) -> float:
 FINDING = Finding(
     name="F2",
     title="Three ways to fail",
+    brief=("three ways", "{0} of 3 ways seen; {1} of 5 rewards fail in the paper's"),
     claim="Rewards taken from the policy fail in different ways: by degrees (self-certainty, majority voting), by shorter and "
     "shorter answers (probability), by repeating likely tokens (the two entropies).",
     paper="Qwen3-1.7B-Base on DAPO-17k: gradual degradation under self-certainty and majority voting; length collapse under "

@@ -53,6 +53,10 @@ def range_of_certainty(runs: Runs) -> float:
 FINDING = Finding(
     name="F3",
     title="Tuning moves when, not whether",
+    brief=(
+        "all collapse, the last near step 1000",
+        "share that falls {0}; last over first step {1} (votes), {2} (certainty)",
+    ),
     claim="Temperature, mini-batch, KL and the number of rollouts move the step of the fall; hardly a setting prevents it.",
     paper="5 rewards × training temperature, mini-batch size, KL and rollout number on DAPO-17k; the most stable settings still "
     "collapse near step 1000, after 4 epochs.",

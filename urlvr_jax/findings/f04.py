@@ -54,6 +54,7 @@ def _arms(**keys) -> dict[str, Arm]:
 _FINDING = Finding(
     name="F4",
     title="Amplification, not correction",
+    brief=("0.12 flip, all deepen", "{0} flip, {1} deepen"),
     claim="Trained on one question alone, a model deepens its confidence every time, and seldom changes from wrong to right or "
     "back.",
     paper="25 problems of MATH500, one at a time, 100 epochs of trajectory-level entropy: the greedy answer's correctness flips in "

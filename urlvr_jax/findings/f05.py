@@ -33,6 +33,7 @@ def gain_of_accuracy(runs: Runs) -> float:
 FINDING = Finding(
     name="F5",
     title="Sharpening generalises",
+    brief=("two of two unseen votes turn right", "share of unseen wrong votes that turn right {0}"),
     claim="Trained on six questions whose majority answer is wrong, the vote turns right on questions it has not seen.",
     paper="Qwen3-1.7B-Base, six problems whose majority is wrong: two unseen problems go from label accuracy 0 to 1.",
     setting="`lab:plain`, majority voting at 1e-4 (at 3e-4 a pilot with another seed mended nothing), 80 steps of 6 × 8 on the first six of the questions to which the majority of 64 "

@@ -36,6 +36,7 @@ def distance(runs: Runs) -> float:
 FINDING = Finding(
     name="F6",
     title="Small sets are safe",
+    brief=("32 and 128 stay, 512 and more fall", "change on 32 {0}, on 128 {1}, on 512 {2}, on all {3}"),
     claim="Trained by majority voting on few questions a model stays above its base; on many it falls below, and goes farther from "
     "the base.",
     paper="Majority voting on 32, 128, 512, 2048, 8192, 16384 questions of DAPO-17k, batch 32, 600 steps: 32 and 128 are stable on "

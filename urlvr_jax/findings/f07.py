@@ -37,6 +37,7 @@ def against_training_set(runs: Runs) -> float:
 FINDING = Finding(
     name="F7",
     title="Test-time training is safe",
+    brief=("test questions and others improve", "change on the test questions {0}, on others {1}"),
     claim="On 40 test questions themselves majority voting improves these and others, and does not collapse, as it does on the "
     "training set.",
     paper="40 problems of AMC 2023, batch 40: both rewards rise and stay, AMC 2023 and AIME 2024 improve; DAPO-17k collapses.",

@@ -55,6 +55,7 @@ SETTING = (
 _FINDING = Finding(
     name="F9",
     title="Priors decide",
+    brief=("collapse at step 40 to never", "last over first step {0}; Spearman with right votes {1}"),
     claim="How long a model keeps its accuracy under majority voting depends on the base: on how often its vote is right, not on its "
     "entropy.",
     paper="DeepSeek-R1-Distill-Qwen-1.5B keeps reward accuracy above 0.8, Qwen2.5-1.5B is near 0 by step 200, Llama-3.1-8B by step 40, "

@@ -43,6 +43,7 @@ SETTING = (
 _FINDING = Finding(
     name="F10",
     title="The Model Collapse Step predicts the gain",
+    brief=("the same order of 7 models", "Spearman {0}, above pass@k's by {1}"),
     claim="The later majority voting collapses on a base, the more of its mistakes ground truth repairs; pass@k tells less.",
     paper="Seven models, the first step with reward accuracy below 1 %: OLMo-2-7B 34 (+0.42 on AIME 2024 with ground truth), Llama-3.1-8B 40 "
     "(+1.01), Qwen2.5-Math-1.5B 160 (+3.96), Qwen2.5-1.5B 221 (+3.96), Qwen2.5-7B 245 (+6.67), Qwen3-1.7B-Base 280 (+7.08), "

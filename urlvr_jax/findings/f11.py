@@ -41,6 +41,7 @@ FEWER = "5.6 times fewer tokens than ground truth, or fewer"
 _FINDING = Finding(
     name="F11",
     title="And cheaply",
+    brief=("5.6 times fewer tokens, the same order", "{1} times fewer tokens; Kendall {0}"),
     claim="With more updates for its tokens the collapse comes sooner and keeps its order over the bases, for a fraction of the tokens of training "
     "with ground truth.",
     paper="1.19 B tokens against 6.66 B of the ground-truth runs, 5.6 times fewer; with mini-batches of one, or 32 rollouts, models "

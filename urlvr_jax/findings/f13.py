@@ -26,6 +26,7 @@ def later(runs: Runs) -> float:
 FINDING = Finding(
     name="F13",
     title="Instruction alignment makes it robust",
+    brief=("0.60 to 0.80 and more", "fall of the finished base {0}"),
     claim="The same base, finished on clean worked solutions, keeps its accuracy where the raw one collapses.",
     paper="Qwen3-1.7B instruct under self-verification starts above 60 % and reaches more than 80 % with either of two prompts, the base "
     "with one of them only.",

@@ -73,9 +73,10 @@ class Outcome(NamedTuple):
     def measured(self) -> str:
         if self.why:
             return self.why
+        said = lambda v: f"{round(v, 4):.3g}"
         if self.interval:
-            return f"{self.interval.mean:.3g} [{self.interval.low:.3g}, {self.interval.high:.3g}]"
-        return ", ".join(f"{v:.3g}" for v in self.values) or "no runs"
+            return f"{said(self.interval.mean)} [{said(self.interval.low)}, {said(self.interval.high)}]"
+        return ", ".join(map(said, self.values)) or "no runs"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,6 +85,7 @@ class Finding:
 
     name: str  # F1
     title: str
+    brief: tuple[str, str]  # the paper's number, and ours, where {1} is what rule 1 measured
     claim: str  # in our own words
     paper: str  # the paper's setting and numbers
     setting: str  # the laboratory's, and why it is a fair one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from urlvr_jax.errors import UserError
-from urlvr_jax.findings import figures, store
+from urlvr_jax.findings import detecting, figures, store
 from urlvr_jax.findings.finding import HOLDS, Finding, Outcome, outcome, verdict
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.studies import page
@@ -54,14 +54,13 @@ def rules_changed(finding: Finding, lines: list[dict]) -> list[dict]:
 
 
 def short_row(finding: Finding, lines: list[dict]) -> tuple[str, ...]:
-    """For the README: claim, the paper's numbers, ours, verdict, minutes."""
+    """For the README: title, the paper's number, ours, verdict, minutes."""
     seeds = seeds_on_file(finding, lines)
     outcomes = judged(finding, seeds, lines)
-    ours = "; ".join(f"{o.rule.text}: {o.measured}" for o in outcomes[:2])
-    mine = used(finding, seeds, lines)
+    paper, ours = finding.brief
     return (
-        f"[{finding.name}](docs/findings/README.md#{finding.name.lower()})", finding.claim, finding.paper, ours,
-        said(outcomes), minutes(mine),
+        f"[{finding.name}](docs/findings/README.md#{finding.name.lower()}) {finding.title}", paper,
+        ours.format(*(o.measured for o in outcomes)), said(outcomes), minutes(used(finding, seeds, lines)),
     )  # fmt: skip
 
 
@@ -139,9 +138,10 @@ def whole_page(lines: list[dict]) -> str:
 def draw() -> list[pathlib.Path]:
     """Write the page, its figures and the README's table; the files written."""
     lines = store.on_file()
-    out = [store.folder() / "README.md"]
+    out = [store.folder() / "README.md", store.folder() / "detectors.md"]
     store.folder().mkdir(parents=True, exist_ok=True)
     out[0].write_text(whole_page(lines))
+    out[1].write_text(detecting.page(lines))
     for finding in FINDINGS.values():
         seeds = seeds_on_file(finding, lines)
         arms = {
@@ -156,7 +156,13 @@ def draw() -> list[pathlib.Path]:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the table goes")
-    head = ("finding", "claim", "the paper", "here: mean over seeds [95 %]", "verdict", "minutes")
+    head = (
+        "finding",
+        "the paper",
+        "the laboratory: mean over seeds [95 %]",
+        "verdict",
+        "minutes of one core",
+    )
     table = page.table(head, [short_row(finding, lines) for finding in FINDINGS.values()])
     readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
     return [*out, readme]

@@ -20,7 +20,7 @@ VOTES, AGAIN = (
     64,
     256,
 )  # responses a question; half of a vote's mistakes are luck, so those found are asked again
-FIRM = 32  # questions
+FIRM = 16  # questions
 WRONG = shipped.HERE / "questions" / "wrong_majority.jsonl"
 FIRMLY = shipped.HERE / "questions" / "firmly_wrong.jsonl"
 

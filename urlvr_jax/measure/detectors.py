@@ -124,6 +124,16 @@ DETECTORS = (
     Detector("no_answer", "no_answer", above_least, 0.15, "more responses have no answer"),
     Detector("one_answer", "distinct", below_start, 0.30, "different questions get the same answer"),
     Detector("turned", "turned", lambda x: smooth(x, 10), 0.12, "answers that were sure are others now"),
+    Detector(
+        "drifted", "kept", lambda x: 1 - smooth(x), 0.30, "answers are no longer those of first visits"
+    ),
+    Detector(
+        "unlikely",
+        "anchors",
+        lambda x: -smooth(x, 3),
+        0.15,
+        "responses of ten steps ago have become unlikely",
+    ),
 )
 
 

@@ -62,16 +62,16 @@ def of_step(classes: np.ndarray) -> dict[str, float]:
 
 
 def across_questions(line: dict) -> dict[str, float]:
-    """Whether different questions get different answers; absent where none has a majority.
+    """Whether different questions get different answers; absent where fewer than two have a majority.
 
     `votes/distinct`: different majority answers over questions that have one. `votes/commonest`: the share of those
     questions whose majority is the answer that most of them share. A question that comes twice counts once.
     """
     majorities = {i: majority_of(votes) for i, votes in zip(line["id"], line["votes"], strict=True)}
     counts = collections.Counter(a for a in majorities.values() if a is not None)
-    if not counts:
-        return {}
     questions = counts.total()
+    if questions < 2:
+        return {}
     return {
         "votes/distinct": len(counts) / questions,
         "votes/commonest": max(counts.values()) / questions,
