@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 
-from urlvr_jax.measure import figure, summary
+from urlvr_jax.measure import figure, questions, summary
 from urlvr_jax.measure.collapse import TRUTH
 from urlvr_jax.runtime import hosts, terminal
 from urlvr_jax.runtime.counting import Tell, stage_text
@@ -129,12 +129,14 @@ class Progress(Console):
         if text := summary.eval_text(metrics, self.trained):
             self.say(text)
 
-    def analysis(self, folder: pathlib.Path, drawn: bool) -> None:
+    def analysis(self, folder: pathlib.Path, votes: bool) -> None:
         """What the whole run showed, and its figure."""
         if self.writes:
             self.say(summary.summary(folder))
-            if drawn:
+            if votes:
                 self.say(f"figure: {figure.rise_and_fall(folder)}")
+                if drawn := questions.draw(folder):
+                    self.say(f"{drawn[0]}\nfigure: {drawn[1]}")
 
     def done(self, folder: pathlib.Path, compiling: float) -> None:
         minutes = (time.perf_counter() - self.began) / 60
