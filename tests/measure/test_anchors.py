@@ -50,7 +50,7 @@ def test_the_latest_that_are_old_enough_are_due_also_of_a_resumed_run():
         known = anchors.Anchors(lines[:end])
         for line in lines[end:]:
             due = known.due(line["step"])
-            if line["step"] < anchors.EVERY + anchors.LAG:
+            if line["step"] < anchors.EVERY + anchors.LAG or line["step"] % anchors.SCORED:
                 assert due is None
             else:
                 at = due["logp"][0]
@@ -75,12 +75,10 @@ def test_anchors_are_scored_as_they_were_sampled(keys):
     engine = run.engine
     those = anchors.chosen(prompts, rollouts, answers, engine.few_widths()[1], rows=3)
     assert those and len(those["logp"]) <= 3 < engine.few_rows
-    logp = np.array(engine.start_few(params, those["prompt"], those["response"]))
+    placed = engine.place_few(those["prompt"], those["response"])
+    logp = np.array(engine.score_few(params, placed))
     assert abs(anchors.change(those, logp)) < 2e-5
     for row, response, mean in zip(logp, those["response"], those["logp"], strict=False):
         np.testing.assert_allclose(row[: len(response)].mean(), mean, atol=2e-5)
     moved = jax.tree.map(lambda x: x * 1.05, params)
-    assert (
-        abs(anchors.change(those, np.array(engine.start_few(moved, those["prompt"], those["response"]))))
-        > 1e-3
-    )
+    assert abs(anchors.change(those, np.array(engine.score_few(moved, placed)))) > 1e-3

@@ -13,7 +13,7 @@ import numpy as np
 
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
-from urlvr_jax.measure import detectors
+from urlvr_jax.measure import anchors, detectors
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of
 from urlvr_jax.studies.page import table
 
@@ -135,6 +135,9 @@ def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
     for signal, metric in SIGNALS.items():
         values = curves.get(named[metric], [])
         out[signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)
+    out["anchors"][np.arange(1, steps + 1) % anchors.SCORED > 0] = (
+        np.nan
+    )  # the first runs scored at every step
     return out
 
 

@@ -1,8 +1,8 @@
 """Anchors: responses that a policy was sure of, scored again some steps later. No label is read.
 
 A question comes again after an epoch, and what a policy thinks of it then tells a collapse; anchors tell it before.
-Every EVERY steps ROWS responses that gave an agreed majority answer are kept in votes.jsonl. Each later step scores those
-that are LAG steps old or more, the latest of them: a policy that has moved to other answers finds them unlikely.
+Every EVERY steps ROWS responses that gave an agreed majority answer are kept in votes.jsonl. Every second later step scores
+those that are LAG steps old or more, the latest of them: a policy that has moved to other answers finds them unlikely.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urlvr_jax.types import Prompts, Rollouts
 
 ROWS = 8
 EVERY, LAG = 10, 10  # steps
+SCORED = 2  # steps: every second one is enough
 
 
 def chosen(prompts: Prompts, rollouts: Rollouts, answers, width: int, rows: int = ROWS) -> dict | None:
@@ -48,7 +49,9 @@ class Anchors:
             self.sets = self.sets[-(LAG // EVERY + 2) :]
 
     def due(self, step: int) -> dict | None:
-        """What is to be scored by the policy after the update of `step`."""
+        """What is to be scored by the policy after the update of `step`; None at other steps than every SCORED."""
+        if step % SCORED:
+            return None
         return next((those for at, those in reversed(self.sets) if at <= step - LAG), None)
 
 

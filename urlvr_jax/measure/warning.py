@@ -39,7 +39,8 @@ class EarlyWarning:
         self.on = c.collapse.watch and self.votes_count
         self.between = votes.Between(past.votes)
         self.anchors = anchors.Anchors(past.votes)
-        self.scored = None  # the anchors that are being scored, and their log-probabilities on the device
+        self.placed = None  # the anchors that are scored now, and what the engine takes of them
+        self.scored = None  # those of this step, and their log-probabilities on the device
         self.history = History(past.lines)
         self.alarm = _written(past.lines) if self.on else None
 
@@ -50,9 +51,11 @@ class EarlyWarning:
 
     def look(self, engine, params, step: int) -> None:
         """Begin to score, by the policy after a step, what it was sure of earlier."""
-        due = self.anchors.due(step) if self.on else None
-        self.scored = due and (due, engine.start_few(params, due["prompt"], due["response"]))
         self.width = engine.few_widths()[1]
+        due = self.anchors.due(step) if self.on else None
+        if due and (self.placed is None or self.placed[0] is not due):
+            self.placed = due, engine.place_few(due["prompt"], due["response"])
+        self.scored = due and (due, engine.score_few(params, self.placed[1]))
 
     def votes(self, step: int, prompts, rollouts, answers, correct) -> dict[str, float]:
         """Metrics of a step's votes, and their line in votes.jsonl. correct bool `[P, G]` is written there alone.

@@ -247,20 +247,20 @@ class Engine:
         """Teacher-forced statistics `[B, T]` of a step's rollouts, zero past each row's length."""
         width = self.response_bucket(rollouts)
         lengths = rollouts.lengths.reshape(-1, self.c.rollout.group)
-        out = self._score(
-            params, prompts.tokens, prompts.lengths, rollouts.tokens[:, :width], lengths, self.score_shape()
+        placed = self._placed(
+            prompts.tokens, prompts.lengths, rollouts.tokens[:, :width], lengths, self.score_shape()
         )
+        out = self.scorer(prompts.tokens.shape[1], width)(params, *placed)
         full = ((0, 0), (0, self.c.rollout.max_new_tokens - width))
         return {name: np.pad(x, full) for name, x in sharding.to_host(out).items()}
 
-    def _score(self, params, prompts, prompt_lengths, tokens, lengths, shape: PackShape, few: bool = False):
-        """Begin scoring responses int `[B, T]` of lengths `[P, G]` -> device arrays."""
+    def _placed(self, prompts, prompt_lengths, tokens, lengths, shape: PackShape) -> tuple:
+        """What a scorer takes after the parameters, of responses int `[B, T]` of lengths `[P, G]`."""
         width = tokens.shape[1]
         layouts, count = pack(lengths, width, width, shape)
-        args = sharding.put((prompts, prompt_lengths, tokens), self.replicated)
+        given = sharding.put((prompts, prompt_lengths, tokens), self.replicated)
         layouts = sharding.put(layouts, self.micro_sharding)
-        run = self.scorer(prompts.shape[1], width, few)
-        return run(params, *args, layouts, sharding.put(np.int32(count), self.replicated))
+        return *given, layouts, sharding.put(np.int32(count), self.replicated)
 
     @property
     def few_rows(self) -> int:
@@ -278,20 +278,20 @@ class Engine:
         """Columns of the prompts and of the responses of `start_few`."""
         return max(self.c.data.prompt_buckets), config_lib.response_buckets(self.c)[0]
 
-    def start_few(self, params, prompts: list[list[int]], responses: list[list[int]]):
-        """Begin scoring `few_rows` responses at most, each to its own prompt -> their log-probabilities `[few_rows, T]`,
-        on the device."""
+    def place_few(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple:
+        """`few_rows` responses at most, each to its own prompt, for `score_few`."""
         prompt_width, width = self.few_widths()
+        spare = self.few_rows - len(prompts)
         full = lambda rows, width: np.array(
-            [[*row, *[0] * (width - len(row))] for row in rows]
-            + [[0] * width] * (self.few_rows - len(rows)),
-            np.int32,
+            [[*row, *[0] * (width - len(row))] for row in rows] + [[0] * width] * spare, np.int32
         )
-        count = lambda rows, least: np.array(
-            [*map(len, rows), *[least] * (self.few_rows - len(rows))], np.int32
-        )
+        count = lambda rows, least: np.array([*map(len, rows), *[least] * spare], np.int32)
         given = full(prompts, prompt_width), count(prompts, 1), full(responses, width)
-        return self._score(params, *given, count(responses, 0)[:, None], self.few_shape(), few=True)["logp"]
+        return self._placed(*given, count(responses, 0)[:, None], self.few_shape())
+
+    def score_few(self, params, placed: tuple):
+        """Begin scoring -> log-probabilities `[few_rows, T]`, on the device."""
+        return self.scorer(*self.few_widths(), True)(params, *placed)["logp"]
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""
