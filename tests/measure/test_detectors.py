@@ -122,9 +122,14 @@ def test_a_history_is_read_from_metric_lines_with_gaps():
     assert np.isnan(history["length"][1:3]).all() and np.isnan(history["cut"]).all()
 
 
-def test_the_collapse_step_is_estimated_where_one_answer_serves_most_questions():
-    history = noise(np.random.default_rng(6))
-    history["commonest"] = np.concatenate([np.full(40, 0.1), np.linspace(0.1, 1, 10), np.ones(50)])
-    assert 45 <= detectors.collapse_estimate(history) <= 50
-    assert detectors.collapse_estimate({"commonest": np.full(60, 0.2)}) is None
-    assert detectors.collapse_estimate({"commonest": np.full(0, 0.2)}) is None
+def test_the_collapse_step_is_estimated_where_one_answer_serves_many_questions_or_first_answers_are_gone():
+    never = lambda steps: {"commonest": np.full(steps, 0.2), "kept": np.full(steps, 0.95)}
+    one = never(100) | {
+        "commonest": np.concatenate([np.full(40, 0.1), np.linspace(0.1, 1, 10), np.ones(50)])
+    }
+    assert 45 <= detectors.collapse_estimate(one) <= 50
+    gone = never(100) | {"kept": np.concatenate([np.full(20, np.nan), np.full(40, 0.9), np.zeros(40)])}
+    assert 61 <= detectors.collapse_estimate(gone) <= 65
+    for steps in (0, 1, 60):
+        assert detectors.collapse_estimate(never(steps)) is None
+    assert detectors.collapse_estimate({name: np.full(60, np.nan) for name in SIGNALS}) is None

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from urlvr_jax.findings.finding import Arm, Runs, curve
+from urlvr_jax.measure import collapse
 from urlvr_jax.measure.intervals import rank_correlation
 
 BASES = ("hasty", "rash", "sloppy", "early", "plain", "steady", "careful", "taught")
 MENDABLE = BASES[:-1]  # without `taught`, which is right 0.985 of the time: labels have nothing to bring it
 MCS_STEPS, HASTENED_STEPS, TRUTH_STEPS = 200, 60, 100
-COLLAPSED, OVER = 0.10, 5  # reward accuracy, mean of so many steps
 DEFINITION = (
     f"The Model Collapse Step of a base is the mean over seeds, as `mcs` tells it, of the first step at which reward accuracy, mean of "
-    f"{OVER} steps, is below {COLLAPSED:.2f}: the laboratory's answers are 0 to 99, so one answer for all is right in 1 to 3 % of the "
+    f"{collapse.STEADY_OVER} steps, is below {collapse.STEADY_BELOW:.2f}: the laboratory's answers are 0 to 99, so one answer for all is right in 1 to 3 % of the "
     "questions, and a single step below 1 %, the paper's form, scatters twofold between seeds. This form was chosen on seeds 0 to 2, "
     "so seeds from 3 decide; their interval is of seeds drawn again."
 )
@@ -63,15 +63,8 @@ def collapse_step(line: dict) -> int:
 
 
 def steady_step(line: dict) -> int:
-    """The first step at which reward accuracy, mean of the last OVER steps, is below COLLAPSED; else one after the end.
-
-    The laboratory's form of the Model Collapse Step. Its answers are 0 to 99, so that one answer for all questions is right
-    in 1 to 3 % of them: a single step below 1 % (the paper's form) is a matter of luck, and scatters twofold between seeds.
-    """
-    values = curve(line, "reward_accuracy")
-    means = np.convolve(values, np.ones(OVER) / OVER, "valid")
-    found = np.flatnonzero(means < COLLAPSED)
-    return int(found[0]) + OVER if len(found) else line["steps"] + 1
+    """Model Collapse Step in the laboratory's form; else one step after the end."""
+    return collapse.steady_step(curve(line, "reward_accuracy")) or line["steps"] + 1
 
 
 def of_bases(runs: Runs, kind: str, what, names=BASES) -> list[float]:

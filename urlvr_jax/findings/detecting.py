@@ -13,7 +13,7 @@ import numpy as np
 
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
-from urlvr_jax.measure import anchors, detectors
+from urlvr_jax.measure import anchors, collapse, detectors
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of
 from urlvr_jax.studies.page import table
 
@@ -239,36 +239,35 @@ def kinds(those: list[Course]) -> dict[str, list[Course]]:
 
 
 class Estimated(NamedTuple):
-    """A run that reaches the Model Collapse Step."""
+    """A run that reaches the Model Collapse Step in its steady form."""
 
     reward: str
     base: str
     seed: int
     estimate: int | None  # of the step, without labels
-    mcs: int
+    steady: int
+    mcs: int | None  # in the paper's form
 
-    @property
-    def near(self) -> bool:
-        return self.estimate is not None and abs(self.estimate - self.mcs) <= max(
-            STEPS_OFF, SHARE_OFF * self.mcs
-        )
+
+def near(estimate: int | None, step: int | None) -> bool:
+    """Whether both are steps, at most STEPS_OFF or SHARE_OFF apart."""
+    return None not in (estimate, step) and abs(estimate - step) <= max(STEPS_OFF, SHARE_OFF * step)
 
 
 def estimates(lines: list[dict]) -> list[Estimated]:
-    """Of the runs on file that reach it, each configuration once."""
+    """Of the runs on file that reach it and have both signals, each configuration once."""
     out = {}
     for line in lines:
-        cell = _cell_of(line)
-        if cell is None or not line["mcs"] or "commonest" not in line["curves"]:
-            continue
-        history = history_of(line["curves"], line["steps"])
+        cell, curves = _cell_of(line), line.get("curves", {})
+        if cell is None or not {"commonest", "anchors", "reward_accuracy"} <= set(curves):
+            continue  # `anchors` came with `kept`, which a run of one epoch has not
         c = cell.config
-        if c.data.prompts_per_step < 2:
+        steady = collapse.steady_step(np.nan_to_num(np.array(curves["reward_accuracy"], float)))
+        if steady is None or c.data.prompts_per_step < 2:
             continue  # one answer for all questions means nothing of one question
-        found = detectors.collapse_estimate(history)
-        out.setdefault(
-            line["config_hash"], Estimated(c.reward.name, c.model.path, line["seed"], found, line["mcs"])
-        )
+        found = detectors.collapse_estimate(history_of(curves, line["steps"]))
+        of = Estimated(c.reward.name, c.model.path, line["seed"], found, steady, line["mcs"])
+        out.setdefault(line["config_hash"], of)
     return list(out.values())
 
 
@@ -312,11 +311,14 @@ def page(lines: list[dict]) -> str:
     rows = {}
     for e in found:
         rows.setdefault((e.reward, e.base), []).append(e)
-    mcs = [
-        (reward, base, share(sum(e.near for e in some), len(some)), ", ".join(f"{e.estimate or 'never'}/{e.mcs}" for e in some))
-        for (reward, base), some in sorted(rows.items())
-    ]  # fmt: skip
-    mcs.append(("all", "", share(sum(e.near for e in found), len(found)), ""))
+    count = lambda some: (
+        str(len(some)), str(sum(near(e.estimate, e.steady) for e in some)), str(sum(near(e.estimate, e.mcs) for e in some))
+    )  # fmt: skip
+    steps = lambda some: ", ".join(f"{e.estimate or '-'}/{e.steady}/{e.mcs or '-'}" for e in some)
+    mcs = [(*kind, *count(some), steps(some)) for kind, some in sorted(rows.items())]
+    mcs.append(("all", "", *count(found), ""))
+    odd = [e for e in found if e.seed % 2]
+    mcs.append(("all of odd seeds", "", *count(odd), ""))
     return (
         "# How early the detectors warn\n\n"
         f"{len(those)} runs of the [findings](README.md) that are evaluated every {EVERY} steps. A run falls where held-out accuracy "
@@ -334,6 +336,10 @@ def page(lines: list[dict]) -> str:
         + "\n"
         + table(("detector", "first, by eye", "fitted"), in_force)
         + "\n## The Model Collapse Step without labels\n\n"
-        f"Of the runs that reach it (reward accuracy below 1 %): estimate / labelled step by run, and how many are within {STEPS_OFF} steps or "
-        f"{SHARE_OFF:.0%}.\n\n" + table(("reward", "base", "near", "estimate / step"), mcs)
+        f"Of the runs that reach it in its steady form, reward accuracy below {collapse.STEADY_BELOW:.2f} in the mean of "
+        f"{collapse.STEADY_OVER} steps: how many estimates are within {STEPS_OFF} steps or {SHARE_OFF:.0%} of it, and of the paper's form, a "
+        "single step below 0.01. The estimate's two thresholds were chosen on seed 4 of F9.\n\n"
+        + table(
+            ("reward", "base", "runs", "near", "near the paper's form", "estimate / steady / paper's"), mcs
+        )
     )

@@ -67,6 +67,9 @@ FINDING = Finding(
     f"times the peak's length or less, else with one answer for all where a majority answer serves five questions, else by "
     "degrees. The thresholds were set knowing the grid's runs of 150 steps.",
     arms={reward: Arm(f"experiments/{file}.py", {"steps": STEPS}) for reward, file in FILES.items()},
+    notes="Of eight seeds token-level entropy ends in repetition in all, probability in short answers and trajectory-level entropy in repetition "
+    "in five each, majority voting by degrees in four. Self-certainty falls by degrees, but at the end, 200 steps later, repeats itself or gives "
+    "one answer for all. Asked 40 steps after half of the gain is lost instead of at the end, 3.75 of five rewards fail in the paper's way.",
     rules=(
         Rule("all of the three ways are seen", ways, ">=", 3),
         Rule("four or five of five rewards fail in the paper's way", told_apart, ">=", 4),

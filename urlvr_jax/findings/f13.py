@@ -38,6 +38,8 @@ FINDING = Finding(
         RAW_FAST: bases.voted("plain"),
         FINISHED_FAST: bases.voted("taught"),
     },
+    notes="The finished base is right nearly always, so that the few votes against it are noise, and the update follows them as it follows any. At 1e-4 "
+    "(seed 100, 300 steps) it goes from 0.98 to 0.94, and the raw base from 0.62 to 0.92: neither collapses.",
     rules=(
         Rule("finished, it falls by less than 0.10 at 3e-4", fall, ">", -0.10),
         Rule("and ends 0.10 or more above the raw base", above_raw, ">=", 0.10, null=0.0),

@@ -14,6 +14,7 @@ from urlvr_jax.measure.intervals import Difference, paired
 from urlvr_jax.measure.record import RunRecord, by_step
 
 MCS_THRESHOLD = 0.01  # reward accuracy
+STEADY_BELOW, STEADY_OVER = 0.10, 5
 COLLAPSE_SHARE = 0.5  # of the base's ground-truth reward
 COLLAPSE_PATIENCE = 5  # steps in a row
 TRUTH = "train/ensemble/ground_truth_reward"
@@ -39,6 +40,20 @@ def mcs(lines: list[dict]) -> int | None:
     """Model Collapse Step: the first step with reward accuracy below 1 % (paper, F10); None if never."""
     known = by_step(lines, VOTES)
     return next((step for step, value in known.items() if value < MCS_THRESHOLD), None)
+
+
+def steady_step(accuracy: np.ndarray) -> int | None:
+    """The laboratory's form of the Model Collapse Step: the first at which reward accuracy, float `[N]` of steps 1..N, is below
+    STEADY_BELOW in the mean of the last STEADY_OVER steps; None if never.
+
+    The laboratory's answers are 0 to 99, so that one answer for all questions is right in 1 to 3 % of them: a single step
+    below 1 % is a matter of luck there, and scatters twofold between seeds.
+    """
+    if len(accuracy) < STEADY_OVER:
+        return None
+    means = np.convolve(accuracy, np.ones(STEADY_OVER) / STEADY_OVER, "valid")
+    found = np.flatnonzero(means < STEADY_BELOW)
+    return int(found[0]) + STEADY_OVER if len(found) else None
 
 
 def is_mcs(labelled: dict[str, float]) -> bool:

@@ -137,12 +137,16 @@ DETECTORS = (
 )
 
 
-ONE_ANSWER = 0.7  # of the questions have the same majority answer
+ONE_ANSWER = 0.5  # of the questions have the same majority answer
+KEPT = 0.10  # reward accuracy if the first sure answers were the truth
 
 
 def collapse_estimate(history: dict[str, np.ndarray]) -> int | None:
-    """A label-free estimate of the Model Collapse Step: the first at which one answer is the majority's for ONE_ANSWER of
-    the questions, mean of three steps; None if never. Not of a policy that is wrong in a different way on each question.
+    """A label-free estimate of the Model Collapse Step in its steady form (collapse.steady_step); None if never.
+
+    The first step at which, mean of SMOOTH steps, one answer is the majority's for ONE_ANSWER of the questions, or
+    `votes/kept` is below KEPT. What is lost within the first epoch by other answers on every question is not seen.
     """
-    found = np.flatnonzero(smooth(history["commonest"], 3) >= ONE_ANSWER)
+    one, kept = smooth(history["commonest"]), smooth(history["kept"])
+    found = np.flatnonzero((one >= ONE_ANSWER) | (kept < KEPT))
     return int(found[0]) + 1 if len(found) else None

@@ -20,6 +20,12 @@ PAPER = {
     "Qwen3-8B-Base": (383, 17.08),
 }
 
+# The laboratory's form of the step (collapse.steady_step), mean over seeds, and the share of the base's mistakes that 100 steps
+# of ground truth mend: docs/findings (F10).
+LAB = {
+    "lab:early": (0.0, 0.0),
+}
+
 
 def pass_at(correct: np.ndarray, n: int, k: int) -> np.ndarray:
     """Unbiased pass@k of each question (Chen et al. 2021): 1 - C(n - c, k) / C(n, k). correct int `[Q]` of n samples.
@@ -41,14 +47,26 @@ def of_base(correct: np.ndarray, majority: np.ndarray, n: int) -> dict[str, floa
     return out | {f"maj@{n}": float(majority.mean())}
 
 
-def between(step: float, table: dict[str, tuple[int, float]]) -> str:
-    """Where a step stands among a table's, in words; equal steps stand below."""
+def neighbours(step: float, table: dict[str, tuple[float, float]]) -> tuple[tuple | None, tuple | None]:
+    """(name, (step, gain)) of a table's next lower and next higher step, None where there is none; equal steps stand below."""
     ranked = sorted(table.items(), key=lambda item: item[1][0])
-    below = [(name, row) for name, row in ranked if row[0] < step]
-    above = [(name, row) for name, row in ranked if row[0] >= step]
-    said = lambda item: f"{item[0]} (step {item[1][0]}, gain {item[1][1]:+.2f})"
+    below = [item for item in ranked if item[1][0] < step]
+    above = [item for item in ranked if item[1][0] >= step]
+    return below[-1] if below else None, above[0] if above else None
+
+
+def between(step: float, table: dict[str, tuple[float, float]]) -> str:
+    """Where a step stands among a table's, in words."""
+    below, above = neighbours(step, table)
+    said = lambda item: f"{item[0]} (step {item[1][0]:g}, gain {item[1][1]:+.2f})"
     if not below:
-        return f"before {said(above[0])}, the first of {len(table)}"
+        return f"before {said(above)}, the first of {len(table)}"
     if not above:
-        return f"after {said(below[-1])}, the last of {len(table)}"
-    return f"between {said(below[-1])} and {said(above[0])}"
+        return f"after {said(below)}, the last of {len(table)}"
+    return f"between {said(below)} and {said(above)}"
+
+
+def foretold(step: float, table: dict[str, tuple[float, float]]) -> str:
+    """The gains of its neighbours, as a step foretells them."""
+    gains = sorted(item[1][1] for item in neighbours(step, table) if item)
+    return " to ".join(f"{gain:.2f}" for gain in gains)

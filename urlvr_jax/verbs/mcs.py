@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+import numpy as np
+
 from urlvr_jax.config import ConfigError
 from urlvr_jax.measure import collapse, detectors, evaluate, predictors
 from urlvr_jax.measure.intervals import over_seeds
@@ -18,7 +20,11 @@ DEFINITION = (
     f"Model Collapse Step: the first step of majority voting with reward accuracy below {collapse.MCS_THRESHOLD:.0%} (paper, F10); other "
     "texts mean the turning point from rise to fall, which comes sooner"
 )
-ESTIMATE = f"label-free estimate: the first step at which one answer is the majority's for {detectors.ONE_ANSWER:.0%} of the questions"
+STEADY = f"the laboratory's form, reward accuracy below {collapse.STEADY_BELOW:.0%} in the mean of {collapse.STEADY_OVER} steps"
+ESTIMATE = (
+    f"label-free estimate: the first step at which, in the mean of {detectors.SMOOTH} steps, one answer is the majority's for "
+    f"{detectors.ONE_ANSWER:.0%} of the questions, or rewards agree with the first sure answers below {detectors.KEPT:.0%}"
+)
 SAMPLES, QUESTIONS = 256, 100  # of the base, unless eval.k and eval.max_questions are typed
 LAB = {"optim.lr": 1e-3, "steps": 200}  # as in the findings: most of the laboratory's bases collapse
 UPDATES = 4  # a step, with --aggressive
@@ -97,6 +103,7 @@ def of_seed(c, seed: int, folder: pathlib.Path) -> dict:
         "seed": seed,
         "steps": lines[-1]["step"],
         "mcs": collapse.mcs(lines),
+        "steady": collapse.steady_step(np.array(list(by_step(lines, collapse.VOTES).values()))),
         "estimate": detectors.collapse_estimate(detectors.history_of(lines)),
         "tokens": sum(tokens.values()),
         "entropy": next(iter(by_step(lines, "actor/entropy").values())),
@@ -127,12 +134,25 @@ def text(found: dict, c) -> str:
         + "  ".join(f"{name} {value:.3f}" for name, value in base.items())
         + f"  entropy {entropy:.3f}",
     ]
-    middle = sum(steps) / len(steps)
-    if found["model"].startswith("lab:"):
-        out.append(
-            "the paper's steps are of other models, data and rates; docs/findings (F10) has the laboratory's"
-        )
-    else:
-        out.append(f"among the paper's models: {predictors.between(middle, predictors.PAPER)}")
-        out.append("which compares at the paper's setting alone: 64 x 8, rate 1e-6, DAPO-17k")
-    return "\n".join(out)
+    return "\n".join(out + _trainability(found, sum(steps) / len(steps)))
+
+
+def _trainability(found: dict, middle: float) -> list[str]:
+    """Where the steps stand among those of other models, and what labels brought these."""
+    if not found["model"].startswith("lab:"):
+        return [
+            f"among the paper's models: {predictors.between(middle, predictors.PAPER)}",
+            f"verdict: labels brought its neighbours there {predictors.foretold(middle, predictors.PAPER)} points on AIME 2024; "
+            "this compares at the paper's setting alone: 64 x 8, rate 1e-6, DAPO-17k",
+        ]
+    steady = [r["steady"] for r in found["runs"]]
+    if None in steady or found["aggressive"]:
+        return [
+            "the laboratory's table (docs/findings, F10) is of runs that collapse, at the rate as it is"
+        ]
+    step = sum(steady) / len(steady)
+    return [
+        f"{STEADY}: by seed {', '.join(map(str, steady))}; mean {step:.1f}",
+        f"among the laboratory's bases: {predictors.between(step, predictors.LAB)}",
+        f"verdict: labels mended {predictors.foretold(step, predictors.LAB)} of its neighbours' mistakes",
+    ]
