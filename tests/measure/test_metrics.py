@@ -193,6 +193,14 @@ def test_the_collapse_step_is_the_first_below_one_per_cent():
     assert collapse.mcs([]) is None
 
 
+def test_the_steady_form_asks_for_five_steps_and_is_met_by_none_too_few():
+    fall = np.array([0.9, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9])
+    assert collapse.steady_step(fall) == 7  # the first whose last five average to 0, not 0.1
+    assert collapse.steady_step(np.array([0.5, 0, 0, 0, 0, 0, 0.0])) == 6
+    assert collapse.steady_step(np.zeros(4)) is None and collapse.steady_step(np.full(50, 0.1)) is None
+    assert collapse.steady_step(np.zeros(5)) == 5 and collapse.steady_step(np.zeros(0)) is None
+
+
 def test_a_collapse_lasts_five_steps_below_half_the_base():
     def lines(values):
         return [{"step": 10 + i, collapse.TRUTH: v} for i, v in enumerate(values)]

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from urlvr_jax.findings import bases, f10, store
 from urlvr_jax.measure import predictors
 
 
@@ -35,3 +36,20 @@ def test_a_step_is_placed_among_the_papers_models():
     assert predictors.between(10, predictors.PAPER).startswith("before OLMo-2-7B")
     assert "between Qwen2.5-1.5B" in predictors.between(230, predictors.PAPER)
     assert predictors.between(999, predictors.PAPER).startswith("after Qwen3-8B-Base")
+
+
+def test_a_step_foretells_the_gains_of_its_neighbours():
+    assert predictors.foretold(230, predictors.PAPER) == "3.96 to 6.67"
+    assert predictors.foretold(1, predictors.LAB) == "-0.07"
+    assert predictors.foretold(999, predictors.PAPER) == "17.08"
+
+
+def test_the_laboratorys_table_is_what_the_runs_on_file_say():
+    by_seed = store.by_seed(f10.FINDING, f10.FINDING.seeds((0, 1, 2)), store.on_file())
+    seeds = list(by_seed.values())
+    steps = bases.of_seeds(seeds, bases.VOTED, bases.steady_step, bases.MENDABLE)
+    gains = bases.of_seeds(seeds, bases.TRUTH, bases.repaired, bases.MENDABLE)
+    found = {
+        f"lab:{b}": (round(s, 1), round(g, 2)) for b, s, g in zip(bases.MENDABLE, steps, gains, strict=True)
+    }
+    assert found == predictors.LAB

@@ -14,7 +14,7 @@ import numpy as np
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.measure import anchors, collapse, detectors
-from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of
+from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of, below_start, smooth
 from urlvr_jax.studies.page import table
 
 GAIN = 0.05  # of held-out accuracy, and less is none: then a fall is LOSS below the base
@@ -32,6 +32,15 @@ BY_EYE = {  # the first thresholds, set on a few runs; multiples of them are tri
     "drifted": 0.30,
     "unlikely": 0.15,
 }
+CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
+    Detector("flips", "flips", lambda x: smooth(x, 10), 0.30, "majorities flip from visit to visit"),
+    Detector("locked", "locked", lambda x: smooth(x), 0.30, "flipped questions are sure again"),
+    Detector(
+        "halves agree", "halves_agree", lambda x: smooth(x, 10), 0.95, "both halves of the votes agree"
+    ),
+    Detector("spent entropy", "entropy", below_start, 0.80, "entropy is a fraction of the base's"),
+    Detector("same answers", "answers", below_start, 0.50, "rollouts give fewer answers than the base's"),
+)
 GRID = tuple(1.25**i for i in range(-6, 7))
 ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
@@ -95,7 +104,7 @@ def courses(lines: list[dict]) -> list[Course]:
         cell = _cell_of(line)
         curves = line.get("curves", {})
         steps = tuple(line.get("eval_steps") or ())
-        if cell is None or line["config_hash"] in seen or not {"distinct", "turned"} <= set(curves):
+        if cell is None or line["config_hash"] in seen or "anchors" not in curves:
             continue
         if len(steps) < 5 or steps[1] > EVERY:
             continue
@@ -135,6 +144,9 @@ def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
     for signal, metric in SIGNALS.items():
         values = curves.get(named[metric], [])
         out[signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)
+    for candidate in CANDIDATES:
+        values = curves.get(candidate.signal, [])
+        out[candidate.signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)  # fmt: skip
     out["anchors"][np.arange(1, steps + 1) % anchors.SCORED > 0] = (
         np.nan
     )  # the first runs scored at every step
@@ -153,13 +165,13 @@ def worth(those: list[Course], using: Iterable[Detector]) -> float:
     return found.before + found.kept - FALSE * false
 
 
-def fitted(those: list[Course]) -> tuple[Detector, ...]:
+def fitted(those: list[Course], first: Iterable[Detector] | None = None) -> tuple[Detector, ...]:
     """The detectors with the thresholds that are worth most on these runs: one after the other, until none gains.
 
-    Tried are GRID times BY_EYE; one that gains nothing stays as it was set by eye.
+    Tried are GRID times the first thresholds, BY_EYE of those in force; one that gains nothing stays as it was.
     """
-    using = [dataclasses.replace(d, threshold=BY_EYE[d.name]) for d in DETECTORS]
-    tried = {name: [round(first * factor, 3) for factor in GRID] for name, first in BY_EYE.items()}
+    using = list(first or [dataclasses.replace(d, threshold=BY_EYE[d.name]) for d in DETECTORS])
+    tried = {d.name: [round(d.threshold * factor, 3) for factor in GRID] for d in using}
     best = worth(those, using)
     for _ in range(ROUNDS):
         before = best
@@ -306,6 +318,8 @@ def page(lines: list[dict]) -> str:
     fit, judged = [c for c in those if c.fits], [c for c in those if not c.fits]
     in_force = [(d.name, f"{BY_EYE[d.name]:g}", f"{d.threshold:g}") for d in DETECTORS]
     by_kind = [_row(name, judge(some)) for name, some in {**kinds(judged), "all": judged}.items()]
+    others = [fitted(fit, [candidate])[0] for candidate in CANDIDATES]
+    candidates = [(*_row(f"{d.name}, {d.threshold:g}", judge(judged, [d])),) for d in others]
     alone = [_row(f"`{d.name}`", judge(judged, [d])) for d in DETECTORS]
     found = estimates(lines)
     rows = {}
@@ -335,6 +349,8 @@ def page(lines: list[dict]) -> str:
         + table(HEAD, alone)
         + "\n"
         + table(("detector", "first, by eye", "fitted"), in_force)
+        + "\nCandidates that are not in force, each alone, with a threshold fitted likewise:\n\n"
+        + table(HEAD, candidates)
         + "\n## The Model Collapse Step without labels\n\n"
         f"Of the runs that reach it in its steady form, reward accuracy below {collapse.STEADY_BELOW:.2f} in the mean of "
         f"{collapse.STEADY_OVER} steps: how many estimates are within {STEPS_OFF} steps or {SHARE_OFF:.0%} of it, and of the paper's form, a "
