@@ -17,7 +17,7 @@ def course(fall=None, sign=None, seed=0, height=1.0, **more):
     if sign:
         history["length"][sign - 1 :] *= 1 - height
     accuracy = np.array([0.6 if s == 0 else 0.2 if fall and s >= fall else 0.9 for s in STEPS])
-    of = {"reward": "majority_voting", "base": "lab:plain", "small": False, "mcs": None, "ended": 100}
+    of = {"reward": "majority_voting", "base": "lab:plain", "small": False, "trained": None}
     return Course(seed=seed, history=history, steps=STEPS, accuracy=accuracy, **(of | more))
 
 
@@ -35,6 +35,16 @@ def course(fall=None, sign=None, seed=0, height=1.0, **more):
 def test_half_of_the_gain_is_lost_at_a_step(accuracy, expected):
     found = half_lost((0, 10, 20, 30), np.array(accuracy))
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-3))
+
+
+def test_a_loss_between_evaluations_is_placed_by_the_training_rollouts():
+    accuracy = np.array([0.6, 0.9, 0.1, 0.1])
+    cliff = np.where(np.arange(1, 31) < 18, 0.8, 0.0)  # from step 18 on all is lost
+    assert half_lost((0, 10, 20, 30), accuracy) == pytest.approx(11.875)
+    assert 18 <= half_lost((0, 10, 20, 30), accuracy, cliff) <= 19
+    assert half_lost((0, 10, 20, 30), accuracy, np.full(30, 0.8)) == pytest.approx(11.875), (
+        "they say nothing"
+    )
 
 
 def test_leads_false_alarms_and_kept_checkpoints_are_counted():

@@ -16,7 +16,7 @@ HEALTHY = {
     "distinct": (0.73, 0.04),
     "turned": (0.05, 0.05),
     "kept": (0.95, 0.03),
-    "anchors": (0.0, 0.03),
+    "anchors": (0.0, 0.01),
 }
 BY_NAME = {d.name: d for d in DETECTORS}
 

@@ -30,7 +30,7 @@ BY_EYE = {  # the first thresholds, set on a few runs; multiples of them are tri
     "one_answer": 0.30,
     "turned": 0.12,
     "drifted": 0.30,
-    "unlikely": 0.15,
+    "unlikely": 0.05,
 }
 CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
     Detector("flips", "flips", lambda x: smooth(x, 10), 0.30, "majorities flip from visit to visit"),
@@ -59,8 +59,9 @@ class Course(NamedTuple):
     history: dict[str, np.ndarray]  # as detectors read it
     steps: tuple[int, ...]  # evaluated
     accuracy: np.ndarray  # held out, at these
-    mcs: int | None
-    ended: int
+    trained: (
+        np.ndarray | None
+    )  # accuracy of each step's rollouts; None where they say nothing of other questions
 
     @property
     def fits(self) -> bool:
@@ -68,22 +69,33 @@ class Course(NamedTuple):
 
     @property
     def half_lost(self) -> float | None:
-        return half_lost(self.steps, self.accuracy)
+        return half_lost(self.steps, self.accuracy, self.trained)
 
 
-def half_lost(steps, accuracy: np.ndarray) -> float | None:
-    """Step at which half of the gain so far is lost, between evaluations on a straight line; None if it never is.
+def half_lost(steps, accuracy: np.ndarray, trained: np.ndarray | None = None) -> float | None:
+    """Step at which half of the gain so far is lost; None if it never is.
 
-    The gain is the best so far over the base. Where it is below GAIN, LOSS below the base counts.
+    The gain is the best so far over the base. Where it is below GAIN, LOSS below the base counts. Between two evaluations it
+    is placed where the accuracy of the training rollouts, float `[N]` of steps 1..N, has gone as much of its way, mean of 3
+    steps; on a straight line where that does not fall.
     """
     best = np.maximum.accumulate(accuracy)
     level = np.where(best - accuracy[0] >= GAIN, (best + accuracy[0]) / 2, accuracy[0] - LOSS)
-    for i in range(1, len(steps)):
-        if accuracy[i] <= level[i]:
-            high, low = accuracy[i - 1], accuracy[i]
-            share = (high - level[i]) / (high - low) if high > low else 1.0
-            return float(steps[i - 1] + share * (steps[i] - steps[i - 1]))
-    return None
+    low = np.flatnonzero(accuracy[1:] <= level[1:])
+    if not len(low):
+        return None
+    i = int(low[0]) + 1
+    before, after = int(steps[i - 1]), int(steps[i])
+    drop = accuracy[i - 1] - accuracy[i]
+    share = (accuracy[i - 1] - level[i]) / drop if drop > 0 else 1.0
+    if trained is not None:
+        means = smooth(trained, 3)
+        at = lambda step: means[min(max(step, 1), len(means)) - 1]
+        high, end = at(before), at(min(after + 1, len(means)))
+        if high - end >= GAIN:
+            gone = [s for s in range(before + 1, after + 1) if at(s) <= high - share * (high - end)]
+            return float(gone[0] if gone else after)
+    return float(before + share * (after - before))
 
 
 def questions_of(c) -> int | None:
@@ -120,8 +132,7 @@ def courses(lines: list[dict]) -> list[Course]:
                 history=history_of(curves, line["steps"]),
                 steps=steps,
                 accuracy=np.array(line["eval_avg"]),
-                mcs=line["mcs"],
-                ended=line["steps"],
+                trained=None if few is not None else np.array(curves["truth"], float),
             )
         )
     return out
@@ -337,7 +348,7 @@ def page(lines: list[dict]) -> str:
         "# How early the detectors warn\n\n"
         f"{len(those)} runs of the [findings](README.md) that are evaluated every {EVERY} steps. A run falls where held-out accuracy "
         f"loses half of its gain so far (of a gain below {GAIN:g}: where it is {LOSS:g} below the base); else it stays. The lead is the number of "
-        "steps from the first alarm to that loss, placed between evaluations on a straight line; its median, and in brackets the 10 % and 90 % "
+        "steps from the first alarm to that loss, placed between evaluations by the accuracy of the training rollouts; its median, and in brackets the 10 % and 90 % "
         "quantiles. A false alarm is one in a run that stays. The kept checkpoint is the last before the onset, where there is one every "
         f"{EVERY} steps; it is near the best where it is at most {NEAR_BEST:g} below the run's best held-out accuracy, the part of the run after "
         f"the alarm included; runs that fall without an alarm count with their end. A small set has at most {FEW} questions.\n\n"

@@ -73,7 +73,7 @@ class Outcome(NamedTuple):
     def measured(self) -> str:
         if self.why:
             return self.why
-        said = lambda v: f"{round(v, 4):.3g}"
+        said = lambda v: f"{round(v, 4) + 0.0:.3g}"
         if self.interval:
             return f"{said(self.interval.mean)} [{said(self.interval.low)}, {said(self.interval.high)}]"
         return ", ".join(map(said, self.values)) or "no runs"

@@ -125,6 +125,9 @@ def whole_page(lines: list[dict]) -> str:
         "Thresholds and numbers were committed before the runs. What counts as holding was not at first as it is: the whole interval had to "
         "meet every threshold. With three seeds that decides little, so after the first runs of F1, F2 and F9 it became what the "
         '[grid](../grid/README.md) has always asked. The column "whole interval" has the verdict of the first form.\n\n'
+        "Where a setting was tried again, the attempt before stands below the one that counts, with its verdict. Settings were chosen on runs "
+        "with seeds from 100; where a definition was chosen on seeds 0 to 2 (F9, F10, F11), seeds from 3 decide, and `--seeds 0:3` means those.\n\n"
+        "How early the detectors of collapse warn, and how often falsely: [detectors](detectors.md).\n\n"
         "    python -m urlvr_jax.main finding F1              make the missing runs of one, print its verdict\n"
         "    python -m urlvr_jax.main finding all             of all\n"
         "    python -m urlvr_jax.main finding all --draw      write this page and its figures from the runs on file\n"

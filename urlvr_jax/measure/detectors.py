@@ -130,8 +130,8 @@ DETECTORS = (
     Detector(
         "unlikely",
         "anchors",
-        lambda x: -smooth(x, 3),
-        0.15,
+        lambda x: -smooth(x, 2),
+        0.05,
         "responses of ten steps ago have become unlikely",
     ),
 )
