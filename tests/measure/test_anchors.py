@@ -58,11 +58,12 @@ def test_the_latest_that_are_old_enough_are_due_also_of_a_resumed_run():
             known.see(line)
 
 
-def test_the_change_is_the_median_over_anchors_of_the_change_a_token():
+def test_the_change_is_the_median_over_anchors_and_those_that_lost_much_are_counted():
     those = {"response": [[1, 2], [1], [1, 2, 3]], "logp": [-0.5, -0.5, -0.5]}
     logp = np.full((8, 4), -9.0)
     logp[0, :2], logp[1, :1], logp[2, :3] = [-0.4, -0.4], -5.0, [-0.1, -0.2, -0.3]
-    assert anchors.change(those, logp) == pytest.approx(0.1)
+    found = anchors.metrics(those, logp)
+    assert found == {"anchors/logp_change": pytest.approx(0.1), "anchors/lost": pytest.approx(1 / 3)}
 
 
 @pytest.mark.parametrize("keys", [{}, {"rollout__temperature": 0.7}, {"optim__micro_rows": 2}])
@@ -77,8 +78,10 @@ def test_anchors_are_scored_as_they_were_sampled(keys):
     assert those and len(those["logp"]) <= 3 < engine.few_rows
     placed = engine.place_few(those["prompt"], those["response"])
     logp = np.array(engine.score_few(params, placed))
-    assert abs(anchors.change(those, logp)) < 2e-5
+    assert abs(anchors.metrics(those, logp)["anchors/logp_change"]) < 2e-5
     for row, response, mean in zip(logp, those["response"], those["logp"], strict=False):
         np.testing.assert_allclose(row[: len(response)].mean(), mean, atol=2e-5)
     moved = jax.tree.map(lambda x: x * 1.05, params)
-    assert abs(anchors.change(those, np.array(engine.score_few(moved, placed)))) > 1e-3
+    assert (
+        abs(anchors.metrics(those, np.array(engine.score_few(moved, placed)))["anchors/logp_change"]) > 1e-3
+    )

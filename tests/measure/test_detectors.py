@@ -16,15 +16,13 @@ HEALTHY = {
     "distinct": (0.73, 0.04),
     "turned": (0.05, 0.05),
     "kept": (0.95, 0.03),
-    "anchors": (0.0, 0.01),
+    "anchors": (0.0, 0.08),
 }
 BY_NAME = {d.name: d for d in DETECTORS}
 
 
 def noise(rng, steps=STEPS):
-    least = lambda name: -np.inf if name == "anchors" else 0.0
-    draw = lambda name: rng.normal(*HEALTHY.get(name, (0.5, 0.05)), steps)
-    return {name: np.clip(draw(name), least(name), None) for name in SIGNALS}
+    return {name: np.clip(rng.normal(*HEALTHY.get(name, (0.5, 0.05)), steps), 0, None) for name in SIGNALS}
 
 
 def alarms(history):
@@ -44,7 +42,7 @@ CLIFFS = {  # detector: (signal, value after the cliff)
     "one_answer": ("distinct", 0.05),
     "turned": ("turned", 0.6),
     "drifted": ("kept", 0.2),
-    "unlikely": ("anchors", -0.5),
+    "unlikely": ("anchors", 1.0),
 }
 
 

@@ -26,7 +26,7 @@ def steps(count=60, cliff=40):
     for step in range(1, count + 1):
         line = {metric: float(rng.uniform(0.1, 0.12)) for metric in SIGNALS.values()}
         line["response_length/mean"] = float(rng.uniform(27, 28) if step < cliff else 10)
-        line |= {"votes/turned": 0.02, "votes/kept": 0.95, "anchors/logp_change": 0.01}
+        line |= {"votes/turned": 0.02, "votes/kept": 0.95, "anchors/lost": 0.0}
         yield step, line
 
 

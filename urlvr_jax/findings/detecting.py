@@ -30,7 +30,7 @@ BY_EYE = {  # the first thresholds, set on a few runs; multiples of them are tri
     "one_answer": 0.30,
     "turned": 0.12,
     "drifted": 0.30,
-    "unlikely": 0.05,
+    "unlikely": 0.30,
 }
 CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
     Detector("flips", "flips", lambda x: smooth(x, 10), 0.30, "majorities flip from visit to visit"),

@@ -35,7 +35,8 @@ CURVES = {  # kept of every step, to three digits
     "locked": "votes/locked",
     "turned": "votes/turned",
     "kept": "votes/kept",
-    "anchors": "anchors/logp_change",
+    "anchors": "anchors/lost",
+    "anchors_change": "anchors/logp_change",
     "tokens": "perf/rollout_tokens",
 }
 

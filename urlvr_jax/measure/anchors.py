@@ -14,6 +14,7 @@ from urlvr_jax.types import Prompts, Rollouts
 
 ROWS = 8
 EVERY, LAG = 10, 10  # steps
+LOST = 0.05  # nats a token
 SCORED = 2  # steps: every second one is enough
 
 
@@ -55,7 +56,14 @@ class Anchors:
         return next((those for at, those in reversed(self.sets) if at <= step - LAG), None)
 
 
-def change(those: dict, logp: np.ndarray) -> float:
-    """How much more likely the anchors are, nats a token: the median over them. logp float32 `[R, T]`, R at least as many."""
+def metrics(those: dict, logp: np.ndarray) -> dict[str, float]:
+    """How much more likely the anchors are now, nats a token: the median over them, and the share that lost LOST or more.
+
+    logp float32 `[R, T]`, R at least as many as there are.
+    """
     means = [row[: len(r)].mean() for row, r in zip(logp, those["response"], strict=False)]
-    return float(np.median(np.array(means, np.float64) - those["logp"]))
+    change = np.array(means, np.float64) - those["logp"]
+    return {
+        "anchors/logp_change": float(np.median(change)),
+        "anchors/lost": float((change <= -LOST).mean()),
+    }

@@ -24,7 +24,7 @@ SIGNALS = {  # name: metric; what detectors and the estimate below read
     "commonest": "votes/commonest",
     "turned": "votes/turned",
     "kept": "votes/kept",
-    "anchors": "anchors/logp_change",
+    "anchors": "anchors/lost",
 }
 SMOOTH = 5  # steps of a trailing mean
 PATIENCE = 2  # steps in a row
@@ -130,8 +130,8 @@ DETECTORS = (
     Detector(
         "unlikely",
         "anchors",
-        lambda x: -smooth(x, 2),
-        0.05,
+        lambda x: smooth(x, 2),
+        0.30,
         "responses of ten steps ago have become unlikely",
     ),
 )

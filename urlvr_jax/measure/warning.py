@@ -73,7 +73,7 @@ class EarlyWarning:
         return votes.of_step(answers.classes) | votes.across_questions(line) | self.between.see(line)
 
     def see(self, step: int, free: dict[str, float]) -> dict[str, float | str]:
-        """The metrics `collapse/*` of a step, given those that need no label, and `anchors/logp_change`.
+        """The metrics `collapse/*` of a step, given those that need no label, and `anchors/*`.
 
         Each detector's score over its threshold; `alarm`, 1 from the first alarm on, then with `onset` and `reason`.
         """
@@ -82,7 +82,7 @@ class EarlyWarning:
         out = {}
         if self.scored:
             due, logp = self.scored
-            out["anchors/logp_change"] = anchors.change(due, sharding.to_host(logp))
+            out |= anchors.metrics(due, sharding.to_host(logp))
         history = self.history.add(free | out)
         out |= {f"collapse/{d.name}": _last(scores(d, history)) for d in DETECTORS}
         out = {name: value for name, value in out.items() if math.isfinite(value)}
