@@ -13,7 +13,7 @@ import numpy as np
 
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
-from urlvr_jax.measure import anchors, collapse, detectors
+from urlvr_jax.measure import collapse, detectors
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of, below_start, smooth
 from urlvr_jax.studies.page import table
 
@@ -46,7 +46,6 @@ ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
 EVERY = 10  # steps between checkpoints, as between evaluations
 STEPS_OFF, SHARE_OFF = 10, 0.15  # of the label-free step from the labelled one
-TRUTH = "ground_truth"
 
 
 class Course(NamedTuple):
@@ -61,7 +60,7 @@ class Course(NamedTuple):
     accuracy: np.ndarray  # held out, at these
     trained: (
         np.ndarray | None
-    )  # accuracy of each step's rollouts; None where they say nothing of other questions
+    )  # accuracy of each step's rollouts; None of a small set, which is not held out
 
     @property
     def fits(self) -> bool:
@@ -158,9 +157,6 @@ def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
     for candidate in CANDIDATES:
         values = curves.get(candidate.signal, [])
         out[candidate.signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)  # fmt: skip
-    out["anchors"][np.arange(1, steps + 1) % anchors.SCORED > 0] = (
-        np.nan
-    )  # the first runs scored at every step
     return out
 
 
@@ -282,8 +278,8 @@ def estimates(lines: list[dict]) -> list[Estimated]:
     out = {}
     for line in lines:
         cell, curves = _cell_of(line), line.get("curves", {})
-        if cell is None or not {"commonest", "anchors", "reward_accuracy"} <= set(curves):
-            continue  # `anchors` came with `kept`, which a run of one epoch has not
+        if cell is None or not {"commonest", "anchors_change", "reward_accuracy"} <= set(curves):
+            continue  # the change of anchors came with `kept`, which a run of one epoch has not
         c = cell.config
         steady = collapse.steady_step(np.nan_to_num(np.array(curves["reward_accuracy"], float)))
         if steady is None or c.data.prompts_per_step < 2:
