@@ -94,7 +94,7 @@ def test_prompts_responses_and_errors_are_shown_on_a_terminal(on_a_terminal, hos
     options = {"reward.fn": f"{reward}:mine", "data.train": hostile_file, "data.prompt_buckets": "(64,)"}
     failed = on_a_terminal(*tiny(tmp_path / "run", options))
     moved = [line.split("\n")[0] for line in failed.split("\r\x1b[2K")]
-    for line in ("compiling 1 of 3 programs", "evaluating heldout 0 of 8 questions"):
+    for line in ("compiling 1 of 4 programs", "evaluating heldout 0 of 8 questions"):
         assert line in moved
     assert "ValueError" in failed and "\\x1b[2J" in failed
     assert "\x1b" not in failed.replace("\x1b[2K", "") and "\u202e" not in failed
