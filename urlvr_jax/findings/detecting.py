@@ -41,7 +41,9 @@ CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
     Detector("spent entropy", "entropy", below_start, 0.80, "entropy is a fraction of the base's"),
     Detector("same answers", "answers", below_start, 0.50, "rollouts give fewer answers than the base's"),
 )
-GRID = tuple(1.25**i for i in range(-6, 7))
+GRID = tuple(
+    1.25**i for i in range(-2, 7)
+)  # few runs stay: thresholds far below those set by eye would be trusted on too little
 ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
 EVERY = 10  # steps between checkpoints, as between evaluations
@@ -323,7 +325,9 @@ def page(lines: list[dict]) -> str:
     """docs/findings/detectors.md."""
     those = courses(lines)
     fit, judged = [c for c in those if c.fits], [c for c in those if not c.fits]
-    in_force = [(d.name, f"{BY_EYE[d.name]:g}", f"{d.threshold:g}") for d in DETECTORS]
+    by_fit = fitted(fit)
+    in_force = [(d.name, f"{BY_EYE[d.name]:g}", f"{d.threshold:g}") for d in by_fit]
+    by_fit = judge(judged, by_fit)
     by_kind = [_row(name, judge(some)) for name, some in {**kinds(judged), "all": judged}.items()]
     others = [fitted(fit, [candidate])[0] for candidate in CANDIDATES]
     candidates = [(*_row(f"{d.name}, {d.threshold:g}", judge(judged, [d])),) for d in others]
@@ -348,14 +352,16 @@ def page(lines: list[dict]) -> str:
         "quantiles. A false alarm is one in a run that stays. The kept checkpoint is the last before the onset, where there is one every "
         f"{EVERY} steps; it is near the best where it is at most {NEAR_BEST:g} below the run's best held-out accuracy, the part of the run after "
         f"the alarm included; runs that fall without an alarm count with their end. A small set has at most {FEW} questions.\n\n"
-        f"The thresholds were fitted on the {len(fit)} runs of even seeds: as many timely warnings and good checkpoints as possible, with no "
-        f"alarm in a run that stays even at thresholds {MARGIN:g} times lower. Below they are judged on the {len(judged)} runs of odd seeds. "
-        "[docs/metrics.md](../metrics.md#early-warning) has the formulas.\n\n"
+        f"The thresholds in force were set by eye on earlier runs. They are judged below on the {len(judged)} runs of odd seeds. Thresholds fitted "
+        f"on the {len(fit)} runs of even seeds (as many timely warnings and good checkpoints as possible, with no alarm in a run that stays even at "
+        f"thresholds {MARGIN:g} times lower) are not in force: too few of these runs stay ({sum(c.half_lost is None for c in fit)}), and on the odd "
+        f"seeds they alarm in {share(by_fit.false, by_fit.stayed)} that stay, warn before {share(by_fit.before, by_fit.fell)} falls and keep "
+        f"{share(by_fit.kept, by_fit.ended)} checkpoints near the best. [docs/metrics.md](../metrics.md#early-warning) has the formulas.\n\n"
         + table(HEAD, by_kind)
         + "\nEach detector alone, on the same runs:\n\n"
         + table(HEAD, alone)
         + "\n"
-        + table(("detector", "first, by eye", "fitted"), in_force)
+        + table(("detector", "in force, by eye", "fitted"), in_force)
         + "\nCandidates that are not in force, each alone, with a threshold fitted likewise:\n\n"
         + table(HEAD, candidates)
         + "\n## The Model Collapse Step without labels\n\n"
