@@ -66,16 +66,16 @@ def test_the_kept_checkpoint_is_the_last_before_the_onset():
 
 
 def test_thresholds_are_fitted_to_warn_early_without_a_false_alarm_at_a_margin():
-    # Falls announced by a tenth fewer tokens; healthy runs lose a twentieth.
-    falls = [course(60, 30, height=0.11, seed=i) for i in range(4)]
+    # Falls announced by responses a seventh shorter; healthy runs lose a twenty-fifth.
+    falls = [course(60, 30, height=0.15, seed=i) for i in range(4)]
     stay = [course(sign=40, height=0.04, seed=i) for i in range(4)]
     assert judge(falls).before == 0, "0.20 by eye is too high for them"
     using = fitted(falls + stay)
     new = {d.name: d.threshold for d in using}["shorter"]
-    assert 0.04 * detecting.MARGIN < new < 0.11
+    assert 0.04 * detecting.MARGIN < new < 0.15
     found = judge(falls + stay, using)
     assert found.before == 4 and found.false == 0
-    noisy = [course(sign=40, height=0.10, seed=i) for i in range(4)]
+    noisy = [course(sign=40, height=0.13, seed=i) for i in range(4)]
     assert judge(noisy, fitted(falls + noisy)).false == 0, "no warning is worth a false alarm"
 
 
