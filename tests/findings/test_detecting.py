@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from urlvr_jax import config
 from urlvr_jax.findings import detecting, store
-from urlvr_jax.findings.detecting import BY_EYE, Course, fitted, half_lost, judge
+from urlvr_jax.findings.detecting import Course, fitted, half_lost, judge
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm
 
 STEPS = tuple(range(0, 101, 10))
@@ -81,16 +82,36 @@ def test_thresholds_are_fitted_to_warn_early_without_a_false_alarm_at_a_margin()
 
 def test_a_detector_that_gains_nothing_stays_as_it_was_set():
     found = {d.name: d.threshold for d in fitted([course(60, 30, height=0.5), course()])}
-    assert found["cut"] == BY_EYE["cut"]
+    assert found["cut"] == next(d.threshold for d in DETECTORS if d.name == "cut")
+
+
+@pytest.mark.parametrize(
+    "keys, expected",
+    [
+        ({}, None),
+        ({"data.subset": 32}, 32),
+        ({"data.subset": 2048}, None),
+        ({"data.train": "lab:firmly_wrong"}, 16),
+        ({"data.train": "lab:heldout[0:40]"}, 40),
+    ],
+)
+def test_how_many_questions_a_run_trains_on_is_read_from_its_configuration(keys, expected):
+    c = config.default()
+    c.update_from_flattened_dict(keys)
+    assert detecting.questions_of(c) == expected
+
+
+def test_a_run_without_a_signal_says_nothing_of_it():
+    found = detecting.history_of({"length": [27, None, 26]}, 3)
+    assert found["length"].tolist()[::2] == [27, 26] and np.isnan(found["length"][1])
+    assert all(
+        np.isnan(found[name]).all() and len(found[name]) == 3 for name in ("anchors", "kept", "flips")
+    )
 
 
 def test_small_sets_are_a_kind_of_their_own():
     found = detecting.kinds([course(), course(small=True), course(reward="probability")])
     assert list(found) == ["majority_voting", "probability", "small sets"]
-
-
-def test_the_thresholds_in_force_are_those_that_the_page_calls_set_by_eye():
-    assert {d.name: d.threshold for d in DETECTORS} == BY_EYE
 
 
 def test_the_page_of_detectors_is_what_the_runs_on_file_say():

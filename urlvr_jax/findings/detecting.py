@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from urlvr_jax.data import files
 from urlvr_jax.findings.store import CURVES
 from urlvr_jax.findings.table import FINDINGS
+from urlvr_jax.lab import shipped
+from urlvr_jax.lab.world import QUESTIONS
 from urlvr_jax.measure import collapse, detectors
 from urlvr_jax.measure.detectors import DETECTORS, SIGNALS, Alarm, Detector, alarm_of, below_start, smooth
+from urlvr_jax.runtime.lines import read_lines
 from urlvr_jax.studies.page import table
 
 GAIN = 0.05  # of held-out accuracy, and less is none: then a fall is LOSS below the base
@@ -22,16 +26,6 @@ LOSS = 0.10
 FEW = 128  # questions, and fewer are a small set
 MARGIN = 1.25  # a false alarm counts where a threshold so much lower would give it
 FALSE = 1000.0  # falls warned of that a false alarm outweighs
-BY_EYE = {  # the first thresholds, set on a few runs; multiples of them are tried
-    "shorter": 0.20,
-    "repetition": 0.12,
-    "cut": 0.15,
-    "no_answer": 0.15,
-    "one_answer": 0.30,
-    "turned": 0.12,
-    "drifted": 0.30,
-    "unlikely": 0.30,
-}
 CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
     Detector("flips", "flips", lambda x: smooth(x, 10), 0.30, "majorities flip from visit to visit"),
     Detector("locked", "locked", lambda x: smooth(x), 0.30, "flipped questions are sure again"),
@@ -41,12 +35,12 @@ CANDIDATES = (  # judged alone, not in force; signals by their names in CURVES
     Detector("spent entropy", "entropy", below_start, 0.80, "entropy is a fraction of the base's"),
     Detector("same answers", "answers", below_start, 0.50, "rollouts give fewer answers than the base's"),
 )
-GRID = tuple(
-    1.25**i for i in range(-2, 7)
-)  # few runs stay: thresholds far below those set by eye would be trusted on too little
+# Few runs stay: thresholds far below those set by eye would be trusted on too little.
+GRID = tuple(1.25**i for i in range(-2, 7))
 ROUNDS = 4
 NEAR_BEST = 0.03  # of held-out accuracy
 EVERY = 10  # steps between checkpoints, as between evaluations
+CHOSEN_ON = "F9"  # whose runs chose the thresholds of detectors.collapse_estimate
 STEPS_OFF, SHARE_OFF = 10, 0.15  # of the label-free step from the labelled one
 
 
@@ -60,9 +54,7 @@ class Course(NamedTuple):
     history: dict[str, np.ndarray]  # as detectors read it
     steps: tuple[int, ...]  # evaluated
     accuracy: np.ndarray  # held out, at these
-    trained: (
-        np.ndarray | None
-    )  # accuracy of each step's rollouts; None of a small set, which is not held out
+    trained: np.ndarray | None  # accuracy of each step's rollouts; None of a subset of the questions
 
     @property
     def fits(self) -> bool:
@@ -100,14 +92,13 @@ def half_lost(steps, accuracy: np.ndarray, trained: np.ndarray | None = None) ->
 
 
 def questions_of(c) -> int | None:
-    """How many a configuration trains on where it says so; None: all of its file."""
-    if c.data.subset:
-        return c.data.subset
-    _, bracket, part = c.data.train.partition("[")
-    if bracket and ":" in part:
-        first, last = part.rstrip("]").split(":")
-        return int(last) - int(first or 0)
-    return 16 if c.data.train == "lab:firmly_wrong" else None
+    """How many a configuration trains on where that is less than all of `lab:train`; None: all."""
+    name, part = files.part_of(c.data.train)
+    if part:
+        return part.end - part.start
+    whole = len(read_lines(shipped.questions(name.removeprefix("lab:"))))
+    count = c.data.subset or whole
+    return count if count < QUESTIONS["train"] else None
 
 
 def courses(lines: list[dict]) -> list[Course]:
@@ -152,14 +143,10 @@ def _cell_of(line: dict):
 def history_of(curves: dict[str, list], steps: int) -> dict[str, np.ndarray]:
     """{signal: float64 `[N]`}; NaN where a line has no value."""
     named = {metric: name for name, metric in CURVES.items()}
-    out = {}
-    for signal, metric in SIGNALS.items():
-        values = curves.get(named[metric], [])
-        out[signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)
-    for candidate in CANDIDATES:
-        values = curves.get(candidate.signal, [])
-        out[candidate.signal] = np.array([np.nan if v is None else v for v in values] or [np.nan] * steps, float)  # fmt: skip
-    return out
+    of = {signal: named[metric] for signal, metric in SIGNALS.items()} | {
+        c.signal: c.signal for c in CANDIDATES
+    }
+    return {signal: np.array(curves.get(name, [None] * steps), float) for signal, name in of.items()}
 
 
 # ---- fitting -----------------------------------------------------------------------------------------
@@ -174,12 +161,12 @@ def worth(those: list[Course], using: Iterable[Detector]) -> float:
     return found.before + found.kept - FALSE * false
 
 
-def fitted(those: list[Course], first: Iterable[Detector] | None = None) -> tuple[Detector, ...]:
+def fitted(those: list[Course], first: Iterable[Detector] = DETECTORS) -> tuple[Detector, ...]:
     """The detectors with the thresholds that are worth most on these runs: one after the other, until none gains.
 
-    Tried are GRID times the first thresholds, BY_EYE of those in force; one that gains nothing stays as it was.
+    Tried are GRID times the first thresholds; one that gains nothing stays as it was.
     """
-    using = list(first or [dataclasses.replace(d, threshold=BY_EYE[d.name]) for d in DETECTORS])
+    using = list(first)
     tried = {d.name: [round(d.threshold * factor, 3) for factor in GRID] for d in using}
     best = worth(those, using)
     for _ in range(ROUNDS):
@@ -262,9 +249,9 @@ def kinds(those: list[Course]) -> dict[str, list[Course]]:
 class Estimated(NamedTuple):
     """A run that reaches the Model Collapse Step in its steady form."""
 
+    finding: str
     reward: str
     base: str
-    seed: int
     estimate: int | None  # of the step, without labels
     steady: int
     mcs: int | None  # in the paper's form
@@ -283,11 +270,11 @@ def estimates(lines: list[dict]) -> list[Estimated]:
         if cell is None or not {"commonest", "anchors_change", "reward_accuracy"} <= set(curves):
             continue  # the change of anchors came with `kept`, which a run of one epoch has not
         c = cell.config
-        steady = collapse.steady_step(np.nan_to_num(np.array(curves["reward_accuracy"], float)))
+        steady = collapse.steady_step(np.array(curves["reward_accuracy"], float))
         if steady is None or c.data.prompts_per_step < 2:
             continue  # one answer for all questions means nothing of one question
         found = detectors.collapse_estimate(history_of(curves, line["steps"]))
-        of = Estimated(c.reward.name, c.model.path, line["seed"], found, steady, line["mcs"])
+        of = Estimated(line["finding"], c.reward.name, c.model.path, found, steady, line["mcs"])
         out.setdefault(line["config_hash"], of)
     return list(out.values())
 
@@ -325,12 +312,15 @@ def page(lines: list[dict]) -> str:
     """docs/findings/detectors.md."""
     those = courses(lines)
     fit, judged = [c for c in those if c.fits], [c for c in those if not c.fits]
-    by_fit = fitted(fit)
-    in_force = [(d.name, f"{BY_EYE[d.name]:g}", f"{d.threshold:g}") for d in by_fit]
-    by_fit = judge(judged, by_fit)
+    refitted = fitted(fit)
+    thresholds = [
+        (d.name, f"{d.threshold:g}", f"{new.threshold:g}")
+        for d, new in zip(DETECTORS, refitted, strict=True)
+    ]
+    by_fit = judge(judged, refitted)
     by_kind = [_row(name, judge(some)) for name, some in {**kinds(judged), "all": judged}.items()]
-    others = [fitted(fit, [candidate])[0] for candidate in CANDIDATES]
-    candidates = [(*_row(f"{d.name}, {d.threshold:g}", judge(judged, [d])),) for d in others]
+    fitted_alone = [fitted(fit, [candidate])[0] for candidate in CANDIDATES]
+    candidates = [_row(f"{d.name}, {d.threshold:g}", judge(judged, [d])) for d in fitted_alone]
     alone = [_row(f"`{d.name}`", judge(judged, [d])) for d in DETECTORS]
     found = estimates(lines)
     rows = {}
@@ -342,8 +332,8 @@ def page(lines: list[dict]) -> str:
     steps = lambda some: ", ".join(f"{e.estimate or '-'}/{e.steady}/{e.mcs or '-'}" for e in some)
     mcs = [(*kind, *count(some), steps(some)) for kind, some in sorted(rows.items())]
     mcs.append(("all", "", *count(found), ""))
-    odd = [e for e in found if e.seed % 2]
-    mcs.append(("all of odd seeds", "", *count(odd), ""))
+    others = [e for e in found if e.finding != CHOSEN_ON]
+    mcs.append((f"all but {CHOSEN_ON}'s", "", *count(others), ""))
     return (
         "# How early the detectors warn\n\n"
         f"{len(those)} runs of the [findings](README.md) that are evaluated every {EVERY} steps. A run falls where held-out accuracy "
@@ -361,13 +351,14 @@ def page(lines: list[dict]) -> str:
         + "\nEach detector alone, on the same runs:\n\n"
         + table(HEAD, alone)
         + "\n"
-        + table(("detector", "in force, by eye", "fitted"), in_force)
-        + "\nCandidates that are not in force, each alone, with a threshold fitted likewise:\n\n"
+        + table(("detector", "in force, by eye", "fitted"), thresholds)
+        + "\nCandidates that are not in force, each alone, with a threshold fitted likewise. Where it is above all values of a share, "
+        "1, no threshold that was tried was worth its false alarms:\n\n"
         + table(HEAD, candidates)
         + "\n## The Model Collapse Step without labels\n\n"
         f"Of the runs that reach it in its steady form, reward accuracy below {collapse.STEADY_BELOW:.2f} in the mean of "
         f"{collapse.STEADY_OVER} steps: how many estimates are within {STEPS_OFF} steps or {SHARE_OFF:.0%} of it, and of the paper's form, a "
-        "single step below 0.01. The estimate's two thresholds were chosen on seed 4 of F9.\n\n"
+        f"single step below 0.01. The estimate's two thresholds were chosen on the runs of {CHOSEN_ON}, seeds 3 to 5.\n\n"
         + table(
             ("reward", "base", "runs", "near", "near the paper's form", "estimate / steady / paper's"), mcs
         )

@@ -50,7 +50,7 @@ FINDING = Finding(
     },
     notes="All of them fall within 300 steps at 3e-4 in most runs. Slower rates were tried: at 2e-4 (seed 101, 300 steps) 32 questions end at 0.71, 128 at 0.84, "
     "512 at 0.80, all at 0.91; at 1e-4 (seed 100, 600 steps) 32 at 0.71, all at 0.92, from 0.62. So a small set loses little by little what it "
-    "gained, and stays above the base; a large one holds, and falls at once where it falls. The paper's difference of KL is not seen either.",
+    "gained, and stays above the base; a large one holds, and falls at once where it falls. At these rates both end at the same distance from the base, 0.01 to 0.03 nats.",
     rules=(
         Rule("on 32 questions it ends above the base", net_of_32, ">", 0.0),
         Rule("on 128 too", net_of_128, ">", 0.0),

@@ -264,7 +264,7 @@ class Engine:
 
     @property
     def few_rows(self) -> int:
-        """Rows of `start_few`: ROWS of the anchors, or a few more so that every shard has as many."""
+        """Rows of `score_few`: ROWS of the anchors, or a few more so that every shard has as many."""
         shards = config_lib.shards(self.c)
         return -(-anchors.ROWS // shards) * shards
 
@@ -275,7 +275,7 @@ class Engine:
         return PackShape.of(1, rows, rows, shards)
 
     def few_widths(self) -> tuple[int, int]:
-        """Columns of the prompts and of the responses of `start_few`."""
+        """Columns of the prompts and of the responses of `score_few`."""
         return max(self.c.data.prompt_buckets), config_lib.response_buckets(self.c)[0]
 
     def place_few(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple:
