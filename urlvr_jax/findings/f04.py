@@ -62,6 +62,8 @@ _FINDING = Finding(
     setting=f"`lab:plain`, the first {QUESTIONS} training questions, each its own run of {STEPS} steps of 1 × 8 at 2e-5. In runs with seed "
     "100 at 3e-5 confidence still deepened in all, and 5 of 25 flipped.",
     arms=_arms(),
+    notes="Seeds 3 to 7 were added after 0 to 2 had left it undecided (0.20 [0.10, 0.30] flip, 0.97 [0.86, 1.09] deepen). The added ones alone: "
+    "0.12 [0.04, 0.20] flip, all deepen.",
     rules=(
         Rule("the greedy answer's correctness flips in at most 0.25 of the questions", flips, "<=", 0.25),
         Rule("confidence deepens in 0.9 or more of them", deeper, ">=", 0.9),

@@ -51,8 +51,9 @@ _FINDING = Finding(
     f"chosen by runs with seeds 100 and 101. {bases.DEFINITION}",
     arms=bases.arms(VOTED, LEAN, TRUTH, names=MENDABLE),
     first_seed=3,
-    notes="Hastened, a base's step scatters up to threefold between seeds (`lab:steady` 47, 117, 31), so three seeds do not order seven bases. "
-    "The tokens leave room for three times as many seeds. Eight updates a step of 32 questions (seeds 100 and 101): Kendall 0.65, 5.9 times "
+    notes="Hastened, a base's step scatters up to threefold between seeds (`lab:steady` 47, 117, 31), so three seeds do not order seven bases: "
+    "with seeds 3 to 5 alone Kendall was 0.59 [0.29, 0.71], `fails`. The tokens leave room for three times as many seeds, and 6 to 11 were "
+    "added; these alone give 0.90 [0.52, 1]. Eight updates a step of 32 questions (seeds 100 and 101): Kendall 0.65, 5.9 times "
     "fewer tokens.",
     rules=(
         Rule(SAME_ORDER, same_order, ">=", 0.8, null=0.0, pooled=True),

@@ -10,6 +10,7 @@ from urlvr_jax.measure import drawing
 
 MANY = 8  # arms, and more: coloured along a scale, without a legend of names
 WIDTH, HEIGHT = 3.2, 2.6  # inches of a panel
+LINE = 0.16  # inches of a line of the legend
 
 
 def points(line: dict, name: str) -> tuple[list, list]:
@@ -49,9 +50,10 @@ def draw(finding: Finding, runs: dict[str, list[dict]], file: pathlib.Path) -> N
     rows = math.ceil(len(finding.panels) / columns)
     arms = [name for name in finding.arms if runs.get(name)]
     colour = colours(arms, plt)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH * columns, HEIGHT * rows + 0.5), layout="constrained", squeeze=False
-    )
+    of_legend = min(4, 2 * columns, len(arms)) if arms and len(arms) <= 2 * MANY else 0
+    lines = math.ceil(len(arms) / of_legend) if of_legend else 0
+    size = (WIDTH * columns, HEIGHT * rows + 0.3 + LINE * lines)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axis, (name, label) in zip(axes.flat, finding.panels, strict=False):
         for arm in arms:
             for line in runs[arm]:
@@ -60,14 +62,14 @@ def draw(finding: Finding, runs: dict[str, list[dict]], file: pathlib.Path) -> N
         axis.set_xlabel("training step")
     for axis in list(axes.flat)[len(finding.panels) :]:
         axis.axis("off")
-    if len(arms) <= 2 * MANY:
+    if of_legend:
         handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
         figure.legend(
             handles=handles,
             frameon=False,
             fontsize=7.5,
-            ncols=min(4, len(arms)),
+            ncols=of_legend,
             loc="outside lower center",
         )
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, bbox_inches="tight")  # a legend may be wider than its panel
     plt.close(figure)
