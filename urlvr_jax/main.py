@@ -29,7 +29,6 @@ import numpy as np
 from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.learning.advantages import kl_penalty, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import collapse, evaluate, metrics, notices
@@ -37,7 +36,7 @@ from urlvr_jax.measure.warning import EarlyWarning
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
-from urlvr_jax.runtime import hosts, settled
+from urlvr_jax.runtime import hosts, own_rows, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.clock import Clock, CompileCounter
 from urlvr_jax.runtime.compile_cache import configure_jax
@@ -46,7 +45,7 @@ from urlvr_jax.runtime.progress import Progress
 from urlvr_jax.runtime.signals import StopSignal
 from urlvr_jax.runtime.workdir import Workdir, new_path
 from urlvr_jax.untrusted import shown
-from urlvr_jax.verbs import command_line
+from urlvr_jax.verbs import VERBS, command_line
 from urlvr_jax.verbs.command_line import Given
 from urlvr_jax.verbs.flags import friendly
 
@@ -99,10 +98,9 @@ def train(c, folder: pathlib.Path) -> int:
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
-        texts = tokenizer.decode(rollouts.rows())
-        answers = read_answers(texts, c.rollout.group, c.answers.style, run.check.key_of)
+        answers = own_rows.read(c, tokenizer, rollouts.rows(), c.rollout.group, run.check)
         asked = run.labels.of(prompts)
-        grade = clock.timed("check", run.check.begin(answers, asked))
+        grade = clock.timed("check", own_rows.begin(run.check, answers, asked))
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = functools.partial(self_verification.ask, engine, state.params, tokenizer, prompts, step)
@@ -178,8 +176,15 @@ def main(given: Given) -> int:
     logging.set_verbosity(logging.WARNING)
     configure_jax()
     flag = given.flags
-    if flag.coordinator:
-        hosts.initialize(flag.coordinator, flag.processes, flag.process_id)
+    if "processes" in VERBS[given.verb].flags:
+        hosts.join(flag.coordinator, flag.processes, flag.process_id, given.facts)
+    status = _run(given)
+    hosts.leave()
+    return status
+
+
+def _run(given: Given) -> int:
+    flag = given.flags
     if given.verb != "train":
         return importlib.import_module(f"urlvr_jax.verbs.{given.verb}").run(flag, *given.words)
     c = settled.here(flag.config)
@@ -194,7 +199,8 @@ def run() -> None:
     shown.guard()
     logging.get_absl_handler().python_handler.setStream(sys.stderr)
     flags.FLAGS(sys.argv[:1])  # absl's own flags stay at their defaults
-    app.run(friendly(main), flags_parser=friendly(command_line.parse))
+    guarded = friendly(main, hosts.leave_with, hosts.wait_for_the_cause)
+    app.run(guarded, flags_parser=friendly(command_line.parse))
 
 
 if __name__ == "__main__":

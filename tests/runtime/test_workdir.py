@@ -88,10 +88,12 @@ def test_completions_past_the_restored_step_are_removed(tmp_path):
     assert [p.name for p in (tmp_path / "completions").glob("*.parquet")] == ["completions_00002.parquet"]
 
 
-def test_a_resume_on_other_devices_says_how_many_it_needs(tmp_path):
+def test_a_resume_on_other_devices_says_so_and_goes_on(tmp_path, capsys):
     open_workdir(tmp_path, **{"mesh.data": 8})
-    with pytest.raises(WorkdirError, match="mesh.data: 8 -> 4\ngive it as many devices as it began with"):
-        open_workdir(tmp_path, **{"mesh.data": 4})
+    open_workdir(tmp_path, **{"mesh.data": 4})
+    assert "another layout, equal but for rounding:\n  mesh.data: 8 -> 4" in capsys.readouterr().err
+    with pytest.raises(WorkdirError, match="mesh.fsdp: 1 -> 2\n  optim.lr"):
+        open_workdir(tmp_path, **{"mesh.data": 4, "mesh.fsdp": 2, "optim.lr": 0.5})
 
 
 def test_a_resume_with_another_configuration_is_refused_with_the_difference(tmp_path):

@@ -30,6 +30,15 @@ class Answers:
     names: list[dict[str, int]]  # [P], {key: class} of each group
     majority: np.ndarray  # int32 [P], class of the majority's answer, -1 where nobody answered
 
+    def of(self, groups: slice) -> Answers:
+        """Those of some groups."""
+        group = self.classes.shape[1]
+        rows = slice(groups.start * group, groups.stop * group)
+        return Answers(
+            self.texts[rows], self.found[rows], self.keys[rows],
+            self.classes[groups], self.names[groups], self.majority[groups],
+        )  # fmt: skip
+
 
 def read_answers(texts: list[str], group: int, style: str, key_of: Callable[[str], str] = key) -> Answers:
     """The answers of B responses in groups of `group`.
@@ -42,8 +51,19 @@ def read_answers(texts: list[str], group: int, style: str, key_of: Callable[[str
     found = [extract(text, style) for text in texts]
     keys = [None if f is None else key_of(f.text) or None for f in found]
     found = [None if k is None else f for f, k in zip(found, keys, strict=True)]
+    return _in_groups(texts, found, keys, group)
+
+
+def _in_groups(texts, found, keys, group: int) -> Answers:
     classes, names = group_classes(keys, group)
     return Answers(texts, found, keys, classes, names, majority_class(classes))
+
+
+def joined(parts: list[Answers], group: int) -> Answers:
+    """The answers of parts that follow each other, each of whole groups."""
+    return _in_groups(
+        *(sum((getattr(p, name) for p in parts), []) for name in ("texts", "found", "keys")), group
+    )
 
 
 def answer_key(text: str, style: str) -> str | None:

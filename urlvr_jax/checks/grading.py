@@ -27,6 +27,10 @@ class Asked(NamedTuple):
     def gold_of(self, p: int) -> str | None:
         return self.gold[p] if self.gold else None
 
+    def of(self, groups: slice) -> Asked:
+        """Those of some groups."""
+        return Asked(*(None if x is None else x[groups] for x in self))
+
 
 class Graded(NamedTuple):
     """What a check found of a step's responses."""
@@ -38,6 +42,22 @@ class Graded(NamedTuple):
     ] = {}  # of a check of one's own: responses without a score, which count as wrong, by cause
     why: str = ""  # nothing could be known
     error: str = ""  # the first that a check of one's own raised
+
+
+def joined(parts: list[tuple[Graded, tuple[int, int]]]) -> Graded:
+    """What was found of parts that follow each other, each with its shape (P, G). Unknown only where all of it is."""
+    graded = [part for part, (count, _) in parts if count]
+    if all(part.correct is None for part in graded):
+        return graded[0]._replace(ungraded=_sum(graded))
+    right = [np.zeros(shape, bool) if part.correct is None else part.correct for part, shape in parts]
+    scores = [np.zeros(shape, np.float32) if part.scores is None else part.scores for part, shape in parts]
+    error = next((part.error for part in graded if part.error), "")
+    return Graded(np.concatenate(right), np.concatenate(scores), _sum(graded), error=error)
+
+
+def _sum(graded: list[Graded]) -> dict[str, int]:
+    causes = dict.fromkeys(cause for part in graded for cause in part.ungraded)
+    return {cause: sum(part.ungraded.get(cause, 0) for part in graded) for cause in causes}
 
 
 def ungraded_text(counts: dict[str, int], error: str) -> str:

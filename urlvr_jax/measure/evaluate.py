@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 
-from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.answers.missing import MOST_RESPONSES
 from urlvr_jax.checks import table
 from urlvr_jax.checks.grading import CheckError, Graded
@@ -16,6 +15,7 @@ from urlvr_jax.measure import metrics as metrics_lib
 from urlvr_jax.measure import notices
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.runtime import own_rows
 from urlvr_jax.runtime.counting import Stage, Tell, counted, silent
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.runtime.terminal import warn
@@ -76,15 +76,15 @@ def compile_for(engine, questions, tell: Tell, options: dict) -> None:
         engine.sampler(shape)
 
 
-def responses(engine, params, tokenizer, questions, step: int, *, stream, **options):
-    """Yield (indices of a chunk's real questions, its prompts, their rollouts, texts); k rows a question.
+def responses(engine, params, questions, step: int, *, stream, **options):
+    """Yield (indices of a chunk's real questions, its prompts, their rollouts, their token rows); k rows a question.
 
     options: see `how`.
     """
     for real, prompts, shape in _chunks(engine, questions, **options):
         key = random_key(engine.c.seed, stream, (step * 100_003 + real[0]) % 2**32)
         rollouts = engine.sample(params, prompts, key, shape, real=len(real))
-        yield real, prompts, rollouts, tokenizer.decode(rollouts.rows()[: len(real) * shape.group])
+        yield real, prompts, rollouts, rollouts.rows()[: len(real) * shape.group]
 
 
 def _unseen(prompts, rollouts, answers, correct) -> None:
@@ -120,11 +120,11 @@ def evaluate(
     some = []
     ungraded: collections.Counter = collections.Counter()
     error = ""
-    for real, prompts, rollouts, texts in responses(
-        engine, params, tokenizer, questions, step, stream="evaluate", **options
+    for real, prompts, rollouts, rows in responses(
+        engine, params, questions, step, stream="evaluate", **options
     ):
-        answers = read_answers(texts, options["k"], c.answers.style, check.key_of)
-        graded = check.grade(answers, labels.of(prompts, len(real)))
+        answers = own_rows.read(c, tokenizer, rows, options["k"], check)
+        graded = own_rows.begin(check, answers, labels.of(prompts, len(real)))()
         if graded.correct is None:
             raise CheckError(graded.why)
         right = graded.correct
@@ -134,10 +134,10 @@ def evaluate(
         correct.append(right.sum(axis=1))
         chosen = (answers.classes == answers.majority[:, None]) & (answers.classes >= 0)
         majority.append((right & chosen).any(axis=1))
-        lengths.append(rollouts.lengths[: len(texts)])
-        ended.append(rollouts.ended[: len(texts)])
+        lengths.append(rollouts.lengths[: len(rows)])
+        ended.append(rollouts.ended[: len(rows)])
         found += [key is not None for key in answers.keys]
-        some += texts[: MOST_RESPONSES - len(some)]
+        some += answers.texts[: MOST_RESPONSES - len(some)]
         tell(real[-1] + 1, len(questions))
     return Evaluation(
         np.concatenate(correct),

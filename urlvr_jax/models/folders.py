@@ -21,7 +21,7 @@ import numpy as np
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
-from urlvr_jax.runtime import sharding
+from urlvr_jax.runtime import hosts, sharding
 from urlvr_jax.runtime.counting import Tell, counted, silent
 from urlvr_jax.untrusted import json_text, numbers
 
@@ -448,6 +448,7 @@ def save(
     """Write a folder that `transformers` loads: the source's configuration, these weights. tell: files.
 
     texts: {name of one more file: its text}. The folder gets its name when it is whole. At most `shard_bytes` of weights are on the host at once.
+    Every process of a run calls it, and process 0 writes.
     """
     for name, value in params.items():
         if not jnp.all(jnp.isfinite(value)):
@@ -455,21 +456,31 @@ def save(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FolderError(f"{path} exists and is not empty: name a new folder to export to")
     beside = path.with_name(path.name + ".incomplete")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    if hosts.is_writer():
+        _begin(beside, params, source, tokenizer, texts or {})
+    _write_weights(beside, params, config, shard_bytes, tell)
+    if hosts.is_writer():
+        if path.exists():
+            path.rmdir()
+        beside.rename(path)
+    hosts.agree(None)  # nobody reads it back before it has its name
+
+
+def _begin(
+    path: pathlib.Path, params: dict, source: pathlib.Path, tokenizer, texts: dict[str, str]
+) -> None:
+    """A new folder with all but the weights."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
     written = json_text.read(source / "config.json", FolderError)
     dtype = str(next(iter(params.values())).dtype)
     spelling = "torch_dtype" if "torch_dtype" in written else "dtype"  # of transformers 4, and of 5
-    (beside / "config.json").write_text(json.dumps(written | {spelling: dtype}, indent=2) + "\n")
+    (path / "config.json").write_text(json.dumps(written | {spelling: dtype}, indent=2) + "\n")
     if (source / "generation_config.json").is_file():
-        shutil.copyfile(source / "generation_config.json", beside / "generation_config.json")
-    tokenizer.save(beside)
-    for name, text in (texts or {}).items():
-        (beside / name).write_text(text)
-    _write_weights(beside, params, config, shard_bytes, tell)
-    if path.exists():
-        path.rmdir()
-    beside.rename(path)
+        shutil.copyfile(source / "generation_config.json", path / "generation_config.json")
+    tokenizer.save(path)
+    for name, text in texts.items():
+        (path / name).write_text(text)
 
 
 def _write_weights(path: pathlib.Path, params: dict, config: ModelConfig, shard_bytes: int, tell) -> None:
@@ -491,9 +502,10 @@ def _write_weights(path: pathlib.Path, params: dict, config: ModelConfig, shard_
             value = sharding.to_host(params[name])
             tensors[theirs] = np.ascontiguousarray(value.T if transpose else value)
             weight_map[theirs] = file
-        save_file(tensors, str(path / file), metadata={"format": "pt"})
-        (path / file).chmod(0o644)  # it is created readable by its owner alone
-    if len(shards) > 1:
+        if hosts.is_writer():
+            save_file(tensors, str(path / file), metadata={"format": "pt"})
+            (path / file).chmod(0o644)  # it is created readable by its owner alone
+    if len(shards) > 1 and hosts.is_writer():
         total = sum(x.nbytes for x in params.values())
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -26,6 +26,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
 from urlvr_jax.runtime.terminal import say, warn
@@ -76,11 +77,8 @@ class Checkpoints:
         self._open()
 
     def _open(self):
-        for file in () if self.read_only else self.folder.glob("*/metrics/metrics"):
-            try:
-                json.loads(file.read_text())
-            except ValueError:  # torn: Orbax would not open the whole folder
-                file.unlink()
+        if not self.read_only:
+            hosts.one(self._remove_torn)
         score = lambda metrics: metrics["score"]
         best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
         self.manager = ocp.CheckpointManager(
@@ -95,6 +93,13 @@ class Checkpoints:
             # Said, not guessed: one empty step folder would make Orbax misread all of them.
             item_handlers=ocp.StandardCheckpointHandler(),
         )
+
+    def _remove_torn(self) -> None:
+        for file in self.folder.glob("*/metrics/metrics"):
+            try:
+                json.loads(file.read_text())
+            except ValueError:  # torn: Orbax would not open the whole folder
+                file.unlink()
 
     def keep_before(self, early) -> None:
         """Keep the latest checkpoint before the onset that an EarlyWarning may find."""
@@ -118,10 +123,7 @@ class Checkpoints:
         metrics = {"score": -math.inf if score is None else float(score)}
         self.wait()
         self.saving = step
-        try:
-            self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
-        except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
-            self._lost(error)
+        self._try(lambda: self.manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics))
 
     @contextlib.contextmanager
     def kept(self, workdir, step: int, state: TrainState, score: float | None):
@@ -142,17 +144,27 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until the save under way is on disk, or has failed and is counted."""
-        try:
-            self.manager.wait_until_finished()
-        except Exception as error:  # noqa: BLE001
-            self._lost(error)
+        if self.saving is not None:
+            self._try(self.manager.wait_until_finished)
+            self.saving = None
 
-    def _lost(self, error) -> None:
+    def _try(self, part) -> None:
+        """A part of a save, which has failed on every process where it has on one."""
+        try:
+            part()
+            mine = ""
+        except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
+            mine = _short(error)
+        said = next(filter(None, hosts.gather_small(mine)), "")
+        if said:
+            self._lost(said)
+
+    def _lost(self, said: str) -> None:
         self.failed += 1
-        warn(
-            f"checkpoint {self.saving} could not be written: {_short(error)}; latest good: {self.latest()}"
-        )
-        self._sweep()
+        if hosts.is_writer():
+            warn(f"checkpoint {self.saving} could not be written: {said}; latest good: {self.latest()}")
+        self.saving = None
+        hosts.one(self._sweep)
         self._open()  # a manager whose background thread failed does not recover
 
     def _sweep(self) -> None:
@@ -191,10 +203,14 @@ class Checkpoints:
         for found in steps if step is None else [step]:
             try:
                 tree = self.manager.restore(found, args=ocp.args.StandardRestore(abstract))
+                mine = ""
             except Exception as error:  # truncated, missing files, wrong tree
                 if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
                     raise  # nothing is wrong with the checkpoint
-                warn(f"checkpoint {found} is unreadable ({_short(error)}); trying the one before")
+                mine = _short(error)
+            if said := next(filter(None, hosts.gather_small(mine)), ""):
+                if hosts.is_writer():
+                    warn(f"checkpoint {found} is unreadable ({said}); trying the one before")
                 tried.append(found)
                 continue
             if not self.read_only:
@@ -208,18 +224,20 @@ class Checkpoints:
         return None
 
     def _set_aside(self, steps) -> None:
-        for step in steps:
-            aside = self.folder / f"broken-{step}"
-            shutil.rmtree(aside, ignore_errors=True)  # the same step may break twice
-            (self.folder / str(step)).rename(aside)
         if steps:
+            hosts.one(lambda: [self._rename(step) for step in steps])
             self._open()
+
+    def _rename(self, step: int) -> None:
+        aside = self.folder / f"broken-{step}"
+        shutil.rmtree(aside, ignore_errors=True)  # the same step may break twice
+        (self.folder / str(step)).rename(aside)
 
     def close(self) -> None:
         """Wait for the save under way; what was lost in all is said."""
         self.wait()
         self.manager.close()
-        if self.failed:
+        if self.failed and hosts.is_writer():
             warn(
                 f"{self.failed} checkpoints could not be written, the latest good is {self.latest()}: free some space "
                 "and run the same command with --workdir to make the steps after it again"

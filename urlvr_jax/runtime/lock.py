@@ -26,7 +26,7 @@ def holder() -> str:
 class Lock:
     """Holds a folder until `release`, until it is collected, or until the process ends.
 
-    taken: who holds the folder instead; empty where this one does. The file stays: it is the kernel's lock on it
+    taken: who holds the folder instead; empty where this one does. text: what the file says of this one. The file stays: it is the kernel's lock on it
     that counts, so a killed run blocks nobody. Where the file system has no locks that is said, and all is as if held.
     """
 
@@ -34,7 +34,7 @@ class Lock:
         file = folder / NAME
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         self.release = weakref.finalize(self, os.close, descriptor)
-        self.taken = ""
+        self.taken = self.text = ""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,4 +47,6 @@ class Lock:
                 raise
             warn(f"{file}: {error.strerror}: nothing here keeps a second run out of this folder")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{holder()}\n".encode(), 0)
+        self.text = f"{holder()}\n"
+        os.pwrite(descriptor, self.text.encode(), 0)
+        os.fsync(descriptor)  # other machines of the run look for it

@@ -12,13 +12,16 @@ lock              who runs here, or did last
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import socket
 import subprocess
+import time
 
 import jax
 import numpy as np
@@ -26,14 +29,20 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.config import config_hash
 from urlvr_jax.errors import UserError
-from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime import hosts, lock
 from urlvr_jax.runtime.lines import Lines, write_whole
 from urlvr_jax.runtime.lock import Lock
 from urlvr_jax.runtime.paths import require_plain
+from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.untrusted import json_text
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 MAY_CHANGE = ("steps",)
+# The same numbers but for rounding, on other devices: a run that 4 hosts began goes on with 1.
+OF_DEVICES = (
+    "mesh.data", "mesh.fsdp", "mesh.tensor", "rollout.slots", "optim.micro_rows", "optim.micro_prompts",
+)  # fmt: skip
+SEEN_WITHIN = 20.0  # seconds until a file of one machine must be seen on all
 
 
 class WorkdirError(UserError):
@@ -71,7 +80,6 @@ class Workdir:
         self.path = pathlib.Path(path)
         self.writes = hosts.is_writer()
         require_plain(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
         self.config = config_lib.flat(c)
         self._take()
         try:
@@ -87,14 +95,33 @@ class Workdir:
         self.votes = Lines(self.path / "votes.jsonl", self.writes)
 
     def _take(self) -> None:
-        """The writer takes the folder, and every process stops where it could not."""
-        self.lock = Lock(self.path) if self.writes else None
-        taken = hosts.agree(self.lock.taken if self.lock else "")
-        if taken:
+        """The writer makes and takes the folder, and every process stops where it could not or does not see it."""
+        self.lock = None
+        if self.writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock = Lock(self.path)
+        taken, text = hosts.agree((self.lock.taken, self.lock.text) if self.lock else None)
+        if not taken:
+            hosts.each(lambda: self._see(text))
+        else:
             raise WorkdirError(
                 f"{self.path} is in use by another run: {taken}; wait for its end, stop it with SIGTERM and run "
                 "this command again to go on from there, or give another --workdir"
             )
+
+    def _see(self, text: str) -> None:
+        """WorkdirError where this process does not find the lock that process 0 has just written."""
+        until = time.monotonic() + SEEN_WITHIN
+        while not self.writes:
+            with contextlib.suppress(OSError):
+                if (self.path / lock.NAME).read_text() == text:
+                    return
+            if time.monotonic() > until:
+                raise WorkdirError(
+                    f"{self.path} on {socket.gethostname()} is not the folder of process 0: give a --workdir that every "
+                    "machine sees"
+                )
+            time.sleep(0.1)
 
     def release(self) -> None:
         """Let the folder go; else that happens when this object is collected, or its process ends."""
@@ -114,13 +141,16 @@ class Workdir:
             other = steps != self.config["steps"]
             if fewer or (other and self.config["optim.schedule"] != "constant"):
                 changed.append("steps")
-            if changed:
-                lines = [f"  {k}: {old.get(k)!r} -> {self.config.get(k)!r}" for k in changed]
-                mesh = any(k.startswith("mesh.") for k in changed)
-                remedy = "give it as many devices as it began with, " if mesh else ""
+            lines = [f"  {k}: {old.get(k)!r} -> {self.config.get(k)!r}" for k in changed]
+            if set(changed) <= set(OF_DEVICES):
+                if changed and self.writes:
+                    warn(
+                        "the run goes on with another layout, equal but for rounding:\n" + "\n".join(lines)
+                    )
+            else:
                 raise WorkdirError(
                     f"{self.path} holds a run with another configuration:\n" + "\n".join(lines) + "\n"
-                    f"{remedy}use another --workdir, or the same values (more steps alone are fine, at a "
+                    "use another --workdir, or the same values (more steps alone are fine, at a "
                     "constant learning rate)"
                 )
 

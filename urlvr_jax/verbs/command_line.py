@@ -32,6 +32,14 @@ class Given(NamedTuple):
     )  # a value for each of FLAGS; `config`; `experiment`, `typed` of overrides.Words
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What every process of a run must have been given alike."""
+        flag = vars(self.flags)
+        given = {f"--{name}": repr(flag[name]) for name in VERBS[self.verb].flags if name != "process_id"}
+        keys = {f"--config.{key}": repr(value) for key, value in config_lib.flat(self.flags.config).items()}
+        return {"verb": " ".join((self.verb, *self.words)), **given, **keys}
+
+    @property
     def name(self) -> str:
         """Of a new run's folder: the experiment's, or the run's whose configuration it takes."""
         text = self.flags.experiment or "default"

@@ -8,6 +8,7 @@ import pathlib
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import evaluate
+from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.runtime.terminal import warn
@@ -57,7 +58,7 @@ def run(flag) -> int:
     options |= {"advantage": c.advantage.name} if flag.align else {}
     told = {"model": flag.model, "step": step, **options, "sets": results}
     print(json.dumps(told, indent=1))
-    if flag.out:
+    if flag.out and hosts.is_writer():
         more = {"questions": rows} if flag.align else {}
         pathlib.Path(flag.out).write_text(json.dumps(told | more, indent=1) + "\n")
     return 0

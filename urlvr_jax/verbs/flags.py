@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from typing import NamedTuple
 
 from urlvr_jax.errors import UserError
@@ -76,8 +77,8 @@ FLAGS = {
     "aggressive": Flag(False, "", "four updates a step: it collapses sooner"),
     "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
-    "processes": Flag(1, "N", "how many processes this run has"),
-    "process_id": Flag(0, "N", "which of them this is, from 0"),
+    "processes": Flag(None, "N", "how many processes this run has; 1: alone, whatever the launcher says"),
+    "process_id": Flag(None, "N", "which of them this is, from 0"),
 }
 
 
@@ -98,6 +99,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
     return seeds
 
 
+LONGEST = 500  # characters of an error that other processes are told
 FREE = "free some space and run the same command again; with its --workdir it goes on from the latest checkpoint"
 ALLOW = "choose another place, or ask for the right to use this one"
 CHOOSE = "choose another place"
@@ -118,8 +120,18 @@ def place_text(error: OSError) -> str:
     return f"{error.filename or 'a file'}: {error.strerror}: {remedy}"
 
 
-def friendly(call):
-    """`call`, whose errors that are about the user's input print as one message and exit with status 2."""
+def friendly(call, leave=lambda text, status: None, wait_for_the_cause=None):
+    """`call`, whose errors that are about the user's input print as one message and exit with status 2.
+
+    leave(text, status): called before a process ends by an error. wait_for_the_cause: where there is one, called when an
+    error is about none of the user's input, before it is shown and the process ends with status 1.
+    """
+
+    def end(said: str, status: int):
+        if said:
+            print(said, file=sys.stderr, flush=True)
+        leave(said.removeprefix("error: "), status)
+        sys.exit(status)
 
     def run(*arguments):
         try:
@@ -128,17 +140,19 @@ def friendly(call):
             return result
         except BrokenPipeError:  # whoever read our output, `| head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            leave("nobody reads its output any more", 128 + signal.SIGPIPE)
             sys.exit(128 + signal.SIGPIPE)
         except KeyboardInterrupt as stopped:
-            print(f"interrupted {stopped}".rstrip(), file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
+            end(f"interrupted {stopped}".rstrip(), 128 + signal.SIGINT)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            if not (text := place_text(error)):
-                raise
-            print(f"error: {text}", file=sys.stderr)
-            sys.exit(2)
+            end(f"error: {error}", 2)
+        except Exception as error:
+            if isinstance(error, OSError) and (text := place_text(error)):
+                end(f"error: {text}", 2)
+            if wait_for_the_cause:
+                wait_for_the_cause()
+                traceback.print_exc()
+                leave(f"{type(error).__name__}: {error}"[:LONGEST], 1)
+            raise
 
     return run

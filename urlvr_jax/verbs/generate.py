@@ -32,10 +32,8 @@ def run(flag) -> int:
     questions = Questions(ids, tuple(texts), tuple(tokens), tuple(c.data.prompt_buckets), 0, "")
     params, options = engine.to_rollout(params), how(c)
     compile_for(engine, questions, Console("stderr").stage("compiling", "programs"), options)
-    for real, _, _, out in responses(
-        engine, params, tokenizer, questions, step or 0, stream="generate", **options
-    ):
-        for row, text in enumerate(out):
+    for real, _, _, rows in responses(engine, params, questions, step or 0, stream="generate", **options):
+        for row, text in enumerate(tokenizer.decode(rows)):
             print(f"{questions.texts[real[row // c.eval.k]]}\t{text}")
     return 0
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks import own, table
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import prompt_formats, shapes
@@ -25,6 +24,7 @@ from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.runtime import own_rows
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
@@ -141,13 +141,12 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     rollouts = _widened(rollouts, engine.c.rollout.max_new_tokens)
     stats = _statistics(engine, params, prompts, rollouts)
     c = engine.c
-    texts = tokenizer.decode(rollouts.rows())
-    answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
+    answers = own_rows.read(c, tokenizer, rollouts.rows(), c.rollout.group, check)
     answered = sum(key is not None for key in answers.keys)
-    for text in notices.of_answers(texts, answered, c.answers.style).values():
+    for text in notices.of_answers(answers.texts, answered, c.answers.style).values():
         warn(text)
     asked = labels.of(prompts)
-    grade = check.begin(answers, asked)
+    grade = own_rows.begin(check, answers, asked)
     verify = functools.partial(self_verification.ask, engine, params, tokenizer, prompts, step)
     facts = Facts(answers, rollouts, tokenizer, verify)
     inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)

@@ -1,0 +1,45 @@
+"""What the host does with responses, each process with its own questions': all get the whole.
+
+So a slow check, or a long decoding, takes a share of its time on each of several hosts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from urlvr_jax.answers import classes
+from urlvr_jax.answers.classes import Answers
+from urlvr_jax.checks import grading
+from urlvr_jax.checks.grading import Asked, Check, Graded
+from urlvr_jax.runtime import hosts
+
+
+def read(c, tokenizer, rows: list, group: int, check: Check) -> Answers:
+    """The answers in token rows `[B]`, in groups of `group`."""
+    own = hosts.share(len(rows) // group)
+
+    def mine() -> Answers:
+        texts = tokenizer.decode(rows[own.start * group : own.stop * group])
+        return classes.read_answers(texts, group, c.answers.style, check.key_of)
+
+    parts = hosts.each(mine)
+    return parts[0] if len(parts) == 1 else classes.joined(parts, group)
+
+
+def begin(check: Check, answers: Answers, asked: Asked) -> Callable[[], Graded]:
+    """Start grading; the function that is returned waits for the result, and gives it each time.
+
+    Every process has to call that one, in the same order among what processes agree on.
+    """
+    own = hosts.share(len(answers.classes))
+    if hosts.alone() or (check.needs_gold and asked.gold is None):
+        return check.begin(answers, asked)
+    part = answers.of(own)
+    empty = own.start == own.stop
+    wait = (lambda: Graded(None, None)) if empty else check.begin(part, asked.of(own))
+
+    def graded() -> Graded:
+        return grading.joined(hosts.each(lambda: (wait(), part.classes.shape), hosts.gather_small))
+
+    return functools.cache(graded)
