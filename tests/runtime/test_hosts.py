@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 import socket
+import time
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 from launcher import environment, tiny
-from runs import metrics_of, without_clocks
 
-from urlvr_jax.runtime import hosts
+from runs import metrics_of, without_clocks
+from urlvr_jax.runtime import hosts, link
 
 
 def free_port() -> int:
@@ -62,6 +64,49 @@ def test_one_process_writes_and_the_other_says_nothing(one_and_two):
         "checkpoints", "completions", "config.json", "evals.jsonl", "lock", "metrics.jsonl",
         "record.json", "rise_and_fall.png", "votes.jsonl",
     ]  # fmt: skip
+
+
+def two(launcher, workdir, options: dict, other: dict | None = None) -> list:
+    """Two processes of a run, the second with `other` options."""
+    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
+    each = ({**options}, {**options, **(other or {})})
+    return [
+        launcher.start([*tiny(workdir, given), *where, "--process_id", str(i)])
+        for i, given in enumerate(each)
+    ]
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_process_is_killed_the_other_ends_at_once_and_names_it(launcher, tmp_path, killed):
+    both = two(launcher, tmp_path, {"steps": 10_000, "mesh.data": 2, "eval.every": 0})
+    metrics = tmp_path / "metrics.jsonl"
+    both[0].wait_for(lambda: metrics.is_file() and metrics.read_text().count("\n") > 2)
+    both[killed].kill(signal.SIGKILL)
+    began = time.monotonic()
+    other = both[1 - killed].wait()
+    assert time.monotonic() - began < 10 and other.status == link.LOST
+    assert f"process {killed} of 2 (pid {both[killed].pid} on " in other.err and "is gone" in other.err
+    assert "Traceback" not in other.err
+
+
+def test_a_signal_to_one_process_saves_and_ends_both(launcher, tmp_path):
+    both = two(
+        launcher, tmp_path, {"steps": 10_000, "mesh.data": 2, "eval.every": 0, "checkpoint.every": 0}
+    )
+    metrics = tmp_path / "metrics.jsonl"
+    both[0].wait_for(lambda: metrics.is_file() and metrics.read_text().count("\n") > 2)
+    both[1].kill(signal.SIGTERM)
+    assert [call.wait().status for call in both] == [128 + signal.SIGTERM] * 2
+    last = metrics_of(tmp_path)[-1]["step"]
+    assert (tmp_path / "checkpoints" / str(last)).is_dir() and f"after step {last}" in both[0].out
+
+
+def test_processes_with_different_configurations_do_not_begin(launcher, tmp_path):
+    both = two(launcher, tmp_path / "run", {"mesh.data": 2}, {"optim.lr": 0.5})
+    assert [call.wait().status for call in both] == [2, 2]
+    for call in both:
+        assert "--config.optim.lr: 3e-05 on " in call.err and ", 0.5 in process 1 on " in call.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_with_one_process_nothing_is_asked_of_others():

@@ -94,7 +94,7 @@ def group_classes(keys: list[str | None], group: int) -> tuple[np.ndarray, list[
         order = {k: i for i, k in enumerate(sorted({k for k in part if k is not None}, key=tie_order))}
         ids.append([NO_ANSWER if k is None else order[k] for k in part])
         names.append(order)
-    return np.array(ids, np.int32), names
+    return np.array(ids, np.int32).reshape(-1, group), names
 
 
 def gold_classes(gold_keys: list[str], names: list[dict[str, int]]) -> np.ndarray:

@@ -1,0 +1,179 @@
+"""Several processes of one run on this machine: what one process gives, and what happens when some are ended.
+
+    python benchmarks/checks/several_hosts.py same                      2 and 4 processes, 3 meshes, against 1 process
+    python benchmarks/checks/several_hosts.py faults [--kills 20] [--terms 10] [--seed 0]
+
+same: ten steps with evaluation, verification, KL and two updates a step; on as many devices, one each, in one process
+or in several. Metrics and exported weights must agree to 1e-6, evaluations and votes (so tokens) must be equal. What
+four processes saved goes on with one and with two.
+
+faults: SIGKILL to one of two processes at a random moment: the other must end within 60 s, with a line that names it
+and exit status 75. SIGTERM to one: both must end with 143 after the same step. Both runs are then started again, and
+must end bit for bit as one that was left alone. Exit status 1 if anything fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, outcome
+
+WITHIN = 60.0  # seconds
+LOST, TERMINATED = 75, 128 + signal.SIGTERM
+OPTIONS = {
+    "reward.shadow": "('self_certainty',)",
+    "kl.coef": 0.01,
+    "optim.micro_rows": 0,
+    "optim.minibatch_prompts": 4,
+    "data.prompts_per_step": 8,
+    "rollout.group": 4,
+    "eval.every": 5,
+    "eval.max_questions": 16,
+    "checkpoint.every": 5,
+}
+
+
+def start(folder: pathlib.Path, processes: int, options: dict, devices: int) -> list[subprocess.Popen]:
+    """`processes` processes of a run, with `devices` virtual devices in all."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    words = [f"--config.{k}={v}" for k, v in options.items()]
+    flags = f"--xla_force_host_platform_device_count={devices // processes}"
+    started = []
+    for i in range(processes):
+        of = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes), "--process_id", str(i)]
+        command = [sys.executable, "-m", "urlvr_jax.main", "--config", "experiments/countdown.py"]
+        with open(f"{folder}.{i}.log", "w") as log:
+            started.append(
+                subprocess.Popen(
+                    [*command, "--workdir", str(folder), *words, *(of if processes > 1 else ())],
+                    cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+                    env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+                )
+            )  # fmt: skip
+    return started
+
+
+def finish(folder: pathlib.Path, processes: int, options: dict, devices: int) -> None:
+    for i, process in enumerate(start(folder, processes, options, devices)):
+        if process.wait():
+            sys.exit(
+                f"{folder}: process {i} failed\n{pathlib.Path(f'{folder}.{i}.log').read_text()[-3000:]}"
+            )
+
+
+def weights(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """As they are exported."""
+    from safetensors.numpy import load_file
+
+    out = folder.with_name(f"{folder.name}-exported")
+    words = [sys.executable, "-m", "urlvr_jax.main", "export", "--model", str(folder), "--out", str(out)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    return load_file(out / "model.safetensors")
+
+
+def furthest(a: pathlib.Path, b: pathlib.Path) -> tuple[float, float, bool]:
+    """(largest difference of a metric, relative where above 1; of a weight; whether evaluations and votes are equal)."""
+    apart = 0.0
+    for one, other in zip(lines(a / "metrics.jsonl"), lines(b / "metrics.jsonl"), strict=True):
+        names = {name for name in (*one, *other) if not name.startswith(CLOCKS)}
+        for name in names:
+            apart = max(apart, abs(one[name] - other[name]) / max(1.0, abs(one[name])))
+    first, second = weights(a), weights(b)
+    weight = max(float(np.abs(first[name] - second[name]).max()) for name in first)
+    same = all(lines(a / f) == lines(b / f) for f in ("evals.jsonl", "votes.jsonl"))
+    return apart, weight, same
+
+
+def same(base: pathlib.Path) -> int:
+    wrong = 0
+    for processes in (2, 4):
+        for mesh in ("data", "fsdp", "tensor"):
+            options = {**OPTIONS, "steps": 10, "mesh.data": 1, f"mesh.{mesh}": processes}
+            one, several = base / f"{mesh}-1-of-{processes}", base / f"{mesh}-{processes}"
+            finish(one, 1, options, processes)
+            finish(several, processes, options, processes)
+            apart, weight, equal = furthest(one, several)
+            good = apart <= 1e-6 and weight <= 1e-6 and equal
+            wrong += not good
+            print(
+                f"{processes} processes, mesh.{mesh}={processes}: metrics {apart:.1e} apart, weights {weight:.1e}, "
+                f"evaluations and votes {'equal' if equal else 'DIFFERENT'}",
+                flush=True,
+            )
+    saved = base / "fsdp-4"
+    for processes in (1, 2):
+        copy = base / f"on-{processes}"
+        subprocess.run(["cp", "-r", str(saved), str(copy)], check=True)
+        options = {**OPTIONS, "steps": 12, "mesh.data": 1, "mesh.fsdp": processes}
+        finish(copy, processes, options, processes)
+        reached = last_step(copy)
+        wrong += reached != 12
+        print(f"saved on 4, resumed on {processes}: at step {reached}", flush=True)
+    return int(wrong > 0)
+
+
+def trial(folder: pathlib.Path, number: int, rng: random.Random, options: dict) -> tuple[bool, str]:
+    """(whether both ended as they should, what happened)."""
+    both = start(folder, 2, options, 2)
+    which, after = rng.randrange(2), rng.randint(0, options["steps"] - 1)
+    while all(p.poll() is None for p in both) and last_step(folder) < after:
+        time.sleep(0.01)
+    time.sleep(rng.random())
+    name = signal.Signals(number).name
+    if any(p.poll() is not None for p in both):
+        return True, f"{name}: was over before"
+    both[which].send_signal(number)
+    began = time.monotonic()
+    statuses = [p.wait() for p in both]
+    seconds = time.monotonic() - began
+    said = pathlib.Path(f"{folder}.{1 - which}.log").read_text()
+    if number == signal.SIGKILL:
+        good = statuses[1 - which] == LOST and f"process {which} of 2" in said and "is gone" in said
+    else:
+        good = statuses == [TERMINATED, TERMINATED]
+    text = f"{name} to process {which} after step {after}: exit statuses {statuses} in {seconds:.1f} s"
+    return good and seconds <= WITHIN, text
+
+
+def faults(base: pathlib.Path, kills: int, terms: int, seed: int) -> int:
+    rng = random.Random(seed)
+    options = {**OPTIONS, "steps": 12, "checkpoint.every": 3, "mesh.data": 2}
+    finish(base / "alone", 2, options, 2)
+    alone = outcome(base / "alone")
+    wrong = 0
+    for i in range(kills + terms):
+        number = signal.SIGKILL if i < kills else signal.SIGTERM
+        folder = base / f"trial{i}"
+        good, text = trial(folder, number, rng, options)
+        finish(folder, 2, options, 2)
+        differs = differences(alone, outcome(folder))
+        wrong += bool(differs) or not good
+        verdict = f"DIFFERS in {', '.join(differs)}" if differs else "identical"
+        print(f"{i + 1:3d}  {text}, resumed: {verdict}{'' if good else '  WRONG'}", flush=True)
+    print(f"{kills + terms - wrong} of {kills + terms} as they should be")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=("same", "faults"))
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--terms", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="several-hosts-") as name:
+        base = pathlib.Path(name)
+        do = same if given.what == "same" else lambda b: faults(b, given.kills, given.terms, given.seed)
+        sys.exit(do(base))
