@@ -29,6 +29,7 @@ import numpy as np
 from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, outcome
 
 WITHIN = 60.0  # seconds
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
 LOST, TERMINATED = 75, 128 + signal.SIGTERM
 OPTIONS = {
     "reward.shadow": "('self_certainty',)",
@@ -49,7 +50,7 @@ def start(folder: pathlib.Path, processes: int, options: dict, devices: int) -> 
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     words = [f"--config.{k}={v}" for k, v in options.items()]
-    flags = f"--xla_force_host_platform_device_count={devices // processes}"
+    flags = f"--xla_force_host_platform_device_count={devices // processes} {QUICK}"
     started = []
     for i in range(processes):
         of = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes), "--process_id", str(i)]
