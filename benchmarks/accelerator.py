@@ -2,6 +2,9 @@
 
     python benchmarks/accelerator.py --out result.json     one H200, about ten minutes
     python benchmarks/accelerator.py --layers 4            a model of 4 layers, which compiles in a tenth of the time
+    python benchmarks/accelerator.py --scan                `model.scan`: score and update compile one layer
+    python benchmarks/accelerator.py --new_tokens 512      responses of 512 tokens
+    python benchmarks/accelerator.py --alone               without transformers
     python benchmarks/accelerator.py --profile             and the kernels that take the longest
     python benchmarks/accelerator.py --small               the same code on a CPU, a tiny shape, float32
 
@@ -29,7 +32,8 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "speed"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "speed"), str(HERE.parent)]
 
 from accelerator_phases import (  # noqa: E402
     FULL_SHARE,
@@ -46,7 +50,7 @@ from accelerator_phases import (  # noqa: E402
 
 # Limit in seconds of each phase, with all layers. Their order is that of what should not be lost: see `order`.
 OURS = {"ceilings": 90, "rollout": 270, "update": 200, "score": 100, "step": 120}
-GENERATE_S = 75
+GENERATE_S = 130  # its process takes most of a minute to start
 START_S = 40  # of a limit, whatever the number of layers
 
 
@@ -172,23 +176,30 @@ def plans(work: dict, ceilings: dict) -> None:
     print(plan_text("an update", update_plan(work)), flush=True)
 
 
-def order(work: dict, profile: bool) -> list[tuple[str, str, float]]:
+def order(work: dict, profile: bool, alone: bool) -> list[tuple[str, str, float]]:
     """(system, phase, limit): the whole step, which is the sum of others, comes after most of the peer's."""
     share = work["model"]["n_layers"] / LARGE["model"]["n_layers"]
     limited = lambda seconds: START_S + (seconds - START_S) * share
     ours = [("ours", name, limited(limit)) for name, limit in OURS.items()]
     peers = [("transformers", f"generate {n}", limited(GENERATE_S)) for n in work["batches"]]
     profile = [("ours", "kernels", limited(OURS["update"]))] if profile else []
+    if alone:
+        return [*ours[:-1], *profile, ours[-1]]
     return [*ours[:-1], *profile, *peers[:-1], ours[-1], peers[-1]]
+
+
+def asked_work(options) -> dict:
+    return work_of(options.small, options.layers, options.new_tokens, options.scan)
 
 
 def measure(options) -> dict:
     """Every phase in turn; the result so far is written after each."""
-    work, ends = work_of(options.small, options.layers), time.monotonic() + 60 * options.minutes
-    asked = ["--layers", str(options.layers), *["--small"] * options.small]
+    work, ends = asked_work(options), time.monotonic() + 60 * options.minutes
+    asked = ["--layers", str(options.layers), "--new_tokens", str(options.new_tokens)]
+    asked += ["--small"] * options.small + ["--scan"] * options.scan
     result, worker, runs = {"work": work, "phases": {}}, None, ""
     with tempfile.TemporaryDirectory(prefix="accelerator-") as folder:
-        for system, phase, limit in order(work, options.profile):
+        for system, phase, limit in order(work, options.profile, options.alone):
             left = ends - time.monotonic()
             if left < 5:
                 entry = {"error": "no time left"}
@@ -220,6 +231,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--layers", type=int, default=0, help="of the model; default: all")
+    parser.add_argument("--new_tokens", type=int, default=0, help="of a response; default: 1024")
+    parser.add_argument("--scan", action="store_true", help="model.scan")
+    parser.add_argument("--alone", action="store_true", help="this package only")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--out", type=pathlib.Path)
@@ -227,7 +241,7 @@ def main() -> int:
     parser.add_argument("--cache", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        work_as_child(options.child, work_of(options.small, options.layers), options.cache)
+        work_as_child(options.child, asked_work(options), options.cache)
         return 0
     measured = measure(options)["phases"]
     return int(any("error" in measured[phase] for phase in OURS))

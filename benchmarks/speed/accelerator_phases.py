@@ -33,11 +33,13 @@ FULL_SHARE = 0.9  # of the device's memory that may be planned for
 KERNELS = 12  # of a profile that are named
 
 
-def work_of(small: bool, layers: int) -> dict:
-    """The work, with so many layers if that is not 0."""
-    work = dict(SMALL if small else LARGE)
+def work_of(small: bool, layers: int, new_tokens: int, scan: bool) -> dict:
+    """The work, with so many layers and new tokens where they are not 0."""
+    work = dict(SMALL if small else LARGE, scan=scan)
     if layers:
         work["model"] = dict(work["model"], n_layers=layers)
+    if new_tokens:
+        work["new_tokens"] = new_tokens
     return work
 
 
@@ -138,7 +140,7 @@ class Ours:
         validation.validate(c, jax.device_count())
         model = transformer.ModelConfig(
             **work["model"], rope_theta=1e6, norm_eps=1e-6, tied_head=True, compute_dtype=work["dtype"],
-            remat=work["remat"],
+            remat=work["remat"], scan=work["scan"],
         )  # fmt: skip
         self.c, self.engine = c, Engine(c, model, [work["model"]["vocab_size"]])  # which is no token
         self.make = lambda: transformer.initialise(model, 0)
@@ -301,6 +303,7 @@ def settings(work: dict, slots: int) -> dict:
     return {
         "model.compute_dtype": work["dtype"],
         "model.remat": work["remat"],
+        "model.scan": work["scan"],
         "data.prompts_per_step": work["prompts"],
         "data.prompt_buckets": (work["prompt_len"],),
         "rollout.group": work["group"],
