@@ -9,11 +9,19 @@ import pytest
 from urlvr_jax.runtime import link, meeting
 from urlvr_jax.runtime.link import HostsError, Link
 
-# Links live as long as their process: what a test leaves open goes with it.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+MADE: list[Link] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_link_outlives_its_test():
+    yield
+    while MADE:
+        MADE.pop().stop()
+
+
+def linked(*given) -> Link:
+    MADE.append(Link(*given))
+    return MADE[-1]
 
 
 class Ended(threading.Event):
@@ -35,7 +43,7 @@ def card(number: int, **facts) -> meeting.Card:
 def met(count: int = 3) -> tuple[list[Link], list[Ended]]:
     """The links of `count` processes that have found each other."""
     ends = [Ended() for _ in range(count)]
-    links = [Link(card(i), count, end) for i, end in enumerate(ends)]
+    links = [linked(card(i), count, end) for i, end in enumerate(ends)]
     port = links[0].listen()
     told = [None] * count
     connect = lambda i: told.__setitem__(i, links[i].connect("127.0.0.1", port, 10))
@@ -60,8 +68,7 @@ def test_all_learn_which_process_was_lost():
 
 def test_all_learn_that_process_0_was_lost():
     links, ends = met()
-    for connection in list(links[0].peers):
-        connection.shutdown(socket.SHUT_RDWR)
+    links[0].stop()
     for end in ends[1:]:
         text, status = end.in_time()
         assert "process 0 of 3 (pid 1000 on " in text and status == link.LOST
@@ -81,15 +88,15 @@ def test_who_has_done_its_work_is_missed_by_nobody():
     links, ends = met()
     for one in (links[2], links[0], links[1]):
         one.close()
-    links[1].hub.close()
-    links[2].hub.close()
+    links[1].stop()
+    links[2].stop()
     assert not any(end.wait(0.2) for end in ends)
 
 
 def test_two_processes_of_one_number_are_named():
-    first = Link(card(0), 3, Ended())
+    first = linked(card(0), 3, Ended())
     port = first.listen()
-    links = [Link(card(1), 3, Ended()), Link(dataclasses.replace(card(1), pid=77), 3, Ended())]
+    links = [linked(card(1), 3, Ended()), linked(dataclasses.replace(card(1), pid=77), 3, Ended())]
     errors = []
 
     def connect(one):
@@ -111,7 +118,7 @@ def test_a_stranger_ends_no_run_that_is_under_way():
     links, ends = met()
     port = links[0].server.getsockname()[1]
     with pytest.raises(HostsError, match="there are two processes 2"):
-        Link(card(2), 3, Ended()).connect("127.0.0.1", port, 5)
+        linked(card(2), 3, Ended()).connect("127.0.0.1", port, 5)
     with socket.create_connection(("127.0.0.1", port)) as other:
         other.sendall(b"GET / HTTP/1.1\r\n\r\n\xff\n")
     assert not any(end.wait(0.2) for end in ends)
@@ -119,7 +126,7 @@ def test_a_stranger_ends_no_run_that_is_under_way():
 
 def test_who_does_not_come_is_named_after_the_time_that_was_stated(monkeypatch, capsys):
     monkeypatch.setattr(link, "TELL_AFTER", 0.1)
-    alone = Link(card(0), 3, Ended())
+    alone = linked(card(0), 3, Ended())
     alone.listen()
     with pytest.raises(HostsError, match="processes 1, 2 of 3 did not come within 0 s"):
         alone.gathered({}, 0.3)
@@ -131,12 +138,12 @@ def test_a_coordinator_that_is_not_there_is_named(monkeypatch):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     with pytest.raises(HostsError, match=f"process 1 of 2 .*: process 0 is not there, at 127.0.0.1:{port}"):
-        Link(card(1), 2, Ended()).connect("127.0.0.1", port, 0.3)
+        linked(card(1), 2, Ended()).connect("127.0.0.1", port, 0.3)
 
 
 def test_a_port_that_is_taken_is_said():
     with socket.create_server(("", 0)) as server, pytest.raises(HostsError, match="cannot listen on port"):
-        Link(card(0), 2, Ended()).listen(server.getsockname()[1])
+        linked(card(0), 2, Ended()).listen(server.getsockname()[1])
 
 
 def test_what_processes_were_given_and_run_must_be_the_same():

@@ -52,6 +52,8 @@ class Link:
         self.hub: socket.socket | None = None  # of the others: process 0
         self.complete = threading.Event()
         self.closing = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.stopped, self.stopping = socket.socketpair()
 
     def name(self, number: int) -> str:
         card = self.cards.get(number)
@@ -68,7 +70,7 @@ class Link:
                 f"process 0 cannot listen on port {port} ({error.strerror}): another process 0 or another program has it; "
                 "give --coordinator another port, the same for all"
             ) from None
-        threading.Thread(target=self._serve, daemon=True, name="link").start()
+        self._run(self._serve)
         return self.server.getsockname()[1]
 
     def gathered(self, told: dict, patience: float = PATIENCE) -> list[Card]:
@@ -89,14 +91,17 @@ class Link:
 
     def _serve(self) -> None:
         buffers: dict[socket.socket, bytes] = {}
-        with selectors.DefaultSelector() as ready:
+        with selectors.DefaultSelector() as ready, self.server, contextlib.ExitStack() as opened:
             ready.register(self.server, selectors.EVENT_READ)
+            ready.register(self.stopped, selectors.EVENT_READ)
             while True:
                 for key, _ in ready.select():
                     connection = key.fileobj
+                    if connection is self.stopped:
+                        return
                     if connection is self.server:
-                        came, _ = self.server.accept()
-                        buffers[_probed(came)] = b""
+                        came = _probed(opened.enter_context(self.server.accept()[0]))
+                        buffers[came] = b""
                         ready.register(came, selectors.EVENT_READ)
                         continue
                     data = _received(connection)
@@ -164,8 +169,8 @@ class Link:
 
     def connect(self, host: str, port: int, patience: float = PATIENCE) -> tuple[list[Card], dict]:
         """Join process 0 and wait for all: their cards, and what process 0 told. HostsError where that cannot be."""
-        began = time.monotonic()
         me, where = self.name(self.card.number), f"{host}:{port}"
+        began = time.monotonic()
         with _telling(lambda s: f"{me} waits for the others at {where}: {s:.0f} s of {patience:.0f}"):
             self.hub = _reached(host, port, began + patience, f"{me}: process 0 is not there, at {where}")
             self.hub.settimeout(patience + TELL_AFTER)
@@ -179,7 +184,7 @@ class Link:
         self.hub.settimeout(None)
         cards = [Card.of(text) for text in message.pop("cards")]
         self.cards = {card.number: card for card in cards}
-        threading.Thread(target=self._listen, args=(rest,), daemon=True, name="link").start()
+        self._run(self._listen, rest)
         return cards, message
 
     def _listen(self, text: bytes) -> None:
@@ -201,6 +206,11 @@ class Link:
         )
         return {"text": text, "status": LOST}
 
+    def _run(self, work: Callable, *arguments) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True, name="link")
+        self.threads.append(thread)
+        thread.start()
+
     def fail(self, text: str, status: int) -> None:
         """Tell the others why this process ends, which it does next."""
         self._last_word({"text": f"{self.name(self.card.number)}: {text}", "status": status})
@@ -208,6 +218,19 @@ class Link:
     def close(self) -> None:
         """This process has done its work: its end is no loss."""
         self._last_word({"bye": 1})
+
+    def stop(self) -> None:
+        """End the threads and close every connection. Who has not said `close` or `fail` before is missed."""
+        self.closing.set()
+        self.stopping.close()
+        if self.hub:
+            with contextlib.suppress(OSError):  # the other side may have closed it
+                self.hub.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        self.stopped.close()
+        if self.hub:
+            self.hub.close()
 
     def _last_word(self, message: dict) -> None:
         self.closing.set()
