@@ -6,5 +6,6 @@ In: token ids and the segments of keys they see; a folder's config.json and safe
     transformer.py  the modules, prompt segments, plain parameter trees
     attention.py    plain products, in blocks     flash.py    kernels for a TPU
     rope.py         rotary positions              products.py what a CPU multiplies faster another way round
-    folders.py      Hugging Face folders          known/      configurations of published models
+    folders.py      Hugging Face folders          names.py    what they call our parameters
+    known/          configurations of published models
 """

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.errors import FolderError
+from urlvr_jax.models.names import BUFFERS, their_names
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
 from urlvr_jax.runtime import hosts, sharding
@@ -280,45 +281,6 @@ def check_length(path: pathlib.Path, config: ModelConfig, longest: int) -> None:
             f"{path}: max_position_embeddings = {config.max_positions}, but {lengths}: lower one of them "
             f"by {longest - config.max_positions}, with rollout.response_buckets; or, if the model is meant for more, say so in its config.json"
         )
-
-
-# ---- names ---------------------------------------------------------------------------------
-
-# Our name -> theirs. Matrices (kernels) are transposed: theirs are [outputs, inputs], ours [inputs, outputs].
-_LAYER = r"layers\.(\d+)\."
-TABLE = (
-    (r"embed", r"model.embed_tokens.weight"),
-    (r"head", r"lm_head.weight"),
-    (r"final_norm\.scale", r"model.norm.weight"),
-    (_LAYER + r"attention\.([qkvo])\.kernel", r"model.layers.\1.self_attn.\2_proj.weight"),
-    (_LAYER + r"attention\.([qkvo])\.bias", r"model.layers.\1.self_attn.\2_proj.bias"),
-    (_LAYER + r"attention\.([qk])_norm\.scale", r"model.layers.\1.self_attn.\2_norm.weight"),
-    (_LAYER + r"feedforward\.(gate|up|down)\.kernel", r"model.layers.\1.mlp.\2_proj.weight"),
-    (_LAYER + r"feedforward\.(gate|up|down)\.bias", r"model.layers.\1.mlp.\2_proj.bias"),
-)
-NORMS_BEFORE = (
-    (_LAYER + r"attention_norm\.scale", r"model.layers.\1.input_layernorm.weight"),
-    (_LAYER + r"feedforward_norm\.scale", r"model.layers.\1.post_attention_layernorm.weight"),
-)
-NORMS_AFTER = (
-    (_LAYER + r"attention_norm\.scale", r"model.layers.\1.post_attention_layernorm.weight"),
-    (_LAYER + r"feedforward_norm\.scale", r"model.layers.\1.post_feedforward_layernorm.weight"),
-)
-BUFFERS = r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"  # of old files; no weights
-
-
-def their_names(names, config: ModelConfig) -> dict[str, tuple[str, bool]]:
-    """Our parameter name -> their tensor name, and whether to transpose."""
-    table = TABLE + (NORMS_AFTER if config.norm_after else NORMS_BEFORE)
-    out = {}
-    for name in names:
-        found = [m.expand(theirs) for ours, theirs in table if (m := re.fullmatch(ours, name))]
-        if len(found) != 1:
-            raise ValueError(
-                f"parameter {name!r} matches {len(found)} rows of the name table, expected one"
-            )
-        out[name] = found[0], name.endswith(".kernel")
-    return out
 
 
 # ---- weights in ----------------------------------------------------------------------------
