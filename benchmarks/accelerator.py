@@ -86,8 +86,8 @@ class Worker:
             self.process.stdin.flush()
             line = self.lines.get(timeout=limit_s)
         except queue.Empty:
-            said = self.log.read_text(errors="replace").strip().splitlines()[-1:]
-            return {"error": f"not done in {limit_s:.0f} s; the last line of its log: {said}"}
+            said = " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-4:])
+            return {"error": f"not done in {limit_s:.0f} s; the end of its log: {said}"}
         except BrokenPipeError:
             line = ""
         if line:

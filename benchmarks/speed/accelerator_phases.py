@@ -185,8 +185,10 @@ class Ours:
     def _compiled(self, make) -> dict:
         """Compile first, so that calls are not charged for it; what it reserves beyond its arguments."""
         began = time.perf_counter()
-        program = make()
         self.jax.block_until_ready(self._state().params)
+        print(f"weights drawn in {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        program = make()
         print(f"compiled in {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
         temporary = program.memory_analysis().temp_size_in_bytes / GIB
         return {"compile_s": time.perf_counter() - began, "temporary_gib": temporary}
