@@ -18,10 +18,10 @@ The story of the data, one step:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
-import pathlib
 import sys
 
 import jax
@@ -50,8 +50,13 @@ from urlvr_jax.verbs.command_line import Given
 from urlvr_jax.verbs.flags import friendly
 
 
-def train(c, folder: pathlib.Path) -> int:
+def train(c, folder: str | os.PathLike) -> int:
     """Run an experiment to `c.steps`, or from where its folder stands. Returns the exit status."""
+    with contextlib.ExitStack() as opened:
+        return _train(c, folder, opened)
+
+
+def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     progress = Progress(c.steps)
     compiles = CompileCounter()
     stop = StopSignal()
@@ -61,8 +66,8 @@ def train(c, folder: pathlib.Path) -> int:
     run = open_run(c, columns=expression.needs_labels(reward.fn))
     engine, tokenizer = run.engine, run.tokenizer
     require_inputs(reward, run)
-    workdir = Workdir(folder, c, run.facts)
-    checkpoints = Checkpoints(workdir.path / "checkpoints", c.checkpoint.keep)
+    workdir = opened.enter_context(Workdir(folder, c, run.facts))
+    checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
@@ -76,7 +81,7 @@ def train(c, folder: pathlib.Path) -> int:
     early = EarlyWarning(c, workdir)
     checkpoints.keep_before(early)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
-    progress.opened(workdir.path, reward.fn.__name__, first, run.test_time_training)
+    progress.opened(workdir.name, reward.fn.__name__, first, run.test_time_training)
     progress.notice(notices.of_run(run))
     if first == 0 and run.eval_sets:
         progress.evaluation(watch.of_base(state.params))
@@ -156,7 +161,7 @@ def train(c, folder: pathlib.Path) -> int:
         if stopped and not last:
             checkpoints.close()
             progress.say(
-                f"stopped by {stopped.name} after step {step}; --workdir {workdir.path} goes on from there"
+                f"stopped by {stopped.name} after step {step}; --workdir {workdir.name} goes on from there"
             )
             return 128 + stopped
         if last:
@@ -167,7 +172,7 @@ def train(c, folder: pathlib.Path) -> int:
     progress.analysis(workdir.path, sampling)
     if early.alarm:
         progress.say(checkpoints.text_before(early.alarm))
-    progress.done(workdir.path, compiles.seconds)
+    progress.done(workdir.name, compiles.seconds)
     return 1 if checkpoints.failed else 0
 
 
@@ -192,7 +197,7 @@ def _run(given: Given) -> int:
         from urlvr_jax.verbs import dry_run
 
         return dry_run.run(c)
-    return train(c, pathlib.Path(flag.workdir or new_path(given.name)))
+    return train(c, flag.workdir or new_path(given.name))
 
 
 def run() -> None:

@@ -16,7 +16,7 @@ def asked(folder, experiment="", **typed):
     c = config.default()
     c.update_from_flattened_dict(typed)
     flag = types.SimpleNamespace(config=c, model=str(folder), experiment=experiment, typed=typed)
-    return opened._of_model(flag)
+    return opened._of_model(flag, opened.folder_of(flag.model))
 
 
 def test_a_folder_is_asked_as_it_was_trained(tmp_path):

@@ -16,6 +16,7 @@ from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.data.json_lines import gather
 from urlvr_jax.errors import DataError
 from urlvr_jax.lab import shipped
+from urlvr_jax.runtime import bucket
 from urlvr_jax.untrusted import json_text
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -111,8 +112,13 @@ def _keep(found: Distinct, name: str, part: str, count: int) -> None:
 
 
 def question_path(name: str) -> pathlib.Path:
-    """A path or pattern, or the question file that ships under `lab:NAME`; without what says which part."""
+    """A path or pattern, or the question file that ships under `lab:NAME`; without what says which part.
+
+    What lies in a bucket, gs://..., is copied to this machine: files and folders, no patterns.
+    """
     name, _ = part_of(name)
+    if bucket.is_in(name):
+        return bucket.copied(name)
     return shipped.questions(name) if name.startswith("lab:") else pathlib.Path(name)
 
 

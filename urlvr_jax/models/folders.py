@@ -22,7 +22,7 @@ from urlvr_jax.errors import FolderError
 from urlvr_jax.models.names import BUFFERS, their_names
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
-from urlvr_jax.runtime import hosts, sharding
+from urlvr_jax.runtime import bucket, hosts, sharding
 from urlvr_jax.runtime.counting import Tell, counted, silent
 from urlvr_jax.untrusted import json_text, numbers
 
@@ -49,13 +49,15 @@ def known(name: str) -> pathlib.Path:
 
 
 def resolve(name: str) -> pathlib.Path:
-    """The folder of a model: a path, known:NAME, or a name on the Hugging Face Hub (OWNER/NAME[@REVISION]).
+    """The folder of a model: a path, known:NAME, gs://..., or a name on the Hugging Face Hub (OWNER/NAME[@REVISION]).
 
-    A Hub model's configuration, tokenizer and safetensors come from the local cache or are downloaded into
+    A bucket's folder is copied to this machine. A Hub model's configuration, tokenizer and safetensors come from the local cache or are downloaded into
     it; HF_HUB_OFFLINE=1 forbids the download.
     """
     if name.startswith("known:"):
         return known(name.removeprefix("known:"))
+    if bucket.is_in(name):
+        return bucket.copied(name, without=(bucket.CHECKPOINTS,))
     path = pathlib.Path(name).expanduser()
     if path.exists():
         return path

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 import sys
 import time
 
@@ -26,7 +25,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
-from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
 from urlvr_jax.runtime.terminal import say, warn
@@ -63,12 +62,14 @@ class BeforeOnset(PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir. Raises PathError, see `require_plain`."""
+    """The checkpoints of one workdir, on a disk or in a bucket. Raises PathError, see `require_plain`."""
 
     def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
         quiet_orbax()
-        require_plain(folder)
-        self.folder = pathlib.Path(folder).resolve()
+        if not bucket.is_in(folder):
+            require_plain(folder)
+            folder = pathlib.Path(folder).resolve()
+        self.folder = bucket.place(folder)
         self.keep = keep
         self.failed = 0
         self.saving = None  # the step of the save under way
@@ -107,8 +108,7 @@ class Checkpoints:
 
     def text_before(self, alarm) -> str:
         """Which checkpoint is from before the onset of an alarm."""
-        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
-        before = max((s for s in steps if s < alarm.onset), default=None)
+        before = max((s for s in self._steps() if s < alarm.onset), default=None)
         onset = f"collapse since about step {alarm.onset} ({alarm.detector}): "
         if before is None:
             return f"{onset}no checkpoint is from before it; the base is, and checkpoint.every makes more"
@@ -137,7 +137,7 @@ class Checkpoints:
             self.close()
             if step and self.latest() == step:
                 say(
-                    f"the state after step {step} is saved: --workdir {workdir.path} goes on from there",
+                    f"the state after step {step} is saved: --workdir {workdir.name} goes on from there",
                     stream=sys.stderr,
                 )
             raise
@@ -174,13 +174,20 @@ class Checkpoints:
         while quiet < 3 and time.monotonic() < deadline:
             leftovers = list(self.folder.glob("*orbax-checkpoint-tmp*"))
             for leftover in leftovers:
-                shutil.rmtree(leftover, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    leftover.rmtree()
             quiet = 0 if leftovers else quiet + 1
             time.sleep(0.05)
 
     def latest(self) -> int | None:
-        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
-        return max(steps, default=None)
+        return max(self._steps(), default=None)
+
+    def _steps(self) -> list[int]:
+        """Of what is whole: in a bucket folders are not renamed when they are, as on a disk, but marked."""
+        found = [p for p in self.folder.iterdir() if p.name.isdigit()]
+        if bucket.is_in(self.folder):
+            found = [p for p in found if ocp.utils.is_checkpoint_finalized(p)]
+        return [int(p.name) for p in found]
 
     def restore(
         self, shapes: TrainState, layout: TrainState, step: int | None = None
@@ -230,7 +237,8 @@ class Checkpoints:
 
     def _rename(self, step: int) -> None:
         aside = self.folder / f"broken-{step}"
-        shutil.rmtree(aside, ignore_errors=True)  # the same step may break twice
+        if aside.exists():  # the same step may break twice
+            aside.rmtree()
         (self.folder / str(step)).rename(aside)
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ class Progress(Console):
         self.began = time.perf_counter()
         self._noticed: set[str] = set()
 
-    def opened(self, folder: pathlib.Path, reward: str, first: int, trained: dict) -> None:
+    def opened(self, folder: str, reward: str, first: int, trained: dict) -> None:
         """trained: see `summary.kind_of_set`."""
         self.trained = trained
         self.say(f"{folder}: {reward}, from step {first}")
@@ -138,7 +138,7 @@ class Progress(Console):
                 if drawn := questions.draw(folder):
                     self.say(f"{drawn[0]}\nfigure: {drawn[1]}")
 
-    def done(self, folder: pathlib.Path, compiling: float) -> None:
+    def done(self, folder: str, compiling: float) -> None:
         minutes = (time.perf_counter() - self.began) / 60
         self.say(f"{folder}: done in {minutes:.1f} min, {compiling:.0f} s of it compiling")
 

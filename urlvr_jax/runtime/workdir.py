@@ -8,6 +8,8 @@ votes.jsonl       one line a step: the votes on every question
 completions/      completions_00010.parquet: sampled responses with answers and rewards
 checkpoints/      Orbax
 lock              who runs here, or did last
+
+In a bucket it is the same, written by way of a folder of this machine: `bucket.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.config import config_hash
 from urlvr_jax.errors import UserError
-from urlvr_jax.runtime import hosts, lock
+from urlvr_jax.runtime import bucket, hosts, lock
 from urlvr_jax.runtime.lines import Lines, write_whole
 from urlvr_jax.runtime.lock import Lock
 from urlvr_jax.runtime.paths import require_plain
@@ -72,14 +74,19 @@ def git_state() -> dict:
 class Workdir:
     """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`).
 
-    Raises WorkdirError where another run holds the folder or began it with another configuration, PathError where
+    name: where the run is said to be. path: where its files are on this machine; elsewhere only of a bucket.
+    checkpoints: where they are. Raises WorkdirError where another run holds the folder or began it with another configuration, PathError where
     checkpoints could not be read back, and OSError where nothing can be written.
     """
 
-    def __init__(self, path: pathlib.Path, c, facts: dict):
-        self.path = pathlib.Path(path)
+    def __init__(self, name: str | pathlib.Path, c, facts: dict):
+        self.name, self.in_bucket = str(name), bucket.is_in(name)
+        self.path = pathlib.Path(name)
         self.writes = hosts.is_writer()
+        if self.in_bucket:
+            self.path = bucket.staging(f"runs/{jax.process_index()}", self.name)
         require_plain(self.path)
+        self.checkpoints = bucket.place(self.name if self.in_bucket else self.path) / bucket.CHECKPOINTS
         self.config = config_lib.flat(c)
         self._take()
         try:
@@ -96,16 +103,18 @@ class Workdir:
 
     def _take(self) -> None:
         """The writer makes and takes the folder, and every process stops where it could not or does not see it."""
-        self.lock = None
+        self.lock = self.mirror = None
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = Lock(self.path)
-        taken, text = hosts.agree((self.lock.taken, self.lock.text) if self.lock else None)
+            if self.in_bucket and not self.lock.taken:
+                self.mirror = bucket.Mirror(self.name, self.path, self.lock.text)
+        taken, text = hosts.agree(((self.mirror or self.lock).taken, self.lock.text) if self.lock else None)
         if not taken:
             hosts.each(lambda: self._see(text))
         else:
             raise WorkdirError(
-                f"{self.path} is in use by another run: {taken}; wait for its end, stop it with SIGTERM and run "
+                f"{self.name} is in use by another run: {taken}; wait for its end, stop it with SIGTERM and run "
                 "this command again to go on from there, or give another --workdir"
             )
 
@@ -114,19 +123,29 @@ class Workdir:
         until = time.monotonic() + SEEN_WITHIN
         while not self.writes:
             with contextlib.suppress(OSError):
-                if (self.path / lock.NAME).read_text() == text:
-                    return
+                if (self.checkpoints.parent / lock.NAME).read_text().startswith(text):
+                    return bucket.fill(self.name, self.path) if self.in_bucket else None
             if time.monotonic() > until:
                 raise WorkdirError(
-                    f"{self.path} on {socket.gethostname()} is not the folder of process 0: give a --workdir that every "
+                    f"{self.name} on {socket.gethostname()} is not the folder of process 0: give a --workdir that every "
                     "machine sees"
                 )
             time.sleep(0.1)
 
     def release(self) -> None:
         """Let the folder go; else that happens when this object is collected, or its process ends."""
+        if self.mirror and not self.mirror.close():
+            raise bucket.BucketError(
+                f"{self.name} could not be written ({self.mirror.failed}); this machine has the files, in {self.path}"
+            )
         if self.lock:
             self.lock.release()
+
+    def __enter__(self) -> Workdir:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.release()
 
     def _check_config(self) -> None:
         file = self.path / "config.json"
@@ -149,7 +168,7 @@ class Workdir:
                     )
             else:
                 raise WorkdirError(
-                    f"{self.path} holds a run with another configuration:\n" + "\n".join(lines) + "\n"
+                    f"{self.name} holds a run with another configuration:\n" + "\n".join(lines) + "\n"
                     "use another --workdir, or the same values (more steps alone are fine, at a "
                     "constant learning rate)"
                 )
@@ -187,6 +206,8 @@ class Workdir:
         """What was written so far is on disk: to be called before a checkpoint."""
         for lines in self._lines():
             lines.sync()
+        if self.mirror:
+            self.mirror.copy()
 
     def _lines(self) -> tuple[Lines, ...]:
         return self.metrics, self.evals, self.votes

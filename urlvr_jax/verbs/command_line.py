@@ -13,12 +13,17 @@ from absl import flags as absl_flags
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.config import ConfigError
+from urlvr_jax.runtime import bucket
 from urlvr_jax.runtime.paths import is_utf8
 from urlvr_jax.verbs import VERBS, help, names, overrides
 from urlvr_jax.verbs.flags import FLAGS
 
 HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
 # What trains is given instead of a flag of other verbs.
+IN_BUCKETS = {  # flags that may say gs://...
+    "train": ("workdir",), "evaluate": ("model", "data", "out"), "generate": ("model",), "score": ("model",),
+    "export": ("model", "out"), "mcs": ("model", "data"),
+}  # fmt: skip
 INSTEAD = {"model": "config.model.path", "data": "config.data.train", "out": "workdir"}
 
 
@@ -134,3 +139,12 @@ def _check_flags(verb: str, flags: absl_flags.FlagValues) -> None:
             if verb == "train" and name in INSTEAD:
                 said += f"; to train give --{INSTEAD[name]}={flags[name].value}"
             raise ConfigError(f"{said}; see `{verb} --help`")
+        value = str(flags[name].value)
+        if bucket.is_in(value) and name not in IN_BUCKETS.get(verb, ()):
+            raise ConfigError(
+                f"--{name}={value}: {verb} takes a path of this machine; buckets are for {_for_buckets()}"
+            )
+
+
+def _for_buckets() -> str:
+    return ", ".join(f"--{name} of {verb}" for verb, names in IN_BUCKETS.items() for name in names)

@@ -8,7 +8,7 @@ import pathlib
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import evaluate
-from urlvr_jax.runtime import hosts
+from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.runtime.terminal import warn
@@ -21,7 +21,7 @@ def run(flag) -> int:
 
     With --align it is sampled as for training, and the object tells of the rewards; the file has a dict a question too.
     """
-    if flag.out and not pathlib.Path(flag.out).absolute().parent.is_dir():
+    if flag.out and not bucket.is_in(flag.out) and not pathlib.Path(flag.out).absolute().parent.is_dir():
         raise ConfigError(f"--out={flag.out}: there is no such folder to write it in")
     c, engine, params, tokenizer, _, step = open_flag(flag)
     how = align.how(flag, c) if flag.align else evaluate.how(c)
@@ -60,5 +60,5 @@ def run(flag) -> int:
     print(json.dumps(told, indent=1))
     if flag.out and hosts.is_writer():
         more = {"questions": rows} if flag.align else {}
-        pathlib.Path(flag.out).write_text(json.dumps(told | more, indent=1) + "\n")
+        bucket.place(flag.out).write_text(json.dumps(told | more, indent=1) + "\n")
     return 0

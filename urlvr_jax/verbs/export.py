@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
+import shutil
 
 import numpy as np
 from safetensors import SafetensorError
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, transformer
+from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.scoring.score import whole_logits
@@ -22,6 +23,11 @@ def run(flag) -> int:
     if not flag.out:
         raise ConfigError("--out is missing: give the folder to write")
     out = pathlib.Path(flag.out)
+    if bucket.is_in(flag.out):
+        if bucket.place(flag.out).exists():
+            raise ConfigError(f"--out={flag.out} exists: name a new folder to export to")
+        out = bucket.staging("exports", flag.out)
+        shutil.rmtree(out, ignore_errors=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out={out} exists and is not empty: name a new folder to export to")
     c, engine, params, tokenizer, source, step = open_flag(flag)
@@ -34,20 +40,22 @@ def run(flag) -> int:
         raise folders.FolderError(
             f"{out}: its weights could not be written ({error}): free some space, or choose another place"
         ) from None
-    c.model.path = str(out)
+    if bucket.is_in(flag.out):
+        hosts.one(lambda: bucket.send(out, flag.out))
+    c.model.path = flag.out
     path, model_config, _ = open_model(c)
     tell = console.stage("reading back", "bytes")
     again = folders.load(path, model_config, engine.training_layout, tell)
     for name, value in params.items():
         if not np.array_equal(again[name], value):
-            raise FolderError(f"{out}: {name!r} does not read back as it was written")
+            raise FolderError(f"{flag.out}: {name!r} does not read back as it was written")
     tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
     before = whole_logits(engine.graph, params, tokens)
     if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
-        raise FolderError(f"{out}: the logits of its weights are not those of the model exported")
+        raise FolderError(f"{flag.out}: the logits of its weights are not those of the model exported")
     of = f" of step {step}" if step is not None else ""
     print(
-        f"{os.fspath(out)}: {len(params)} tensors{of}, read back and compared, as were the logits of "
+        f"{flag.out}: {len(params)} tensors{of}, read back and compared, as were the logits of "
         f"{tokens.size} tokens"
     )
     return 0

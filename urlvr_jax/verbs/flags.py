@@ -26,7 +26,7 @@ FLAGS = {
         "",
         "DIR",
         {
-            "train": "folder of the run; the same folder resumes; a new one of `runs` if not given",
+            "train": "folder of the run, on a disk or gs://...; the same folder resumes; a new one of `runs` if not given",
             "doctor": "folder whose disk is looked at; `runs` if not given",
             "mcs": "folder of its runs, one a seed; the same folder resumes; runs/mcs-MODEL if not given",
         },

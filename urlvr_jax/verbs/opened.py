@@ -13,7 +13,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders
-from urlvr_jax.runtime import settled
+from urlvr_jax.runtime import bucket, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import open_model
@@ -45,10 +45,11 @@ def open_flag(flag) -> Opened:
         raise config_lib.ConfigError(
             "--model is missing: give a model folder, lab:NAME or a run's folder, for example --model lab:plain"
         )
-    is_run = config_lib.is_run(pathlib.Path(model))
+    here = folder_of(model)
+    is_run = config_lib.is_run(here)
     if not is_run and flag.step is not None:
         raise config_lib.ConfigError(f"--step={flag.step} is for a run's folder; --model={model} is none")
-    c = settled.here(_of_run(flag) if is_run else _of_model(flag), trains=False)
+    c = settled.here(_of_run(flag, here) if is_run else _of_model(flag, here), trains=False)
     try:
         path, model_config, tokenizer = open_model(c)
         engine = Engine(c, model_config, tokenizer.stop_ids)
@@ -60,6 +61,13 @@ def open_flag(flag) -> Opened:
     return Opened(c, engine, params, tokenizer, path, step)
 
 
+def folder_of(model: str) -> pathlib.Path:
+    """Where files of --model are read; of a bucket a copy, without a run's checkpoints."""
+    if bucket.is_in(model):
+        return bucket.copied(model, without=(bucket.CHECKPOINTS,))
+    return pathlib.Path(model)
+
+
 def _loaded(path: pathlib.Path, engine: Engine) -> dict:
     """The weights of a model folder."""
     tell = Console("stderr").stage("loading weights", "bytes")
@@ -68,7 +76,7 @@ def _loaded(path: pathlib.Path, engine: Engine) -> dict:
 
 def _restored(flag, engine: Engine) -> tuple[dict, int]:
     """The parameters of a run's checkpoint, and its step."""
-    folder = pathlib.Path(flag.model) / "checkpoints"
+    folder = bucket.place(flag.model) / bucket.CHECKPOINTS
     restored = None
     if folder.is_dir():
         checkpoints = Checkpoints(folder, engine.c.checkpoint.keep, read_only=True)
@@ -94,11 +102,11 @@ def _hint(model: pathlib.Path, is_run: bool, base: str) -> str:
     return f"; a run is given by its own folder, --model={runs[0]}" if runs else ""
 
 
-def _of_model(flag) -> ml_collections.ConfigDict:
+def _of_model(flag, here: pathlib.Path) -> ml_collections.ConfigDict:
     """The configuration given, with the model that is named; without an experiment file, asked as it was trained."""
     c = flag.config
     c.model.path = flag.model
-    file = pathlib.Path(flag.model) / SETTINGS
+    file = here / SETTINGS
     if flag.experiment or not os.path.isfile(file):
         return c
     written = json_text.read(file, FolderError)
@@ -121,10 +129,10 @@ def settings_text(c) -> str:
     return json.dumps({key: every[key] for key in KEPT}, indent=1) + "\n"
 
 
-def _of_run(flag) -> ml_collections.ConfigDict:
+def _of_run(flag, here: pathlib.Path) -> ml_collections.ConfigDict:
     """The run's own configuration, or of it the model alone where an experiment file was given;
     what was typed on the command line goes before."""
-    c = config_lib.recorded(pathlib.Path(flag.model))
+    c = config_lib.recorded(here)
     if flag.experiment:
         model, c = c.model, flag.config
         c.model.update(model)
