@@ -118,13 +118,12 @@ def follow(sink: Sink, folder: pathlib.Path, own: pathlib.Path, run: Run) -> Non
     state.step = state.step if kept is None else kept
     while True:
         over = run.ended.is_set()  # asked first: all that was written before the end is read
-        changed = False
         for line in warnings.new():
             if line["kind"] not in state.warnings:
                 with run.calling():
                     sink.warning(line["step"], line["text"])
                 state.warnings.append(line["kind"])
-                changed = True
+                state.write(file)
         for line in metrics.new():
             step, numbers, texts = folder_lib.split(line)
             if step > state.step:
@@ -132,9 +131,7 @@ def follow(sink: Sink, folder: pathlib.Path, own: pathlib.Path, run: Run) -> Non
                 with run.calling():
                     sink.step(step, numbers, texts, table)
                 state.step = step
-                changed = True
-        if changed:
-            state.write(file)
+                state.write(file)
         if over:
             break
         run.ended.wait(POLL)
