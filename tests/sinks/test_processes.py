@@ -14,10 +14,11 @@ import pyarrow.parquet
 import pytest
 
 from urlvr_jax.runtime.lines import Lines
-from urlvr_jax.sinks import processes, table
+from urlvr_jax.sinks import follow, processes, table
 from urlvr_jax.sinks.processes import Sinks
 
-END = 2.0
+END = 60.0  # more than a sink takes on a busy machine
+SOON = 2.0
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def started(folder, end_s=END) -> Sinks:
     return Sinks(["fake"], folder, end_s=end_s)
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -115,8 +116,8 @@ FAULTS = [
     ("step", 2, "raise", "ValueError: no such key second line"),
     ("step", 2, "full", "OSError: [Errno 28] No space left on device"),
     ("step", 2, "exit", "its process ended with status 88"),  # 600 in a byte
-    ("open", None, "hang", f"has not ended {END:g} s after the run and was stopped"),
-    ("step", 2, "hang", f"has not ended {END:g} s after the run and was stopped"),
+    ("open", None, "hang", "had not ended "),
+    ("step", 2, "hang", "had not ended "),
     ("close", None, "raise", "ValueError: no such key second line"),
 ]
 
@@ -126,22 +127,27 @@ def test_a_broken_sink_is_said_once_and_what_it_missed_is_told_at_the_next_start
     run, capsys, where, step, how, says
 ):
     fault(run, where, step, how)
-    sinks = started(run)
-    for step in range(1, 4):
-        write(run, step)
-        sinks.look()
-    began = time.monotonic()
-    if how != "hang":
-        wait_for(lambda: where == "close" or sinks.processes[0].process.poll() is not None)
-        sinks.look()
+    sinks = started(run, SOON if how == "hang" else END)
+    write(run, 1, 2, 3)
+    if how == "hang":
+        last = {
+            "open": lambda: (run / "sinks" / "fake" / "state.json").is_file(),
+            "step": lambda: len(told(run, "step")) == 2,
+        }
+        wait_for(last[where])
+    elif where != "close":
+        wait_for(lambda: sinks.processes[0].process.poll() is not None)
     sinks.look()
+    sinks.look()
+    began = time.monotonic()
     sinks.close(0)
-    assert time.monotonic() - began < END + processes.GRACE + 10
+    assert how != "hang" or time.monotonic() - began < follow.STARTING * SOON + processes.GRACE + 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: log.sinks: fake: {says}. The run goes on") and str(run) in line
+    assert line.startswith(f"warning: log.sinks: fake: {says}") and "; the run is not touched" in line
+    assert line.endswith(str(run / "sinks" / "fake" / "log.txt"))
     assert [line[0] for line in told(run, "step")] == list(range({"open": 0, "step": 2, "close": 4}[where]))
     (run / "fault").unlink()
-    started(run, 20.0).close(0)
+    started(run).close(0)
     assert [line[0] for line in told(run, "step")] == [0, 1, 2, 3]
     assert capsys.readouterr().err == ""
 
@@ -158,7 +164,7 @@ def test_looking_at_a_sink_that_hangs_takes_no_time(run):
 
 
 def test_signals_for_the_run_do_not_end_its_sink(run, capsys):
-    sinks = started(run, 20.0)
+    sinks = started(run)
     wait_for(lambda: told(run, "step"))
     pid = sinks.processes[0].process.pid
     assert os.getpgid(pid) != os.getpgid(0)
@@ -217,9 +223,9 @@ def test_a_run_that_ends_by_an_error_ends_its_sinks_too(run):
 
 
 def test_a_follower_waits_for_the_one_of_the_earlier_start(run):
-    first = started(run, 20.0)
+    first = started(run)
     wait_for(lambda: told(run, "step"))
-    second = started(run, 20.0)
+    second = started(run)
     write(run, 1)
     time.sleep(1.0)
     assert len(told(run, "open")) == 1

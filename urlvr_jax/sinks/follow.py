@@ -3,7 +3,8 @@
     python -m urlvr_jax.sinks.follow NAME MODULE FOLDER SECONDS
 
 Started by `processes.py`. Standard input is the run: it gives its exit status and closes at its end, and just closes
-where it is killed. Then what is left is told, within SECONDS. Standard output says one JSON line a trouble.
+where it is killed. Then what is left is told, within SECONDS, or STARTING times as many from the start of this process. Standard
+output says one JSON line a trouble.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from urlvr_jax.sinks.folder import State, Tail
 
 POLL = 0.5  # seconds between two looks at the folder
 HANGS = 60.0  # seconds in one call of a library, after which that is said
+STARTING = 3
 KILLED = 1  # the exit status of a run that has given none
 
 
@@ -72,6 +74,7 @@ class Run:
 
     def __init__(self, stdin: int, say, seconds: float):
         self.stdin, self.say, self.seconds = stdin, say, seconds
+        self.began = time.monotonic()
         self.ended = threading.Event()
         self.status = KILLED
         self.since: float | None = None  # when the library was called that has not returned yet
@@ -86,8 +89,9 @@ class Run:
         with contextlib.suppress(ValueError):
             self.status = int(text)
         self.ended.set()
-        time.sleep(self.seconds)
-        self.say(f"has not ended {self.seconds:g} s after the run and was stopped")
+        left = max(self.seconds, self.began + STARTING * self.seconds - time.monotonic())
+        time.sleep(left)
+        self.say(f"had not ended {left:.0f} s after the run and was stopped")
         os._exit(1)
 
     def _watch(self) -> None:
@@ -95,7 +99,7 @@ class Run:
             time.sleep(min(POLL, HANGS / 4))
             since = self.since
             if since is not None and time.monotonic() - since > HANGS:
-                self.say(f"has not answered for {HANGS:g} s; the run goes on without waiting for it")
+                self.say(f"has not answered for {HANGS:g} s")
                 return
 
     @contextlib.contextmanager

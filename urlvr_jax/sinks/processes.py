@@ -12,9 +12,10 @@ import time
 import weakref
 
 from urlvr_jax.runtime.terminal import warn
+from urlvr_jax.sinks.follow import STARTING
 from urlvr_jax.sinks.table import SINKS
 
-END = 15.0  # seconds for a sink to tell the rest after the end of a run; then it ends itself
+END = 10.0  # seconds for a sink to tell the rest after the end of a run; then it ends itself
 GRACE = 1.0  # and so many later it is killed
 
 
@@ -23,6 +24,7 @@ class _Process:
 
     def __init__(self, name: str, folder: pathlib.Path, end_s: float):
         self.name, self.folder = name, folder
+        self.until = time.monotonic() + STARTING * end_s  # it is not stopped before
         self.said = False
         self.heard = b""
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -37,9 +39,10 @@ class _Process:
     def say(self, text: str) -> None:
         if not self.said:
             self.said = True
+            log = self.folder / "sinks" / self.name / "log.txt"
             warn(
-                f"log.sinks: {self.name}: {text}. The run goes on; what is missing there is told at the next start with "
-                f"--workdir {self.folder} ({self.folder / 'sinks' / self.name / 'log.txt'})"
+                f"log.sinks: {self.name}: {text.rstrip('.')}; the run is not touched by that, and its next start tells what is missing "
+                f"there; see {log}"
             )
 
     def look(self) -> None:
@@ -62,9 +65,9 @@ class _Process:
             self.process.stdin.close()
 
     def end(self, until: float) -> None:
-        """Wait for it until then; no longer."""
+        """Wait for it until then, or for one that has just started a little longer."""
         try:
-            self.process.wait(max(0.0, until - time.monotonic()))
+            self.process.wait(max(0.0, max(until, self.until + GRACE) - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
