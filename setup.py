@@ -49,6 +49,10 @@ setup(
             "math-verify>=0.9,<0.10",
         ],
         "gcs": ["gcsfs>=2025.3"],  # gs:// as workdir, model and data
+        # The sinks of `log.sinks`, each imported by its own process only.
+        "tensorboard": ["tensorboard>=2.21,<2.22"],
+        "wandb": ["wandb>=0.31,<0.32"],
+        "trackio": ["trackio>=0.43,<0.44"],
         "cuda": [
             "jax[cuda12]>=0.10.2,<0.10.3; python_version < '3.12'",
             "jax[cuda13]>=0.11.2,<0.11.3; python_version >= '3.12'",

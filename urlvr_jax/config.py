@@ -203,6 +203,9 @@ def _marked() -> ml_collections.ConfigDict:
     c.log.completions_rows = _how(64)
     c.log.repetition_ngram = _how(4)
     c.log.max_skipped_updates = _how(3)  # steps in a row without a finite update that stop the run
+    c.log.sinks = _how(
+        _added(())
+    )  # where metrics go beside metrics.jsonl: tensorboard, wandb, trackio; docs/sinks.md
 
     return c
 

@@ -44,6 +44,7 @@ from urlvr_jax.runtime.opening import open_run, require_inputs
 from urlvr_jax.runtime.progress import Progress
 from urlvr_jax.runtime.signals import StopSignal
 from urlvr_jax.runtime.workdir import Workdir, new_path
+from urlvr_jax.sinks.processes import Sinks
 from urlvr_jax.untrusted import shown
 from urlvr_jax.verbs import VERBS, command_line
 from urlvr_jax.verbs.command_line import Given
@@ -67,7 +68,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     engine, tokenizer = run.engine, run.tokenizer
     require_inputs(reward, run)
     workdir = opened.enter_context(Workdir(folder, c, run.facts))
-    checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep)
+    checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
@@ -77,11 +78,12 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     state, first = restored or (engine.new_state(run.base_params(progress.stage)), 0)
     reference_params = run.base_params(progress.stage) if kl and c.kl.reference == "fixed" else None
     workdir.truncate_after(first if restored else -1)
+    sinks = Sinks(c.log.sinks, workdir.path, workdir.writes)
     watch = evaluate.Watch(run, workdir, progress.stage)
     early = EarlyWarning(c, workdir)
     checkpoints.keep_before(early)
     skipped = SkippedUpdates(c.log.max_skipped_updates, config_lib.updates_per_step(c))
-    progress.opened(workdir.name, reward.fn.__name__, first, run.test_time_training)
+    progress.opened(workdir, reward.fn.__name__, first, run.test_time_training)
     progress.notice(notices.of_run(run))
     if first == 0 and run.eval_sets:
         progress.evaluation(watch.of_base(state.params))
@@ -149,6 +151,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         checkpoints.wait()  # the save that ran beside this step: so a kill repeats <= checkpoint.every
         workdir.metrics.write(line.whole())
         progress.step(step, line.whole())
+        sinks.look()
 
         # ---- guard and checkpoint --------------------------------------------------------------
         stopped = stop.seen()
@@ -160,10 +163,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
             checkpoints.save(step, state, watch.held_out_accuracy)
         if stopped and not last:
             checkpoints.close()
-            progress.say(
-                f"stopped by {stopped.name} after step {step}; --workdir {workdir.name} goes on from there"
-            )
-            return 128 + stopped
+            progress.stopped(workdir.name, stopped.name, step)
+            return sinks.close(128 + stopped)
         if last:
             break
 
@@ -172,6 +173,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     progress.analysis(workdir.path, sampling)
     if early.alarm:
         progress.say(checkpoints.text_before(early.alarm))
+    sinks.close(int(checkpoints.failed > 0))
     progress.done(workdir.name, compiles.seconds)
     return 1 if checkpoints.failed else 0
 

@@ -20,6 +20,7 @@ from urlvr_jax.config import (
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.learning import advantages, objective
 from urlvr_jax.rewards import expression, interface, self_verification
+from urlvr_jax.sinks import table as sinks
 
 MANY = 10**9  # far more than any run has, far less than what overflows or never starts
 RANGES = {  # (least, greatest) value of a key
@@ -91,6 +92,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     _one_of(c, "optim.schedule", ("constant", "cosine"))
     for (low, high), keys in RANGES.items():
         _within(c, low, high, *keys)
+    sinks.check(c.log.sinks)
     _validate_rollout(c)
     if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
         raise ConfigError(

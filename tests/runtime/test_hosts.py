@@ -63,6 +63,7 @@ def test_one_process_writes_and_the_other_says_nothing(one_and_two):
     assert sorted(os.listdir(two)) == [
         "checkpoints", "completions", "config.json", "evals.jsonl", "lock", "metrics.jsonl",
         "record.json", "rise_and_fall.png", "votes.jsonl",
+        "warnings.jsonl",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime import own_rows
 from urlvr_jax.runtime.counting import Stage, Tell, counted, silent
 from urlvr_jax.runtime.random_keys import random_key
-from urlvr_jax.runtime.terminal import warn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,9 @@ def evaluate(
     )
 
 
-def all_sets(run, params, step: int, stage: Stage) -> tuple[dict[str, float], list[dict]]:
+def all_sets(
+    run, params, step: int, stage: Stage, warn: Callable[[str], None]
+) -> tuple[dict[str, float], list[dict]]:
     """Every question file of a run: one metric line's worth, and the lines of evals.jsonl.
 
     params are in the layout of training. A file of which a check of one's own judges nothing is left out, and said.
@@ -189,7 +191,7 @@ class Watch:
 
     def evaluate(self, params, step: int) -> dict[str, float]:
         """Metrics of every question file, labelled all; the results of each question go to evals.jsonl."""
-        metrics, lines = all_sets(self.run, params, step, self.stage)
+        metrics, lines = all_sets(self.run, params, step, self.stage, self.workdir.warn)
         for line in lines:
             self.workdir.evals.write(line)
         self.held_out_accuracy = metrics.get(self.name, self.held_out_accuracy)

@@ -23,6 +23,7 @@ from urlvr_jax.planning.finding import Finding
 from urlvr_jax.planning.machines import USABLE
 from urlvr_jax.planning.memory import GIB
 from urlvr_jax.runtime.compile_cache import trouble
+from urlvr_jax.sinks import table as sinks
 from urlvr_jax.untrusted import json_text
 
 OPEN_FILES = 4096  # Orbax opens a file an array and process; shards, caches and logs come on top
@@ -124,6 +125,7 @@ def settings(c) -> list[Finding]:
     platform = local[0].platform if local else None
     try:
         validation.validate(c, c.mesh.data * c.mesh.fsdp * c.mesh.tensor, platform)
+        sinks.require(c.log.sinks)
     except config_lib.ConfigError as error:
         return [Finding("configuration", "fail", str(error), "change the key that is named")]
     out = [Finding("configuration", "ok", f"{len(config_lib.flat(c))} keys")]

@@ -16,6 +16,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 import orbax.checkpoint as ocp
@@ -25,10 +26,10 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
-from urlvr_jax.runtime import bucket, hosts
+from urlvr_jax.runtime import bucket, hosts, terminal
 from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
-from urlvr_jax.runtime.terminal import say, warn
+from urlvr_jax.runtime.terminal import say
 
 
 class CheckpointError(UserError):
@@ -64,13 +65,21 @@ class BeforeOnset(PreservationPolicy):
 class Checkpoints:
     """The checkpoints of one workdir, on a disk or in a bucket. Raises PathError, see `require_plain`."""
 
-    def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        keep: int,
+        warn: Callable[[str], None] = terminal.warn,
+        *,
+        read_only: bool = False,
+    ):
         quiet_orbax()
         if not bucket.is_in(folder):
             require_plain(folder)
             folder = pathlib.Path(folder).resolve()
         self.folder = bucket.place(folder)
         self.keep = keep
+        self.warn = warn
         self.failed = 0
         self.saving = None  # the step of the save under way
         self.before_onset = BeforeOnset()
@@ -162,7 +171,9 @@ class Checkpoints:
     def _lost(self, said: str) -> None:
         self.failed += 1
         if hosts.is_writer():
-            warn(f"checkpoint {self.saving} could not be written: {said}; latest good: {self.latest()}")
+            self.warn(
+                f"checkpoint {self.saving} could not be written: {said}; latest good: {self.latest()}"
+            )
         self.saving = None
         hosts.one(self._sweep)
         self._open()  # a manager whose background thread failed does not recover
@@ -217,7 +228,7 @@ class Checkpoints:
                 mine = _short(error)
             if said := next(filter(None, hosts.gather_small(mine)), ""):
                 if hosts.is_writer():
-                    warn(f"checkpoint {found} is unreadable ({said}); trying the one before")
+                    self.warn(f"checkpoint {found} is unreadable ({said}); trying the one before")
                 tried.append(found)
                 continue
             if not self.read_only:
@@ -246,7 +257,7 @@ class Checkpoints:
         self.wait()
         self.manager.close()
         if self.failed and hosts.is_writer():
-            warn(
+            self.warn(
                 f"{self.failed} checkpoints could not be written, the latest good is {self.latest()}: free some space "
                 "and run the same command with --workdir to make the steps after it again"
             )

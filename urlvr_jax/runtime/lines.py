@@ -20,6 +20,7 @@ class Lines:
     def __init__(self, file: pathlib.Path, writes: bool = True):
         self.file = file
         self.writes = writes
+        self.last: int | None = None  # step of the last line that this has written or kept
         if writes:
             file.touch()
 
@@ -27,6 +28,7 @@ class Lines:
         """A number that is not finite is left out: NaN is not JSON (skipped updates are counted)."""
         finite = {k: v for k, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
         text = json.dumps(finite, allow_nan=False) + "\n"
+        self.last = line["step"]
         if self.writes:
             with open(self.file, "a", encoding="utf-8") as out:
                 out.write(text)
@@ -44,6 +46,7 @@ class Lines:
                 raise DataError(f"{self.file} has a line without a `step`; remove it")
             kept = [line for line in lines if line["step"] <= step]
             write_whole(self.file, "".join(json.dumps(line) + "\n" for line in kept))
+            self.last = kept[-1]["step"] if kept else None
 
 
 def read_lines(file: pathlib.Path) -> list[dict]:

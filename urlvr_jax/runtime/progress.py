@@ -109,12 +109,13 @@ class Progress(Console):
         self.steps = steps
         self.trained = {}
         self.began = time.perf_counter()
+        self.warn = lambda text, kind: terminal.warn(text)
         self._noticed: set[str] = set()
 
-    def opened(self, folder: str, reward: str, first: int, trained: dict) -> None:
-        """trained: see `summary.kind_of_set`."""
-        self.trained = trained
-        self.say(f"{folder}: {reward}, from step {first}")
+    def opened(self, workdir, reward: str, first: int, trained: dict) -> None:
+        """From now on warnings are kept in the workdir too. trained: see `summary.kind_of_set`."""
+        self.trained, self.warn = trained, workdir.warn
+        self.say(f"{workdir.name}: {reward}, from step {first}")
         if self.trained:
             self.say(summary.test_time_text(self.trained))
 
@@ -142,9 +143,13 @@ class Progress(Console):
         minutes = (time.perf_counter() - self.began) / 60
         self.say(f"{folder}: done in {minutes:.1f} min, {compiling:.0f} s of it compiling")
 
+    def stopped(self, folder: str, name: str, step: int) -> None:
+        """By a signal."""
+        self.say(f"stopped by {name} after step {step}; --workdir {folder} goes on from there")
+
     def notice(self, notices: dict[str, str]) -> None:
         """Warnings by their kinds, each kind once."""
         for kind, text in notices.items():
             if self.writes and kind not in self._noticed:
                 self._noticed.add(kind)
-                terminal.warn(text)
+                self.warn(text, kind)

@@ -10,6 +10,7 @@ import ml_collections
 from urlvr_jax import devices, validation
 from urlvr_jax.runtime import hosts
 from urlvr_jax.runtime.terminal import say
+from urlvr_jax.sinks import table as sinks
 
 
 def here(c, *, trains: bool = True) -> ml_collections.ConfigDict:
@@ -19,4 +20,6 @@ def here(c, *, trains: bool = True) -> ml_collections.ConfigDict:
     if said and hosts.is_writer():
         say("; ".join(said), stream=sys.stderr)
     validation.validate(c, count, jax.default_backend())
+    if trains and hosts.is_writer():
+        sinks.require(c.log.sinks)
     return c

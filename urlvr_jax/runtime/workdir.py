@@ -5,8 +5,10 @@ record.json       versions, devices, git state, fingerprints; one entry an attem
 metrics.jsonl     one JSON line a step
 evals.jsonl       one line an evaluation: correct samples of every question
 votes.jsonl       one line a step: the votes on every question
+warnings.jsonl    one line a warning of the run
 completions/      completions_00010.parquet: sampled responses with answers and rewards
 checkpoints/      Orbax
+sinks/            what the followers of `log.sinks` keep, a folder each
 lock              who runs here, or did last
 
 In a bucket it is the same, written by way of a folder of this machine: `bucket.py`.
@@ -39,7 +41,7 @@ from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.untrusted import json_text
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
-MAY_CHANGE = ("steps",)
+MAY_CHANGE = ("steps", "log.sinks")
 # The same numbers but for rounding, on other devices: a run that 4 hosts began goes on with 1.
 OF_DEVICES = (
     "mesh.data", "mesh.fsdp", "mesh.tensor", "rollout.slots", "optim.micro_rows", "optim.micro_prompts",
@@ -100,6 +102,7 @@ class Workdir:
         self.metrics = Lines(self.path / "metrics.jsonl", self.writes)
         self.evals = Lines(self.path / "evals.jsonl", self.writes)
         self.votes = Lines(self.path / "votes.jsonl", self.writes)
+        self.warnings = Lines(self.path / "warnings.jsonl", self.writes)
 
     def _take(self) -> None:
         """The writer makes and takes the folder, and every process stops where it could not or does not see it."""
@@ -210,7 +213,22 @@ class Workdir:
             self.mirror.copy()
 
     def _lines(self) -> tuple[Lines, ...]:
-        return self.metrics, self.evals, self.votes
+        return self.metrics, self.evals, self.votes, self.warnings
+
+    def warn(self, text: str, kind: str = "") -> None:
+        """Say it on standard error, and keep it for who follows the run: with the step under way.
+
+        kind: followers tell each kind once, in all starts of the run; without it each text.
+        """
+        warn(text)
+        last = self.metrics.last
+        before = self.warnings.file.stat().st_size if self.writes else 0
+        try:
+            self.warnings.write(
+                {"step": 0 if last is None else last + 1, "kind": kind or text, "text": text}
+            )
+        except OSError:  # a full disk, which may be what the warning is about
+            os.truncate(self.warnings.file, before)
 
     def completions_due(self, step: int, last: bool) -> bool:
         every = self.config["log.completions_every"]

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "nnodes": "mesh.data",
     "default_local_dir": "--workdir",
     "experiment_name": "--workdir",
+    "trainer.logger": "log.sinks",
     "unsupervised_reward.estimator": "reward.name",
     # TRL
     "num_generations": "rollout.group",
@@ -78,6 +79,7 @@ ELSEWHERE = {
     "adam_epsilon": "optim.eps",
     "max_grad_norm": "optim.clip_norm",
     "output_dir": "--workdir",
+    "report_to": "log.sinks",
     "model_name_or_path": "model.path",
     "dataset_name": "data.train",
     "reward_funcs": "reward.name",

@@ -14,6 +14,7 @@ TRUE = ("true", "t", "1", "yes", "on")
 FALSE = ("false", "f", "0", "no", "off")
 EXACT = 2**53  # a float names each whole number below it
 BRACKETS = {"(": ")", "[": "]"}
+NAMES = {"log.sinks": "tensorboard,wandb"}  # examples of a tuple of names; of others, rewards
 
 
 class Words(NamedTuple):
@@ -77,7 +78,9 @@ def example(key: str) -> str:
     if isinstance(default, bool):
         return str(not default).lower()
     if isinstance(default, tuple):
-        return ",".join(map(str, default)) or ("16,32" if _holds_widths(key) else "majority_voting")
+        return ",".join(map(str, default)) or (
+            "16,32" if _holds_widths(key) else NAMES.get(key, "majority_voting")
+        )
     return str(default) or "TEXT"
 
 
