@@ -170,16 +170,25 @@ class Run:
     def log(self, _, step): call(step)
 def init(**_): return Run()
 def finish(): pass
+def Table(*_): pass
+def Image(*_): pass
 def call(step):
 """
-FAULTS = {  # a package `trackio` of a few lines
-    "raises when imported": "raise ImportError('no such library')",
-    "raises when it begins": "def init(**_): raise RuntimeError('wrong key')",
-    "exits when it begins": "def init(**_): raise SystemExit(0)",
-    "raises in the middle": f"{RUN}    if step == 5: raise ConnectionError('no network')",
-    "is killed in the middle": f"import os\n{RUN}    if step == 5: os.kill(os.getpid(), 9)",
-    "hangs when it begins": "import time\ndef init(**_): time.sleep(1000)",
-    "hangs in the middle": f"import time\n{RUN}    if step == 5: time.sleep(1000)",
+FAULTS = {  # a package `trackio` of a few lines, and what is said of it
+    "raises when imported": ("raise ImportError('no such library')", "ImportError: no such library"),
+    "raises when it begins": ("def init(**_): raise RuntimeError('wrong key')", "RuntimeError: wrong key"),
+    "exits when it begins": ("def init(**_): raise SystemExit(0)", "SystemExit: 0"),
+    "raises in the middle": (
+        f"{RUN}    if step == 5: raise ConnectionError('no network')",
+        "ConnectionError: no network",
+    ),
+    "is killed in the middle": (
+        f"import os\n{RUN}    if step == 5: os.kill(os.getpid(), 9)",
+        "its process ended with status -9",
+    ),
+    "hangs when it begins": ("import time\ndef init(**_): time.sleep(1000)", "had not ended"),
+    "hangs in the middle": (f"import time\n{RUN}    if step == 5: time.sleep(1000)", "had not ended"),
+    "a full disk": ("", "OSError: [Errno 28] No space left on device"),
 }
 STORAGE = """
 class SQLiteStorage:
@@ -209,12 +218,12 @@ def check_faults(base: pathlib.Path, _seed: int) -> int:
     if start(plain).wait():
         sys.exit(plain.with_suffix(".err").read_text())
     bad = 0
-    for what in (*FAULTS, "a full disk"):
+    for what, (package, wanted) in FAULTS.items():
         place = base / what.replace(" ", "_")
         place.mkdir()
         folder = place / "run"
-        if what in FAULTS:
-            process = start(folder, ["trackio"], broken(place, FAULTS[what]))
+        if package:
+            process = start(folder, ["trackio"], broken(place, package))
         else:
             full_disk(folder)
             process = start(folder, ["tensorboard"])
@@ -222,10 +231,11 @@ def check_faults(base: pathlib.Path, _seed: int) -> int:
         began = time.monotonic()
         status = process.wait()
         took, words = time.monotonic() - began, said(folder)
-        if what not in FAULTS:
+        if not package:
             subprocess.run(["umount", "-l", folder / "sinks" / "tensorboard"], check=True)
         same = without_clocks(folder) == without_clocks(plain)
-        good = status == 0 and same and len(words) == 1 and not followers(folder) and took < 45
+        right = len(words) == 1 and f"trackio: {wanted}" in words[0].replace("tensorboard", "trackio")
+        good = status == 0 and same and right and not followers(folder) and took < 45
         bad += not good
         metrics = "same metrics" if same else "OTHER METRICS"
         print(

@@ -10,7 +10,7 @@ class Sink:
         self.place = place
         fault = place.folder / "fault"
         self.fault = json.loads(fault.read_text()) if fault.is_file() else [None, None]
-        self._tell("open", place.id, place.told, place.config)
+        self._tell("open", place.id, place.config)
 
     def kept(self):
         return None

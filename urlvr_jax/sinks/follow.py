@@ -41,7 +41,6 @@ class Place:
     own: pathlib.Path  # the sink's, FOLDER/sinks/NAME
     id: str
     config: dict
-    told: int  # the highest step told before; -1: none
 
     @property
     def name(self) -> str:
@@ -117,7 +116,7 @@ def follow(sink: Sink, folder: pathlib.Path, own: pathlib.Path, run: Run) -> Non
     config = json.loads((folder / "config.json").read_text())
     metrics, warnings = Tail(folder / "metrics.jsonl"), Tail(folder / "warnings.jsonl")
     with run.calling():
-        sink.open(Place(folder, own, state.id, config, state.step))
+        sink.open(Place(folder, own, state.id, config))
         kept = sink.kept()
     state.step = state.step if kept is None else kept
     while True:
