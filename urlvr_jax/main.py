@@ -168,7 +168,7 @@ def train(c, folder: pathlib.Path) -> int:
     if early.alarm:
         progress.say(checkpoints.text_before(early.alarm))
     progress.done(workdir.path, compiles.seconds)
-    return 1 if checkpoints.failed else 0
+    return 1 if checkpoints.failed else workdir.finished()
 
 
 def main(given: Given) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from launcher import environment, tiny
-
 from runs import metrics_of, without_clocks
+
 from urlvr_jax.runtime import hosts, link
 
 
