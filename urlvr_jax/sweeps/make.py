@@ -22,7 +22,7 @@ def make(
     """Until all have ended; the signal that stopped them before, if one did.
 
     ended: called once a run with its exit status; look: called all the time. A second Ctrl-C ends the runs at once and
-    raises KeyboardInterrupt; any other error ends them so too.
+    raises KeyboardInterrupt; at any other error they save and end.
     """
     asked = None
     with _signals() as stop:
@@ -35,8 +35,8 @@ def make(
                 if asked is None and (asked := stop.seen()):
                     engine.stop()
                 time.sleep(EVERY)
-        except BaseException:
-            engine.stop(at_once=True)
+        except BaseException as error:
+            engine.stop(at_once=isinstance(error, KeyboardInterrupt))
             raise
     return asked
 

@@ -85,7 +85,7 @@ def _engine(flag, folder: pathlib.Path, runs: list[Run], found: Devices, options
             f"{most} at once instead of {jobs}: so many {'cores' if found.platform == 'cpu' else 'devices'} are here"
         )
         jobs = most
-    jobs, said = room.jobs_that_fit(runs, jobs, found, room.free_memory())
+    jobs, said = room.jobs_that_fit(room.needs(runs, found), jobs, found, room.free_memory())
     if said:
         say(said)
     return Local(places.shared(found, jobs))
