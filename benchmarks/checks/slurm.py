@@ -115,12 +115,19 @@ class Slurm:
         self.sh("slurmd", "-N", node)
 
     def kill(self, node: str) -> None:
-        """As a machine that goes down: its daemon, and what runs there."""
-        os.kill(int((self.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+        """As a machine that goes down: its daemon, what watches its steps, before that could tell of it, and what runs there."""
+        running, watching = [], set()
         for environ in pathlib.Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if f"SLURMD_NODENAME={node}".encode() in environ.read_bytes().split(b"\0"):
-                    os.kill(int(environ.parent.name), signal.SIGKILL)
+                    running.append(int(environ.parent.name))
+                    parent = environ.with_name("stat").read_text().rpartition(")")[2].split()[1]
+                    if "slurmstepd" in pathlib.Path(f"/proc/{parent}/comm").read_text():
+                        watching.add(int(parent))
+        daemon = int((self.folder / f"slurmd.{node}.pid").read_text())
+        for process in (daemon, *watching, *running):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
 
     def sh(self, *words: str) -> str:
         done = subprocess.run(words, env=self.env, capture_output=True, text=True, cwd=ROOT)
@@ -161,7 +168,13 @@ def furthest(a: list[dict], b: list[dict]) -> float:
     """The largest difference of a metric, relative where it is above 1; infinite where lines or names differ."""
     if len(a) != len(b) or any(x.keys() != y.keys() for x, y in zip(a, b, strict=True)):
         return float("inf")
-    return max(abs(x[k] - y[k]) / max(1.0, abs(x[k])) for x, y in zip(a, b, strict=True) for k in x)
+    return max(_apart(x[k], y[k]) for x, y in zip(a, b, strict=True) for k in x)
+
+
+def _apart(a, b) -> float:
+    if isinstance(a, str) or isinstance(b, str):
+        return 0.0 if a == b else float("inf")
+    return abs(a - b) / max(1.0, abs(a))
 
 
 def reached(folder: pathlib.Path) -> int:

@@ -111,6 +111,7 @@ class Task:
             over = os.WEXITED | os.WNOWAIT | os.WNOHANG  # `poll` may be what the signal came into
             while not os.waitid(os.P_PID, self.process.pid, over) and time.monotonic() < until:
                 time.sleep(0.2)
+            self.process.poll()
         self.process = None
         return DelayedSubmission(self)
 
@@ -125,6 +126,7 @@ class Slurm:
                 raise UserError(
                     f"--engine slurm: {program} is not here: run it where jobs are submitted, or give --engine local"
                 )
+        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a run knows; read when submitit is imported
         try:
             importlib.import_module("submitit")
         except ImportError:
@@ -148,7 +150,6 @@ class Slurm:
             self._queue = queue()
 
     def _submit(self, runs: Sequence[Run]) -> list[str]:
-        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a run knows; read when submitit is imported
         import submitit
 
         executor = submitit.AutoExecutor(folder=self.folder / "slurm", cluster="slurm")
@@ -190,7 +191,7 @@ class Slurm:
             if run.done or self._stopping:
                 run.forget_failure()
             elif not run.error:
-                run.keep_failure(f"its job {job} ended without a word; see {self.folder}/slurm")
+                run.keep_failure(f"its job {job} ended without a word (Slurm's files: {self.folder}/slurm)")
             ended.append((run, 0 if run.done else 1))
         return ended
 
