@@ -48,6 +48,7 @@ setup(
             "ruff>=0.9,<0.18",
             "math-verify>=0.9,<0.10",
         ],
+        "slurm": ["submitit>=1.5.3,<1.6"],
         "cuda": [
             "jax[cuda12]>=0.10.2,<0.10.3; python_version < '3.12'",
             "jax[cuda13]>=0.11.2,<0.11.3; python_version >= '3.12'",

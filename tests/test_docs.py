@@ -30,6 +30,7 @@ DOCS = (
     "docs/models.md",
     "docs/use.md",
     "docs/security.md",
+    "docs/sweeps.md",
     "docs/verifiers.md",
     "docs/coming_from.md",
     "docs/index.md",
