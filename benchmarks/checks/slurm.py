@@ -6,6 +6,7 @@
 2. A job of two nodes whose second slurmd is killed in the middle: requeued, it goes on and ends with the same metrics.
 3. `sweep --engine slurm`: six runs as an array, a slurmd killed in the middle: all six end, with the metrics of runs
    that were left alone.
+4. The same verb with two nodes a run: `srun` starts both within the array, and they find each other.
 
 Everything lies in a temporary folder, and the daemons are ended at the end. Exit status 1 if anything fails.
 """
@@ -181,11 +182,17 @@ def reached(folder: pathlib.Path) -> int:
     return max((line["step"] for line in lines(folder)), default=0)
 
 
+def of_one_process(slurm: Slurm, base: pathlib.Path) -> None:
+    """A run on two devices, with which those of two nodes are compared."""
+    env = slurm.env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    line = words(base / "one", OPTIONS | {"mesh.data": 2})
+    subprocess.run(line, env=env, cwd=ROOT, check=True, capture_output=True)
+
+
 def of_two_nodes(slurm: Slurm, base: pathlib.Path) -> list[str]:
     wrong = []
     options = OPTIONS | {"mesh.data": 2}
-    env = slurm.env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run(words(base / "one", options), env=env, cwd=ROOT, check=True, capture_output=True)
+    of_one_process(slurm, base)
     slurm.sh("srun", "-N2", "-n2", "--chdir", str(ROOT), *words(base / "two", options))
     apart = furthest(lines(base / "one"), lines(base / "two"))
     print(f"1. srun -N2: metrics {apart:.1e} apart from those of one process", flush=True)
@@ -259,15 +266,34 @@ def of_an_array(slurm: Slurm, base: pathlib.Path) -> list[str]:
     return [] if good else ["sweep"]
 
 
+def of_an_array_of_two_nodes(slurm: Slurm, base: pathlib.Path) -> list[str]:
+    folder = base / "wide"
+    keys = [f"--config.{key}={value}" for key, value in (OPTIONS | {"mesh.data": 2}).items()]
+    line = [sys.executable, "-m", "urlvr_jax.main", "sweep", "--config", "experiments/majority.py", *keys]
+    given = ["--over", "seed=0:2", "--engine", "slurm", "--slurm", "nodes=2", "--slurm", "timeout_min=30"]
+    slurm.sh(*line, *given, "--workdir", str(folder))
+    names = {
+        run["values"]["seed"]: run["name"]
+        for run in json.loads((folder / "sweep.json").read_text())["runs"]
+    }
+    apart = furthest(lines(base / "one"), lines(folder / names[0]))
+    print(
+        f"4. runs of two nodes in an array: metrics {apart:.1e} apart from those of one process", flush=True
+    )
+    return (
+        [] if apart <= 1e-6 and reached(folder / names[1]) == OPTIONS["steps"] else ["array of two nodes"]
+    )
+
+
 def main(keep: bool) -> int:
     base = pathlib.Path(tempfile.mkdtemp(prefix="slurm-"))
     base.chmod(0o755)
     with Slurm(base) as slurm:
         wrong = of_two_nodes(slurm, base)
         if importlib.util.find_spec("submitit"):
-            wrong += of_an_array(slurm, base)
+            wrong += of_an_array(slurm, base) + of_an_array_of_two_nodes(slurm, base)
         else:
-            print("3. left out: pip install submitit")
+            print("3 and 4 left out: pip install submitit")
     if not (keep or wrong):
         shutil.rmtree(base)
     if wrong:
