@@ -238,7 +238,13 @@ def of_an_array(slurm: Slurm, base: pathlib.Path) -> list[str]:
         *over,
     ]
     subprocess.run(
-        [*command, "--workdir", str(base / "alone")],
+        [
+            *command,
+            "--workdir",
+            str(base / "alone"),
+            "--jobs",
+            "1",
+        ],  # on as many cores as a job of Slurm's has
         env=slurm.env,
         cwd=ROOT,
         check=True,

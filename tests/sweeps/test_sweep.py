@@ -31,7 +31,7 @@ def test_a_sweep_that_is_killed_goes_on_and_makes_no_finished_run_again(launcher
     steps = lambda: [
         len(file.read_text().splitlines()) - 1 for file in sorted(folder.glob("*/metrics.jsonl"))
     ]
-    call.wait_for(lambda: len(steps()) == 2 and min(steps()) >= 1)  # the second is under way
+    call.wait_for(lambda: len(steps()) == 2 and min(steps()) >= 1, 300)  # the second is under way
     call.kill(signal.SIGKILL)
     call.wait()
     first, second = [
@@ -56,17 +56,19 @@ def test_a_sweep_that_is_killed_goes_on_and_makes_no_finished_run_again(launcher
 
 
 def test_a_run_that_failed_is_listed_and_made_again_on_request(launcher, tmp_path):
-    missing = ["--config.model.path", str(tmp_path / "model")]
-    call = launcher.run([*sweep(tmp_path / "sweep"), *missing])
-    assert call.status == 1 and call.out.count("failed: ") == 2
-    assert (
-        f"exit status 2: error: --config.model.path={tmp_path / 'model'}" in call.out
-        or "does not exist" in call.out
-    )
-    call = launcher.run([*sweep(tmp_path / "sweep"), *missing])
-    assert (
-        call.status == 1 and "--retry makes it again" in call.out and "0 done before, 0 to make" in call.out
-    )
+    missing = f"--config.data.train={tmp_path / 'missing.jsonl'}"
+    call = launcher.run([*sweep(tmp_path / "sweep"), missing])
+    assert call.status == 1, call.out + call.err
+    failures = [line for line in call.out.splitlines() if line.startswith("failed: ")]
+    assert len(failures) == 2 and all("exit status 2: error: " in line for line in failures)
+    assert "missing.jsonl" in failures[0] and "log.txt" in failures[0]
+    call = launcher.run([*sweep(tmp_path / "sweep"), missing])
+    assert call.status == 1 and "0 done before, 0 to make" in call.out
+    assert call.out.count("--retry makes it again") == 2
+    rows = [{"prompt": f"Q{i}+2?", "answer": i + 2} for i in range(8)]
+    (tmp_path / "missing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call = launcher.run([*sweep(tmp_path / "sweep"), missing, "--retry"])
+    assert "2 to make" in call.out and call.status == 0, call.out + call.err
 
 
 def given(*typed):
