@@ -49,7 +49,10 @@ def run(flag) -> int:
             f"{folder} is in use by another sweep: {lock.taken}; wait for its end, or stop it with SIGTERM"
         )
     try:
-        return _made(flag, over, folder, runs, _engine(flag, folder, list(runs), found, options))
+        todo = _begun(flag, folder, runs)
+        return _made(
+            flag, over, folder, runs, todo, _engine(flag, folder, list(runs), todo, found, options)
+        )
     finally:
         lock.release()
 
@@ -75,7 +78,7 @@ def checked(flag, over, folder: pathlib.Path, count: int, platform: str) -> dict
     return runs
 
 
-def _engine(flag, folder: pathlib.Path, runs: list[Run], found: Devices, options: dict):
+def _engine(flag, folder: pathlib.Path, runs: list[Run], todo: list[Run], found: Devices, options: dict):
     if flag.engine == "slurm":
         return slurm.Slurm(folder, options, jobs_of(flag, len(runs)))
     most = places.most(found)
@@ -85,14 +88,16 @@ def _engine(flag, folder: pathlib.Path, runs: list[Run], found: Devices, options
             f"{most} at once instead of {jobs}: so many {'cores' if found.platform == 'cpu' else 'devices'} are here"
         )
         jobs = most
-    jobs, said = room.jobs_that_fit(room.needs(runs, found), jobs, found, room.free_memory())
-    if said:
-        say(said)
+    if todo:
+        jobs, said = room.jobs_that_fit(room.needs(todo, found), jobs, found, room.free_memory())
+        if said:
+            say(said)
     return Local(places.shared(found, jobs))
 
 
-def _made(flag, over, folder: pathlib.Path, runs: dict, engine) -> int:
-    """Make what is not done, and tell what all show."""
+def _begun(flag, folder: pathlib.Path, runs: dict) -> list[Run]:
+    """Write what the sweep is, and say what was done and what failed before; the runs that are to be made."""
+    summary.metric_of(list(runs), flag.metric)
     record = [{"name": r.hash, "values": axes.json_values(v), "flags": r.flags} for r, v in runs.items()]
     write_whole(
         folder / "sweep.json", json.dumps({"experiment": flag.experiment, "runs": record}, indent=1)
@@ -105,15 +110,16 @@ def _made(flag, over, folder: pathlib.Path, runs: dict, engine) -> int:
         say(f"{run.hash}  {axes.text(runs[run])}  failed before: {run.error}; --retry makes it again")
     todo = [run for run in runs if run not in done and (flag.retry or run not in failed)]
     say(f"{folder}: {len(runs)} runs, {len(done)} done before, {len(todo)} to make")
+    return todo
+
+
+def _made(flag, over, folder: pathlib.Path, runs: dict, todo: list[Run], engine) -> int:
+    """Make what is to be made, and tell what all show."""
     shown = watch.Watch([watch.Course(run, values) for run, values in runs.items()], engine, flag.metric)
     stopped = make.make(todo, engine, shown.ended, shown.look)
     metric = summary.metric_of(list(runs), flag.metric)
-    say(
-        summary.write(
-            folder, [summary.told(run, values, metric) for run, values in runs.items()], over, metric
-        ),
-        end="",
-    )
+    told = [summary.told(run, values, metric) for run, values in runs.items()]
+    say(summary.write(folder, told, over, metric), end="")
     say(f"{folder}: summary.md, summary.csv, summary.jsonl, summary.png")
     for run, values in runs.items():
         if run.error:
