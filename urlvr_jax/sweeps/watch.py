@@ -113,7 +113,11 @@ class Watch:
 
     def _line(self, state: str, course: Course) -> str:
         step = f"step {course.step}/{course.run.config.steps}"
-        return f"  {axes.text(course.values)}  {state}  {step}  {self._number(course)}".rstrip()
+        wide = max(len(axes.text(course.values)) for course in self.courses)
+        text = (
+            f"  {axes.text(course.values):<{wide}}  {state:<{len(RUNNING)}}  {step}  {self._number(course)}"
+        )
+        return text.rstrip()
 
     def _number(self, course: Course) -> str:
         metric = self.metric or default_metric(course.newest)
