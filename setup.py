@@ -53,6 +53,7 @@ setup(
         "tensorboard": ["tensorboard>=2.21,<2.22"],
         "wandb": ["wandb>=0.31,<0.32"],
         "trackio": ["trackio>=0.43,<0.44"],
+        "slurm": ["submitit>=1.5.3,<1.6"],
         "cuda": [
             "jax[cuda12]>=0.10.2,<0.10.3; python_version < '3.12'",
             "jax[cuda13]>=0.11.2,<0.11.3; python_version >= '3.12'",

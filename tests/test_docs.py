@@ -31,6 +31,7 @@ DOCS = (
     "docs/use.md",
     "docs/security.md",
     "docs/sinks.md",
+    "docs/sweeps.md",
     "docs/verifiers.md",
     "docs/coming_from.md",
     "docs/index.md",

@@ -175,7 +175,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         progress.say(checkpoints.text_before(early.alarm))
     sinks.close(int(checkpoints.failed > 0))
     progress.done(workdir.name, compiles.seconds)
-    return 1 if checkpoints.failed else 0
+    return 1 if checkpoints.failed else workdir.finished()
 
 
 def main(given: Given) -> int:

@@ -4,11 +4,7 @@
     python benchmarks/checks/sinks.py faults
     python benchmarks/checks/sinks.py cost
 
-<<<<<<< HEAD
-kill: SIGKILL to a run and to all its sinks at once, as when a job is over, three times at random moments; then the run is
-=======
 kill: SIGKILL to a run at random moments, every second time to all its sinks too, as when a job is over; then the run is
->>>>>>> sinks
 resumed to its end, and each library must have each step once. faults: a package that raises when it is imported, when it
 begins or in the middle, one that hangs there, and a full disk: exit status 0, one line said, and metrics as without sinks.
 cost: seconds a step with and without all sinks, and how long the end takes. Exit status 1 if anything is wrong.

@@ -6,6 +6,7 @@
 2. A job of two nodes whose second slurmd is killed in the middle: requeued, it goes on and ends with the same metrics.
 3. `sweep --engine slurm`: six runs as an array, a slurmd killed in the middle: all six end, with the metrics of runs
    that were left alone.
+4. The same verb with two nodes a run: `srun` starts both within the array, and they find each other.
 
 Everything lies in a temporary folder, and the daemons are ended at the end. Exit status 1 if anything fails.
 """
@@ -115,12 +116,19 @@ class Slurm:
         self.sh("slurmd", "-N", node)
 
     def kill(self, node: str) -> None:
-        """As a machine that goes down: its daemon, and what runs there."""
-        os.kill(int((self.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+        """As a machine that goes down: its daemon, what watches its steps, before that could tell of it, and what runs there."""
+        running, watching = [], set()
         for environ in pathlib.Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if f"SLURMD_NODENAME={node}".encode() in environ.read_bytes().split(b"\0"):
-                    os.kill(int(environ.parent.name), signal.SIGKILL)
+                    running.append(int(environ.parent.name))
+                    parent = environ.with_name("stat").read_text().rpartition(")")[2].split()[1]
+                    if "slurmstepd" in pathlib.Path(f"/proc/{parent}/comm").read_text():
+                        watching.add(int(parent))
+        daemon = int((self.folder / f"slurmd.{node}.pid").read_text())
+        for process in (daemon, *watching, *running):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
 
     def sh(self, *words: str) -> str:
         done = subprocess.run(words, env=self.env, capture_output=True, text=True, cwd=ROOT)
@@ -161,18 +169,30 @@ def furthest(a: list[dict], b: list[dict]) -> float:
     """The largest difference of a metric, relative where it is above 1; infinite where lines or names differ."""
     if len(a) != len(b) or any(x.keys() != y.keys() for x, y in zip(a, b, strict=True)):
         return float("inf")
-    return max(abs(x[k] - y[k]) / max(1.0, abs(x[k])) for x, y in zip(a, b, strict=True) for k in x)
+    return max(_apart(x[k], y[k]) for x, y in zip(a, b, strict=True) for k in x)
+
+
+def _apart(a, b) -> float:
+    if isinstance(a, str) or isinstance(b, str):
+        return 0.0 if a == b else float("inf")
+    return abs(a - b) / max(1.0, abs(a))
 
 
 def reached(folder: pathlib.Path) -> int:
     return max((line["step"] for line in lines(folder)), default=0)
 
 
+def of_one_process(slurm: Slurm, base: pathlib.Path) -> None:
+    """A run on two devices, with which those of two nodes are compared."""
+    env = slurm.env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    line = words(base / "one", OPTIONS | {"mesh.data": 2})
+    subprocess.run(line, env=env, cwd=ROOT, check=True, capture_output=True)
+
+
 def of_two_nodes(slurm: Slurm, base: pathlib.Path) -> list[str]:
     wrong = []
     options = OPTIONS | {"mesh.data": 2}
-    env = slurm.env | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run(words(base / "one", options), env=env, cwd=ROOT, check=True, capture_output=True)
+    of_one_process(slurm, base)
     slurm.sh("srun", "-N2", "-n2", "--chdir", str(ROOT), *words(base / "two", options))
     apart = furthest(lines(base / "one"), lines(base / "two"))
     print(f"1. srun -N2: metrics {apart:.1e} apart from those of one process", flush=True)
@@ -218,7 +238,13 @@ def of_an_array(slurm: Slurm, base: pathlib.Path) -> list[str]:
         *over,
     ]
     subprocess.run(
-        [*command, "--workdir", str(base / "alone")],
+        [
+            *command,
+            "--workdir",
+            str(base / "alone"),
+            "--jobs",
+            "1",
+        ],  # on as many cores as a job of Slurm's has
         env=slurm.env,
         cwd=ROOT,
         check=True,
@@ -246,15 +272,34 @@ def of_an_array(slurm: Slurm, base: pathlib.Path) -> list[str]:
     return [] if good else ["sweep"]
 
 
+def of_an_array_of_two_nodes(slurm: Slurm, base: pathlib.Path) -> list[str]:
+    folder = base / "wide"
+    keys = [f"--config.{key}={value}" for key, value in (OPTIONS | {"mesh.data": 2}).items()]
+    line = [sys.executable, "-m", "urlvr_jax.main", "sweep", "--config", "experiments/majority.py", *keys]
+    given = ["--over", "seed=0:2", "--engine", "slurm", "--slurm", "nodes=2", "--slurm", "timeout_min=30"]
+    slurm.sh(*line, *given, "--workdir", str(folder))
+    names = {
+        run["values"]["seed"]: run["name"]
+        for run in json.loads((folder / "sweep.json").read_text())["runs"]
+    }
+    apart = furthest(lines(base / "one"), lines(folder / names[0]))
+    print(
+        f"4. runs of two nodes in an array: metrics {apart:.1e} apart from those of one process", flush=True
+    )
+    return (
+        [] if apart <= 1e-6 and reached(folder / names[1]) == OPTIONS["steps"] else ["array of two nodes"]
+    )
+
+
 def main(keep: bool) -> int:
     base = pathlib.Path(tempfile.mkdtemp(prefix="slurm-"))
     base.chmod(0o755)
     with Slurm(base) as slurm:
         wrong = of_two_nodes(slurm, base)
         if importlib.util.find_spec("submitit"):
-            wrong += of_an_array(slurm, base)
+            wrong += of_an_array(slurm, base) + of_an_array_of_two_nodes(slurm, base)
         else:
-            print("3. left out: pip install submitit")
+            print("3 and 4 left out: pip install submitit")
     if not (keep or wrong):
         shutil.rmtree(base)
     if wrong:

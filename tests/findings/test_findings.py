@@ -12,6 +12,7 @@ from urlvr_jax.findings import at_scale, bases, f01, f02, f03, f09, figures, rep
 from urlvr_jax.findings.finding import FAILS, HOLDS, OPEN, Rule, outcome, verdict
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
+from urlvr_jax.studies.cell import Cell
 from urlvr_jax.verbs import finding as verb
 from urlvr_jax.verbs.flags import seeds_of
 
@@ -292,7 +293,7 @@ def test_every_finding_has_a_claim_numbers_rules_and_runs_that_can_be_made():
 def test_every_findings_runs_at_the_papers_scale_are_valid_and_priced(name):
     finding = FINDINGS[name]
     for arm in list(finding.at_scale.values())[:2]:
-        found = at_scale.price(at_scale.config_of(arm, 0), machine("h100-8"))
+        found = at_scale.price(Cell(arm.experiment, 0, arm.overrides).config, machine("h100-8"))
         assert found.tokens > 0 and (found.hours > 0 or found.problem)
 
 

@@ -110,7 +110,7 @@ def test_lengths_beyond_the_context_fail():
 
 
 def test_more_memory_than_there_is_fails(monkeypatch):
-    monkeypatch.setattr(doctor, "_free_ram", lambda: 2**20)
+    monkeypatch.setattr(doctor, "free_ram", lambda: 2**20)
     (found,) = doctor.memory(configured())
     assert found.status == "fail" and "free RAM" in found.seen
 

@@ -228,3 +228,16 @@ def test_weights_are_counted_in_bytes_and_written_in_files(tmp_path):
     )  # fmt: skip
     files = len(list((tmp_path / "out").glob("*.safetensors")))
     assert files > 1 and told["written"] == [(i, files) for i in range(files + 1)]
+
+
+def test_a_block_of_lines_moves_as_one_and_goes_when_something_else_is_said(screen):
+    screen = screen()
+    console, clear = progress.Console(), shown.CLEAR
+    console.move("2 runs\n  a\n  \x1b[31mb")
+    console.move("2 runs\n  a " + "x" * 200)
+    console.say("a is done")
+    console.move("1 run")
+    first, second, wiped, last = screen.getvalue().split(clear)[1:]
+    assert first == "2 runs\n  a\n  \\x1b[31mb"
+    assert second.startswith(2 * shown.UP + "2 runs\n  a xxx") and len(second.split("\n")[1]) == 99
+    assert wiped == shown.UP + "a is done\n" and last == "1 run"

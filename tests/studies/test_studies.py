@@ -1,8 +1,8 @@
 """Studies: which lines are fresh, what rules say of them, what is run, and the pages made from them."""
 
+import dataclasses
 import json
-import os
-import queue
+import sys
 import types
 
 import pytest
@@ -14,6 +14,7 @@ from urlvr_jax.studies import countdown, experiments, grid, page, rule
 from urlvr_jax.studies import run as run_lib
 from urlvr_jax.studies.cell import Cell
 from urlvr_jax.studies.rule import Need, Rule
+from urlvr_jax.sweeps.run import Run
 from urlvr_jax.verbs import study
 
 
@@ -43,7 +44,7 @@ def test_a_cell_is_its_file_its_keys_and_its_seed():
     c = cell.config
     assert (c.reward.name, c.optim.lr, c.seed, c.steps) == ("random", 3e-5, 3, 150)
     assert cell.place == ("random", 3)
-    assert cell.flags == [
+    assert cell.run.flags == [
         "--config",
         "experiments/grid.py",
         "--config.reward.name=random",
@@ -135,6 +136,14 @@ def test_a_rule_about_a_difference_pairs_seeds_and_uses_students_t():
 # ---- running --------------------------------------------------------------------------------
 
 
+def quick(monkeypatch, cells, folder, code):
+    """The cells' runs are a line of Python each, given the words of the run, in a folder of the test."""
+    for cell in cells:
+        vars(cell)["run"] = dataclasses.replace(cell.run, parent=folder / "runs")
+    words = lambda run: [sys.executable, "-c", f"import sys; {code}", *run.flags]
+    monkeypatch.setattr(Run, "words", property(words))
+
+
 def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatch, capsys):
     cells = [
         Cell("experiments/grid.py", seed, {"optim.lr": rate}, {"rate": rate})
@@ -150,27 +159,24 @@ def test_what_is_missing_is_run_and_kept_in_the_cells_order(tmp_path, monkeypatc
     old = found(cells[2]) | {"config_hash": "another"}
     file.write_text("".join(json.dumps(x) + "\n" for x in (old, found(cells[1]))))
     ran = []
-    monkeypatch.setattr(run_lib, "_run", lambda cell, cores, thin: ran.append(cell) or found(cell))
-    run_lib.run_missing(cells, file, jobs=2, line_of=run_lib.condense)
+    line_of = lambda record, cell: ran.append(cell) or found(cell)
+    quick(monkeypatch, cells, tmp_path, "pass")
+    run_lib.run_missing(cells, file, jobs=2, line_of=line_of)
     assert set(ran) == {cells[0], cells[2], cells[3]}
     assert cell_lib.read_runs(file) == [found(cell) for cell in cells]
-    run_lib.run_missing(cells, file, jobs=1, line_of=run_lib.condense)
-    run_lib.run_missing([], file, jobs=1, line_of=run_lib.condense)
+    assert not list((tmp_path / "runs").iterdir())
+    run_lib.run_missing(cells, file, jobs=1, line_of=line_of)
+    run_lib.run_missing([], file, jobs=1, line_of=line_of)
     assert len(ran) == 3 and "0 of 0 cells to run" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_costs_no_other_its_line(tmp_path, monkeypatch):
     cells = [Cell("experiments/grid.py", seed, {}, {"reward": "random"}) for seed in (0, 1, 2)]
     held = {"held_out": {"base": 0.5, "peak": 0.5, "final": 0.5}, "mcs": None}
-
-    def one(cell, cores, thin):
-        if cell.seed == 0:
-            raise UserError("exit status 1")
-        return {**cell.about, "seed": cell.seed, "config_hash": cell.hash, **held}
-
-    monkeypatch.setattr(run_lib, "_run", one)
-    with pytest.raises(UserError, match="1 of 3 runs failed"):
-        run_lib.run_missing(cells, tmp_path / "runs.jsonl", jobs=1, line_of=run_lib.condense)
+    line_of = lambda record, cell: {**cell.about, "seed": cell.seed, "config_hash": cell.hash, **held}
+    quick(monkeypatch, cells, tmp_path, "sys.exit('error: seed 0' if '--config.seed=0' in sys.argv else 0)")
+    with pytest.raises(UserError, match="1 of 3 runs failed.*error: seed 0"):
+        run_lib.run_missing(cells, tmp_path / "runs.jsonl", jobs=1, line_of=line_of)
     assert [line["seed"] for line in cell_lib.read_runs(tmp_path / "runs.jsonl")] == [1, 2]
 
 
@@ -216,21 +222,16 @@ def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
 
 
 def test_a_folder_that_was_begun_at_another_commit_begins_anew(tmp_path, monkeypatch, capsys):
-    cell = Cell("experiments/grid.py", 0)
-    folder = tmp_path / "runs" / "studies" / cell.hash
-    folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps({"attempts": [{"git": {"commit": "another"}}]}))
-    (folder / "metrics.jsonl").write_text("")
-    monkeypatch.setattr(run_lib, "root", lambda: tmp_path)
+    run = dataclasses.replace(Cell("experiments/grid.py", 0).run, parent=tmp_path)
+    run_lib.begin_anew(run)  # nothing is there
+    run.folder.mkdir(parents=True)
+    (run.folder / "record.json").write_text(json.dumps({"attempts": [{"git": {"commit": "another"}}]}))
+    monkeypatch.setattr(run_lib, "git_state", lambda: {"commit": "another"})
+    run_lib.begin_anew(run)
+    assert run.folder.is_dir() and not capsys.readouterr().out
     monkeypatch.setattr(run_lib, "git_state", lambda: {"commit": "this"})
-    process = types.SimpleNamespace(pid=0, returncode=1, communicate=lambda: ("", "said no"))
-    monkeypatch.setattr(run_lib.subprocess, "Popen", lambda *words, **keys: process)
-    cores = queue.Queue()
-    cores.put(min(os.sched_getaffinity(0)))
-    with pytest.raises(UserError, match="said no"):
-        run_lib._run(cell, cores, run_lib.condense)
-    assert not folder.exists() and "begun at another commit" in capsys.readouterr().out
-    assert not cores.empty()
+    run_lib.begin_anew(run)
+    assert not run.folder.exists() and "begun at another commit" in capsys.readouterr().out
 
 
 def test_a_run_on_one_question_has_no_rise_and_fall():

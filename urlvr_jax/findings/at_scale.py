@@ -7,13 +7,13 @@ from typing import NamedTuple
 from urlvr_jax import config as config_lib
 from urlvr_jax import devices, validation
 from urlvr_jax.errors import UserError
-from urlvr_jax.findings.finding import Arm, Finding
+from urlvr_jax.findings.finding import Finding
 from urlvr_jax.planning.machines import Machine
 from urlvr_jax.planning.memory import open_model
 from urlvr_jax.planning.meshes import meshes
 from urlvr_jax.planning.seconds import MEAN_LENGTH
 from urlvr_jax.studies import page
-from urlvr_jax.studies.cell import root
+from urlvr_jax.studies.cell import Cell
 
 
 class Price(NamedTuple):
@@ -22,13 +22,6 @@ class Price(NamedTuple):
     tokens: float  # sampled in training
     hours: float  # of one device, by `plan`: training alone, on the mesh it holds quickest
     problem: str  # why it cannot run there, "" if it can
-
-
-def config_of(arm: Arm, seed: int):
-    c = config_lib.load_experiment(str(root() / arm.experiment))
-    c.update_from_flattened_dict(arm.overrides)
-    c.seed = seed
-    return c
 
 
 def price(c, machine: Machine) -> Price:
@@ -52,7 +45,7 @@ def table(finding: Finding, seeds, machine: Machine) -> str:
         return f"{finding.name}: the paper has no run of it that stands in `experiments/paper`\n"
     rows, total = [], [0.0, 0.0]
     for name, arm in finding.at_scale.items():
-        found = price(config_of(arm, seeds[0]), machine)
+        found = price(Cell(arm.experiment, seeds[0], arm.overrides).config, machine)
         keys = " ".join(f"{key}={value}" for key, value in arm.overrides.items())
         cost = found.problem or f"{found.hours * len(seeds):,.0f}"
         rows.append((name, f"{arm.experiment} {keys}", f"{found.tokens * len(seeds) / 1e9:.2f}", cost))

@@ -246,7 +246,7 @@ def memory(c) -> list[Finding]:
     what = "of the device"
     if platform == "cpu":
         need *= len(local)
-        has = _free_ram()
+        has = free_ram()
         what = "free RAM"
     if has is None:
         text = f"plan: {need / GIB:.2f} GiB; the device does not say what it has"
@@ -261,7 +261,7 @@ def memory(c) -> list[Finding]:
     return [Finding("memory", "ok", text)]
 
 
-def _free_ram() -> float | None:
+def free_ram() -> float | None:
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text())
     except OSError:

@@ -26,9 +26,10 @@ def warn(text: str) -> None:
 
 
 def move(text: str, stream, keep: bool) -> None:
-    """A line of a guarded terminal that the next one takes the place of; what else is said wipes it, or lets it stand."""
+    """Lines of a guarded terminal that the next ones take the place of; what else is said wipes them, or lets them stand."""
     with _while_there(stream):
-        shown.move(stream, shown.visible(text)[: width(stream)], "\n" if keep else shown.CLEAR)
+        cut = [shown.visible(line)[: width(stream)] for line in text.split("\n")]
+        shown.move(stream, "\n".join(cut), "\n" if keep else shown.CLEAR + shown.UP * (len(cut) - 1))
 
 
 def width(stream) -> int:

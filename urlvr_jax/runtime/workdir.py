@@ -197,6 +197,17 @@ class Workdir:
         record = {"config_hash": config_hash(self.config), "attempts": attempts}
         write_whole(file, json.dumps(record, indent=1))
 
+    def finished(self) -> int:
+        """The record says that the run came to its end; the exit status 0 for it."""
+        if self.writes:
+            file = self.path / "record.json"
+            record = json_text.read(file, WorkdirError)
+            record["attempts"][-1]["finished"] = datetime.datetime.now(datetime.UTC).isoformat(
+                timespec="seconds"
+            )
+            write_whole(file, json.dumps(record, indent=1))
+        return 0
+
     def truncate_after(self, step: int) -> None:
         """Forget what was written past the restored step."""
         for lines in self._lines():

@@ -7,10 +7,10 @@ import functools
 import json
 import pathlib
 
-from urlvr_jax import config as config_lib
 from urlvr_jax.errors import UserError
 from urlvr_jax.lab import shipped
 from urlvr_jax.runtime.lines import read_lines
+from urlvr_jax.sweeps.run import Run
 
 
 def root() -> pathlib.Path:
@@ -33,26 +33,23 @@ class Cell:
     overrides: dict[str, object] = dataclasses.field(default_factory=dict)  # {dotted key: value}
     about: dict[str, object] = dataclasses.field(default_factory=dict)  # what its line says of it, first
 
+    @functools.cached_property
+    def run(self) -> Run:
+        """From the checkout, in a folder of its `runs/studies`."""
+        values = {**self.overrides, "seed": self.seed}
+        return Run(self.experiment, values, root() / "runs" / "studies", cwd=root())
+
     @property
     def config(self):
-        c = _experiment(str(root() / self.experiment)).copy_and_resolve_references()
-        c.update_from_flattened_dict(self.overrides)
-        c.seed = self.seed
-        return c
+        return self.run.config
 
-    @functools.cached_property
+    @property
     def hash(self) -> str:
-        return config_lib.config_hash(config_lib.flat(self.config))
+        return self.run.hash
 
     @functools.cached_property
     def base_sha256(self) -> str | None:
         return base_sha256(self.config.model.path)
-
-    @property
-    def flags(self) -> list[str]:
-        """What the command line of its run says."""
-        keys = {**self.overrides, "seed": self.seed}
-        return ["--config", self.experiment, *(f"--config.{key}={value}" for key, value in keys.items())]
 
     @property
     def place(self) -> tuple:
@@ -64,12 +61,6 @@ class Cell:
         if line is None or line["config_hash"] != self.hash:
             return False
         return line.get("base_sha256") == self.base_sha256
-
-
-@functools.cache
-def _experiment(text: str):
-    """A study has many cells of one file."""
-    return config_lib.load_experiment(text)
 
 
 def base_sha256(path: str) -> str | None:

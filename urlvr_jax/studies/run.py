@@ -6,15 +6,11 @@ configuration's hash and the base's sha256. A line of another hash is stale and 
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
+import itertools
 import json
-import os
 import pathlib
-import queue
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 
 from urlvr_jax.errors import UserError
@@ -22,7 +18,11 @@ from urlvr_jax.measure import collapse
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime.lines import write_whole
 from urlvr_jax.runtime.workdir import git_state
-from urlvr_jax.studies.cell import Cell, read_runs, root
+from urlvr_jax.studies.cell import Cell, read_runs
+from urlvr_jax.sweeps import places
+from urlvr_jax.sweeps.local import Local
+from urlvr_jax.sweeps.make import make
+from urlvr_jax.sweeps.run import LOG, Run
 
 CURVES = {
     "own_reward": "reward/mean",
@@ -41,35 +41,53 @@ CURVES = {
 
 
 def run_missing(cells: list[Cell], file: pathlib.Path, jobs: int, line_of: Callable) -> None:
-    """Run the cells that have no line in `file`, and keep it in their order. line_of: a RunRecord, its cell -> its line."""
+    """Run the cells that have no line in `file`, and keep it in their order. line_of: a RunRecord, its cell -> its line.
+
+    A run that was cut short goes on, at its commit. KeyboardInterrupt where a signal stopped them, UserError where one failed.
+    """
     place = {cell.place: i for i, cell in enumerate(cells)}
     names = [*cells[0].about, "seed"] if cells else []
     place_of = lambda line: tuple(line[name] for name in names)
     kept = {place_of(line): line for line in read_runs(file)} if cells else {}
     todo = [cell for cell in cells if not cell.has(kept.get(cell.place))]
     print(f"{len(todo)} of {len(cells)} cells to run", flush=True)
-    cores: queue.Queue = queue.Queue()
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    for i in range(jobs):
-        cores.put(allowed[i % len(allowed)])
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        failed = []
-        futures = [pool.submit(_run, cell, cores, line_of) for cell in todo]
-        for i, future in enumerate(concurrent.futures.as_completed(futures)):
-            if error := future.exception():
-                failed.append(error)
-                print(f"{i + 1}/{len(todo)} failed: {error}", flush=True)
-                continue
-            line = future.result()
-            kept[place_of(line)] = line
-            ordered = sorted(kept, key=lambda at: place.get(at, len(place)))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, "".join(json.dumps(kept[at], separators=(",", ":")) + "\n" for at in ordered))
-            print(f"{i + 1}/{len(todo)} {_text(line, names)}", flush=True)
+    runs = {cell.run: cell for cell in todo}
+    failed = []
+    count = itertools.count(1)
+
+    def ended(run: Run, status: int) -> None:
+        at = f"{next(count)}/{len(todo)}"
+        if status:
+            failed.append(f"{' '.join(run.words)}: {run.error}; see {run.folder / LOG}")
+            print(f"{at} failed: {failed[-1]}", flush=True)
+            return
+        line = line_of(RunRecord(run.folder), runs[run])
+        kept[place_of(line)] = line
+        ordered = sorted(kept, key=lambda at: place.get(at, len(place)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, "".join(json.dumps(kept[at], separators=(",", ":")) + "\n" for at in ordered))
+        shutil.rmtree(run.folder, ignore_errors=True)
+        print(f"{at} {_text(line, names)}", flush=True)
+
+    for run in runs:
+        begin_anew(run)
+    stopped = make(list(runs), Local(places.single(jobs)), ended)
+    if stopped:
+        raise KeyboardInterrupt(
+            f"by {stopped.name}: the runs under way are saved, and the same command goes on"
+        )
     if failed:
         raise UserError(
             f"{len(failed)} of {len(todo)} runs failed, the others are on file; first: {failed[0]}"
         )
+
+
+def begin_anew(run: Run) -> None:
+    """Remove what was begun at another commit: a line is of one."""
+    commit = RunRecord(run.folder).attempt.get("git", {}).get("commit")
+    if run.folder.is_dir() and commit != git_state().get("commit"):
+        print(f"{run.folder} was begun at another commit: it begins anew", flush=True)
+        shutil.rmtree(run.folder)
 
 
 def _text(line: dict, names: list[str]) -> str:
@@ -77,32 +95,6 @@ def _text(line: dict, names: list[str]) -> str:
     what = " ".join(f"{name} {line[name]}" for name in names)
     told = f" {held['base']:.3f} {held['peak']:.3f} {held['final']:.3f}" if held else ""
     return f"{what}:{told} mcs {line['mcs']}"
-
-
-def _run(cell: Cell, cores: queue.Queue, line_of: Callable) -> dict:
-    """Run one cell in a process of its own, on one core; its line. A run that was cut short goes on, at its commit."""
-    core = cores.get()
-    folder = root() / "runs" / "studies" / cell.hash
-    if folder.is_dir() and RunRecord(folder).attempt.get("git", {}).get("commit") != git_state().get(
-        "commit"
-    ):
-        print(f"{folder} was begun at another commit: it begins anew", flush=True)
-        shutil.rmtree(folder)
-    try:
-        words = [sys.executable, "-m", "urlvr_jax.main", *cell.flags, "--workdir", str(folder)]
-        process = subprocess.Popen(
-            words, cwd=root(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, {core})
-        _, said = process.communicate()
-        if process.returncode:
-            raise UserError(f"{' '.join(words)}: exit status {process.returncode}\n{said[-2000:]}")
-        line = line_of(RunRecord(folder), cell)
-        shutil.rmtree(folder, ignore_errors=True)
-        return line
-    finally:
-        cores.put(core)
 
 
 def rise_and_fall(evals: list[dict]) -> dict | None:

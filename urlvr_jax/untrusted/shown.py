@@ -18,6 +18,7 @@ _HIDDEN = re.compile(
 )
 
 MOST_OUTPUT = 1 << 16  # bytes of a library's output that are shown
+UP = "\x1b[A\x1b[2K"  # to the line above, emptied
 CLEAR = "\r\x1b[2K"  # a control sequence of our own: back to the beginning of an empty line
 
 
@@ -29,7 +30,8 @@ def visible(text: str) -> str:
 class _Visible:
     """A terminal's stream that shows what it would obey."""
 
-    ending = ""  # of the line that `move` left open, on whichever stream: written before any other text
+    ending = ""  # of the lines that `move` left open, on whichever stream: written before any other text
+    height = 1  # how many these are
 
     def __init__(self, stream):
         self.stream = stream
@@ -37,7 +39,7 @@ class _Visible:
     def write(self, text: str) -> int:
         if text:
             self.stream.write(_Visible.ending)
-            _Visible.ending = ""
+            _Visible.ending, _Visible.height = "", 1
         self.stream.write(visible(text))
         return len(text)
 
@@ -83,7 +85,7 @@ def is_guarded(stream) -> bool:
 
 
 def move(stream: _Visible, text: str, ending: str) -> None:
-    """Write over the line that the last `move` left; `ending` goes before whatever else is written next."""
-    stream.stream.write(CLEAR + visible(text))
+    """Write over the line, or lines, that the last `move` left; `ending` goes before whatever else is written next."""
+    stream.stream.write(CLEAR + UP * (_Visible.height - 1) + visible(text))
     stream.flush()
-    _Visible.ending = ending
+    _Visible.ending, _Visible.height = ending, text.count("\n") + 1

@@ -72,6 +72,11 @@ VERBS = {
         "mcs --model lab:plain --data lab:train --seeds 0:3",
         ("model", "data", "seeds", "aggressive", "workdir", "out"),
     ),
+    "sweep": Verb(
+        "train every combination of some values, side by side, and sum them up",
+        "sweep --config experiments/majority.py --over optim.lr=1e-4,3e-4 --over seed=0:3 --workdir runs/rates",
+        ("over", "jobs", "metric", "retry", "engine", "slurm", "workdir"),
+    ),
     "finding": Verb(
         "make the runs of the paper's findings and tell their verdicts, from a checkout",
         "finding F1 F6 --seeds 0:3 --jobs 2",

@@ -93,6 +93,8 @@ def _defined() -> absl_flags.FlagValues:
             kind = absl_flags.DEFINE_bool
         elif isinstance(flag.default, str):
             kind = absl_flags.DEFINE_string
+        elif isinstance(flag.default, tuple):
+            kind = absl_flags.DEFINE_multi_string
         kind(name, flag.default, "", flag_values=values)
     return values
 

@@ -7,7 +7,7 @@ from urlvr_jax.findings import at_scale, report, store
 from urlvr_jax.findings.finding import Finding
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
-from urlvr_jax.verbs.flags import seeds_of
+from urlvr_jax.verbs.flags import jobs_of, seeds_of
 
 
 def run(flag, *words: str) -> int:
@@ -21,8 +21,7 @@ def run(flag, *words: str) -> int:
     if unknown or not names:
         what = f"{unknown[0]!r} is no finding" if unknown else "no finding is named"
         raise UserError(f"{what}: give {', '.join(FINDINGS)}, all, or list")
-    if flag.jobs < 1:
-        raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
+    jobs = jobs_of(flag, 2)
     seeds = seeds_of(flag.seeds)
     if flag.scale == "paper":
         on = machine(flag.hardware or "h100-8")
@@ -38,7 +37,7 @@ def run(flag, *words: str) -> int:
     failed = []
     for name in names:
         try:
-            store.run(FINDINGS[name], FINDINGS[name].seeds(seeds), flag.jobs)
+            store.run(FINDINGS[name], FINDINGS[name].seeds(seeds), jobs)
         except UserError as error:  # the others are made all the same
             failed.append(name)
             print(f"{name}: {error}", flush=True)

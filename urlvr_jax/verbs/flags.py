@@ -15,7 +15,7 @@ from urlvr_jax.errors import UserError
 class Flag(NamedTuple):
     """A default, whose type is the flag's; what it is called in help; what it means, for every verb or by verb."""
 
-    default: str | int | bool | None
+    default: str | int | bool | tuple | None  # (): may be given several times
     shown: str
     means: str | dict[str, str]
 
@@ -29,6 +29,7 @@ FLAGS = {
             "train": "folder of the run, on a disk or gs://...; the same folder resumes; a new one of `runs` if not given",
             "doctor": "folder whose disk is looked at; `runs` if not given",
             "mcs": "folder of its runs, one a seed; the same folder resumes; runs/mcs-MODEL if not given",
+            "sweep": "folder of its runs, each in one of its own; the same folder goes on",
         },
     ),
     "dry_run": Flag(
@@ -75,7 +76,24 @@ FLAGS = {
         False, "", "make no run: write docs/findings and the README's table from the runs on file"
     ),
     "aggressive": Flag(False, "", "four updates a step: it collapses sooner"),
-    "jobs": Flag(2, "N", "runs made at once, a process and a core each; 2 if not given"),
+    "jobs": Flag(
+        None,
+        "N",
+        {
+            "finding": "runs made at once, a process and a core each; 2 if not given",
+            "study": "runs made at once, a process and a core each; 2 if not given",
+            "sweep": "runs made at once; if not given, as many as there are cores or GPUs and memory for",
+        },
+    ),
+    "over": Flag((), "KEY=VALUES", "values of a key, 1e-5,3e-5 or 0:3; given again for each key"),
+    "metric": Flag(
+        "", "NAME", "what is shown and summed up; avg@k of the first question file if not given"
+    ),
+    "retry": Flag(False, "", "make runs again that failed before; they go on from their checkpoints"),
+    "engine": Flag("local", "NAME", "local: processes of this machine; slurm: a job array"),
+    "slurm": Flag(
+        (), "KEY=VALUE", "of the array, such as partition=gpu or timeout_min=240; given again for each"
+    ),
     "coordinator": Flag("", "HOST:PORT", "of process 0, for a run of several processes"),
     "processes": Flag(None, "N", "how many processes this run has; 1: alone, whatever the launcher says"),
     "process_id": Flag(None, "N", "which of them this is, from 0"),
@@ -97,6 +115,13 @@ def seeds_of(text: str) -> tuple[int, ...]:
             f"--seeds={text} is not possible: give A:B, seeds A to B - 1, or a list such as 0,1,4"
         )
     return seeds
+
+
+def jobs_of(flag, default: int) -> int:
+    """What --jobs says."""
+    if flag.jobs is not None and flag.jobs < 1:
+        raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
+    return default if flag.jobs is None else flag.jobs
 
 
 LONGEST = 500  # characters of an error that other processes are told

@@ -90,7 +90,7 @@ def read(key: str, text: str):
     kind = type(default)
     try:
         if kind is tuple:
-            return _widths(text) if _holds_widths(key) else tuple(_items(text))
+            return _widths(text) if _holds_widths(key) else tuple(items(text))
         return {bool: _bool, int: _whole, float: _number, str: str}[kind](text)
     except ValueError as error:
         raise ConfigError(
@@ -130,24 +130,28 @@ def _holds_widths(key: str) -> bool:
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    items = _items(text)
+    parts = items(text)
     try:
-        return tuple(map(_whole, items))
+        return tuple(map(_whole, parts))
     except ValueError:
         raise ValueError("no list of whole numbers") from None
 
 
-def _items(text: str) -> list[str]:
-    """Elements between commas; brackets around them and quotes around each may be there or not."""
+def items(text: str, between: str = ",") -> list[str]:
+    """Elements between commas, or another letter; brackets around them and quotes around each may be there or not.
+
+    ValueError where brackets or quotes do not close.
+    """
     text = text.strip()
-    inner = text[1:-1] if text and BRACKETS.get(text[0]) == text[-1] and _closes_last(text) else text
+    whole = between == "," and text and BRACKETS.get(text[0]) == text[-1] and _closes_last(text)
+    inner = text[1:-1] if whole else text
     parts, depth, quote, start = [], 0, "", 0
     for i, letter in enumerate(inner):
         if quote:
             quote = "" if letter == quote else quote
         elif letter in "'\"":
             quote = letter
-        elif letter == "," and not depth:
+        elif letter == between and not depth:
             parts.append(inner[start:i])
             start = i + 1
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from urlvr_jax.errors import UserError
+from urlvr_jax.verbs.flags import jobs_of
 
 STUDIES = {
     "grid": ("run", "draw", "check"),
@@ -19,7 +20,6 @@ def run(flag, *words: str) -> int:
     if action not in STUDIES.get(name, ()):
         known = "; ".join(f"study {name} {'|'.join(actions)}" for name, actions in STUDIES.items())
         raise UserError(f"{' '.join(('study', *words))!r} is not possible: give one of {known}")
-    if flag.jobs < 1:
-        raise UserError(f"--jobs={flag.jobs} is not possible: give 1 or more")
+    jobs = jobs_of(flag, 2)
     study = importlib.import_module(f"urlvr_jax.studies.{name}")
-    return (study.run(flag.jobs) if action == "run" else getattr(study, action)()) or 0
+    return (study.run(jobs) if action == "run" else getattr(study, action)()) or 0
