@@ -3,7 +3,7 @@
 import pytest
 
 from urlvr_jax import config, validation
-from urlvr_jax.devices import fill, settle
+from urlvr_jax.devices import elsewhere, fill, settle
 
 
 def configured(**changes):
@@ -136,3 +136,19 @@ def test_without_training_any_number_of_devices_will_do():
             c, said = settle(configured(**changes), count, trains=False)
             validation.validate(c, count)
             assert all(line.startswith("rollout.slots") for line in said), "no update is made"
+
+
+@pytest.mark.parametrize(
+    ("mesh", "count", "opened"),
+    [
+        ({"fsdp": 4}, 1, (1, 1, 1)),
+        ({"fsdp": 4, "tensor": 2}, 2, (1, 2, 1)),
+        ({"fsdp": 2}, 8, (4, 2, 1)),
+        ({"tensor": 4}, 3, (1, 3, 1)),
+    ],
+)
+def test_a_run_that_many_devices_made_opens_on_the_devices_there_are(mesh, count, opened):
+    c = configured(**{f"mesh__{axis}": size for axis, size in mesh.items()})
+    c = settle(elsewhere(c, count), count, trains=False)[0]
+    validation.validate(c, count)
+    assert tuple(c.mesh.values()) == opened

@@ -47,6 +47,13 @@ def fill(c, count: int) -> ml_collections.ConfigDict:
     return filled
 
 
+def elsewhere(c, count: int) -> ml_collections.ConfigDict:
+    """A run's configuration, to be opened on `count` devices: where its mesh does not fit, weights are split over all."""
+    if count % (c.mesh.fsdp * c.mesh.tensor) == 0:
+        return c
+    return _with(c, {"mesh.data": 1, "mesh.fsdp": REST, "mesh.tensor": 1})
+
+
 def alone(c) -> ml_collections.ConfigDict:
     """The configuration on one device: to say more of one whose mesh cannot be filled."""
     return _with(c, {f"mesh.{axis}": 1 for axis in AXES})

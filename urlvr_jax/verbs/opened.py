@@ -7,9 +7,11 @@ import os
 import pathlib
 from typing import NamedTuple
 
+import jax
 import ml_collections
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import devices
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders
@@ -132,7 +134,7 @@ def settings_text(c) -> str:
 def _of_run(flag, here: pathlib.Path) -> ml_collections.ConfigDict:
     """The run's own configuration, or of it the model alone where an experiment file was given;
     what was typed on the command line goes before."""
-    c = config_lib.recorded(here)
+    c = devices.elsewhere(config_lib.recorded(here), jax.device_count())
     if flag.experiment:
         model, c = c.model, flag.config
         c.model.update(model)
