@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import time
@@ -100,6 +101,16 @@ def test_a_signal_to_one_process_saves_and_ends_both(launcher, tmp_path):
     assert [call.wait().status for call in both] == [128 + signal.SIGTERM] * 2
     last = metrics_of(tmp_path)[-1]["step"]
     assert (tmp_path / "checkpoints" / str(last)).is_dir() and f"after step {last}" in both[0].out
+
+
+def test_a_full_disk_of_one_process_costs_checkpoints_and_not_the_run(launcher, tmp_path):
+    options = {"mesh.data": 1, "mesh.fsdp": 2, "eval.every": 0, "log.completions_every": 0, "steps": 4}
+    both = two(launcher, tmp_path, options)
+    resource.prlimit(both[1].pid, resource.RLIMIT_FSIZE, (40_000, 40_000))
+    assert [call.wait().status for call in both] == [1, 1]
+    for step in (2, 4):
+        assert f"checkpoint {step} could not be written: File too large, on process 1; latest" in both[0].err
+    assert [line["step"] for line in metrics_of(tmp_path)] == [1, 2, 3, 4]
 
 
 def test_processes_with_different_configurations_do_not_begin(launcher, tmp_path):

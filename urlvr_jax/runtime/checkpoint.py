@@ -27,6 +27,7 @@ from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.runtime import bucket, hosts, terminal
+from urlvr_jax.runtime.barrier import Barrier, SaveError
 from urlvr_jax.runtime.paths import require_plain
 from urlvr_jax.runtime.quiet import quiet_orbax
 from urlvr_jax.runtime.terminal import say
@@ -37,13 +38,24 @@ class CheckpointError(UserError):
 
 
 SWEEP_SECONDS = 5.0
+ELSEWHERE = str(SaveError())
 NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     """An error of a library, in a part of a line; of a full disk, that it is full."""
+    while isinstance(error, SaveError) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__  # the one on this process, which came before
     text = " ".join(str(error).split())
     return next((words for words in NO_SPACE if words in text), text[:200]) or type(error).__name__
+
+
+def _cause(said: list[str]) -> str:
+    """Of what each process says of a save or a checkpoint, what went wrong, and where; empty if nothing."""
+    text, number = max(
+        zip(said, range(len(said)), strict=True), key=lambda one: (bool(one[0]), one[0] != ELSEWHERE)
+    )
+    return f"{text}, on process {number}" if text and len(said) > 1 else text
 
 
 @dataclasses.dataclass
@@ -99,6 +111,7 @@ class Checkpoints:
                 cleanup_tmp_directories=not self.read_only,
                 create=not self.read_only,
                 read_only=self.read_only,
+                async_options=ocp.AsyncOptions(barrier_sync_fn=None if hosts.alone() else Barrier()),
             ),
             # Said, not guessed: one empty step folder would make Orbax misread all of them.
             item_handlers=ocp.StandardCheckpointHandler(),
@@ -164,8 +177,7 @@ class Checkpoints:
             mine = ""
         except Exception as error:  # noqa: BLE001  whatever Orbax or the file system raises
             mine = _short(error)
-        said = next(filter(None, hosts.gather_small(mine)), "")
-        if said:
+        if said := _cause(hosts.gather_small(mine)):
             self._lost(said)
 
     def _lost(self, said: str) -> None:
@@ -226,7 +238,7 @@ class Checkpoints:
                 if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
                     raise  # nothing is wrong with the checkpoint
                 mine = _short(error)
-            if said := next(filter(None, hosts.gather_small(mine)), ""):
+            if said := _cause(hosts.gather_small(mine)):
                 if hosts.is_writer():
                     self.warn(f"checkpoint {found} is unreadable ({said}); trying the one before")
                 tried.append(found)

@@ -186,16 +186,28 @@ def gather_small(value: object) -> list:
     """Like `gather`, but by the coordinator's store: the devices may be at work, and are not waited for."""
     if alone():
         return [value]
+    n = next(_turns)
+    values = exchange(f"turn/{n}", value)
+    if n:  # whoever has given its n-th value has read all of the one before
+        _store().client.key_value_delete(f"{STORE}/turn/{n - 1}/{_store().process_id}")
+    return values
+
+
+def exchange(key: str, value: object, patience_ms: int = A_DAY) -> list:
+    """Every process's value under a key that is used once, in their order, in any thread; of several processes only."""
+    state = _store()
+    state.client.key_value_set_bytes(f"{STORE}/{key}/{state.process_id}", pickle.dumps(value))
+    of = range(state.num_processes)
+    return [
+        pickle.loads(state.client.blocking_key_value_get_bytes(f"{STORE}/{key}/{i}", patience_ms))
+        for i in of
+    ]
+
+
+def _store():
     from jax._src import distributed  # see _join_as_found
 
-    state = distributed.global_state
-    n, me = next(_turns), state.process_id
-    state.client.key_value_set_bytes(f"{STORE}/{n}/{me}", pickle.dumps(value))
-    of = range(state.num_processes)
-    texts = [state.client.blocking_key_value_get_bytes(f"{STORE}/{n}/{i}", A_DAY) for i in of]
-    if n:  # whoever has given its n-th value has read all of the one before
-        state.client.key_value_delete(f"{STORE}/{n - 1}/{me}")
-    return [pickle.loads(text) for text in texts]
+    return distributed.global_state
 
 
 def agree(value):
