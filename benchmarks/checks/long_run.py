@@ -1,6 +1,7 @@
 """Run long, with many saves and evaluations: memory, open files and threads must not grow.
 
     taskset -c 0 python benchmarks/checks/long_run.py [--steps 1500]
+    python benchmarks/checks/long_run.py --processes 2         each of them is looked at
 
 A tiny laboratory run saves every 5 steps, evaluates every 25 and writes completions every 25. Every 50 steps its
 resident memory, open files and threads are read from /proc and printed. After step 300 the medians of the last third
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import sys
@@ -79,39 +81,52 @@ def steps_made(folder: pathlib.Path) -> int:
     return file.read_bytes().count(b"\n") - 1 if file.is_file() else 0  # the first line is step 0
 
 
-def run(folder: pathlib.Path, steps: int) -> list[Sample]:
-    """One sample every `EVERY` steps of a run."""
+def run(folder: pathlib.Path, steps: int, processes: int) -> list[list[Sample]]:
+    """One sample every `EVERY` steps of a run, of each of its processes."""
     words = [f"--config.{key}={value}" for key, value in (OPTIONS | {"steps": steps}).items()]
     command = [sys.executable, "-m", "urlvr_jax.main", "--config", "experiments/selfcert.py", *words]
     log = folder.with_suffix(".log")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        where = ["--coordinator", f"127.0.0.1:{s.getsockname()[1]}", "--processes", str(processes)]
+    of = lambda i: (*where, "--process_id", str(i)) if processes > 1 else ()
     with open(log, "w") as out:
-        process = subprocess.Popen(
-            [*command, "--workdir", str(folder)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-        )
-    samples: list[Sample] = []
+        started = [
+            subprocess.Popen(
+                [*command, "--workdir", str(folder), *of(i)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            )
+            for i in range(processes)
+        ]
+    samples: list[list[Sample]] = [[] for _ in started]
     due = EVERY
-    while process.poll() is None:
+    while all(process.poll() is None for process in started):
         if (step := steps_made(folder)) >= due:
-            samples.append(sample(process.pid, step))
-            print("step {:5d}  {:7.1f} MiB  {:3d} files  {:3d} threads".format(*samples[-1]), flush=True)
+            for process, seen in zip(started, samples, strict=True):
+                seen.append(sample(process.pid, step))
+            text = "   ".join(
+                "{1:7.1f} MiB  {2:3d} files  {3:3d} threads".format(*seen[-1]) for seen in samples
+            )
+            print(f"step {step:5d}  {text}", flush=True)
             due = (step // EVERY + 1) * EVERY
         time.sleep(0.01)
-    if process.returncode:
+    if any([process.wait() for process in started]):
         sys.exit(f"{folder}: the run failed\n{log.read_text()[-3000:]}")
     return samples
 
 
-def main(steps: int) -> int:
+def main(steps: int, processes: int) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="long-run-") as name:
-        samples = run(pathlib.Path(name) / "run", steps)
-    grown = verdict(samples)
-    said = ", ".join(f"{name} {value}" for name, value in grown.items()) or "nothing grows"
-    print(f"{steps} steps in {time.monotonic() - began:.0f} s: {said}")
-    return int(bool(grown))
+        grown = [verdict(seen) for seen in run(pathlib.Path(name) / "run", steps, processes)]
+    for number, found in enumerate(grown):
+        said = ", ".join(f"{name} {value}" for name, value in found.items()) or "nothing grows"
+        print(f"process {number}: {steps} steps in {time.monotonic() - began:.0f} s: {said}")
+    return int(any(grown))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=1500)
-    sys.exit(main(parser.parse_args().steps))
+    parser.add_argument("--processes", type=int, default=1)
+    given = parser.parse_args()
+    sys.exit(main(given.steps, given.processes))

@@ -109,7 +109,9 @@ def test_a_full_disk_of_one_process_costs_checkpoints_and_not_the_run(launcher, 
     resource.prlimit(both[1].pid, resource.RLIMIT_FSIZE, (40_000, 40_000))
     assert [call.wait().status for call in both] == [1, 1]
     for step in (2, 4):
-        assert f"checkpoint {step} could not be written: File too large, on process 1; latest" in both[0].err
+        assert (
+            f"checkpoint {step} could not be written: File too large, on process 1; latest" in both[0].err
+        )
     assert [line["step"] for line in metrics_of(tmp_path)] == [1, 2, 3, 4]
 
 

@@ -32,8 +32,8 @@ class Barrier:
 
     def __call__(self, *, key: str, timeout_ms: int) -> None:
         if not self.failed:
-            place, self.places = f"{self.number}/{self.places}", self.places + 1
+            place, self.places = self.places, self.places + 1
             here = re.sub(r"\d+", "", key)  # its numbers count calls, which a failure sets apart
-            self.failed = set(hosts.exchange(f"save/{place}", here, timeout_ms)) != {here}
+            self.failed = set(hosts.exchange(f"save/{self.number}", place, here, timeout_ms)) != {here}
         if self.failed:
             raise SaveError

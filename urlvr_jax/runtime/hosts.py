@@ -186,28 +186,21 @@ def gather_small(value: object) -> list:
     """Like `gather`, but by the coordinator's store: the devices may be at work, and are not waited for."""
     if alone():
         return [value]
-    n = next(_turns)
-    values = exchange(f"turn/{n}", value)
-    if n:  # whoever has given its n-th value has read all of the one before
-        _store().client.key_value_delete(f"{STORE}/turn/{n - 1}/{_store().process_id}")
-    return values
+    return exchange("turn", next(_turns), value)
 
 
-def exchange(key: str, value: object, patience_ms: int = A_DAY) -> list:
-    """Every process's value under a key that is used once, in their order, in any thread; of several processes only."""
-    state = _store()
-    state.client.key_value_set_bytes(f"{STORE}/{key}/{state.process_id}", pickle.dumps(value))
-    of = range(state.num_processes)
-    return [
-        pickle.loads(state.client.blocking_key_value_get_bytes(f"{STORE}/{key}/{i}", patience_ms))
-        for i in of
-    ]
-
-
-def _store():
+def exchange(series: str, n: int, value: object, patience_ms: int = A_DAY) -> list:
+    """The n-th value of a series of every process, in their order, in any thread; of several processes only."""
     from jax._src import distributed  # see _join_as_found
 
-    return distributed.global_state
+    state = distributed.global_state
+    key = lambda n, i: f"{STORE}/{series}/{n}/{i}"
+    state.client.key_value_set_bytes(key(n, state.process_id), pickle.dumps(value))
+    of = range(state.num_processes)
+    texts = [state.client.blocking_key_value_get_bytes(key(n, i), patience_ms) for i in of]
+    if n:  # whoever has given its n-th value has read all of the one before
+        state.client.key_value_delete(key(n - 1, state.process_id))
+    return [pickle.loads(text) for text in texts]
 
 
 def agree(value):
