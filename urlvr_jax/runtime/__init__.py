@@ -10,6 +10,9 @@ In: a configuration. Out: a `Run` with its engine; a folder with lines, tables a
     clock.py        seconds and compilations       signals.py      what asks a run to stop
     lock.py         one run at a time in a folder  terminal.py     what is said, while there is a terminal
     paths.py        which folders can hold a run   quiet.py        what is not said twice
+    cluster.py      which processes a run has      link.py         how they meet, and know of each other's end
+    meeting.py      what must be the same on all   own_rows.py     each reads and checks its own questions
+    barrier.py      a save fails on all at once    bucket.py       gs://, copied to this machine and back
     random_keys.py  (seed, stream, step) to a key  counting.py     how far a piece of work is
     compile_cache.py, user_code.py
 """
