@@ -3,7 +3,8 @@
     python benchmarks/checks/several_hosts.py same                      2 and 4 processes, 3 meshes, against 1 process
     python benchmarks/checks/several_hosts.py faults [--kills 20] [--terms 10] [--seed 0]
 
-same: ten steps with evaluation, verification, KL and two updates a step; on as many devices, one each, in one process
+same: ten steps with evaluation, verification, KL and two updates a step (with mesh.tensor, which the vocabulary of the
+base that verifies does not divide over, majority voting instead of verification); on as many devices, one each, in one process
 or in several. Metrics and exported weights must agree to 1e-6, evaluations and votes (so tokens) must be equal. What
 four processes saved goes on with one and with two.
 
@@ -28,6 +29,7 @@ import time
 import numpy as np
 from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, outcome
 
+VERIFIES, VOTES = "experiments/countdown.py", "experiments/majority.py"
 WITHIN = 60.0  # seconds
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
 LOST, TERMINATED = 75, 128 + signal.SIGTERM
@@ -44,7 +46,9 @@ OPTIONS = {
 }
 
 
-def start(folder: pathlib.Path, processes: int, options: dict, devices: int) -> list[subprocess.Popen]:
+def start(
+    folder: pathlib.Path, processes: int, options: dict, devices: int, experiment: str = VERIFIES
+) -> list[subprocess.Popen]:
     """`processes` processes of a run, with `devices` virtual devices in all."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -54,7 +58,7 @@ def start(folder: pathlib.Path, processes: int, options: dict, devices: int) -> 
     started = []
     for i in range(processes):
         of = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes), "--process_id", str(i)]
-        command = [sys.executable, "-m", "urlvr_jax.main", "--config", "experiments/countdown.py"]
+        command = [sys.executable, "-m", "urlvr_jax.main", "--config", experiment]
         with open(f"{folder}.{i}.log", "w") as log:
             started.append(
                 subprocess.Popen(
@@ -66,8 +70,10 @@ def start(folder: pathlib.Path, processes: int, options: dict, devices: int) -> 
     return started
 
 
-def finish(folder: pathlib.Path, processes: int, options: dict, devices: int) -> None:
-    for i, process in enumerate(start(folder, processes, options, devices)):
+def finish(
+    folder: pathlib.Path, processes: int, options: dict, devices: int, experiment: str = VERIFIES
+) -> None:
+    for i, process in enumerate(start(folder, processes, options, devices, experiment)):
         if process.wait():
             sys.exit(
                 f"{folder}: process {i} failed\n{pathlib.Path(f'{folder}.{i}.log').read_text()[-3000:]}"
@@ -103,8 +109,9 @@ def same(base: pathlib.Path) -> int:
         for mesh in ("data", "fsdp", "tensor"):
             options = {**OPTIONS, "steps": 10, "mesh.data": 1, f"mesh.{mesh}": processes}
             one, several = base / f"{mesh}-1-of-{processes}", base / f"{mesh}-{processes}"
-            finish(one, 1, options, processes)
-            finish(several, processes, options, processes)
+            experiment = VOTES if mesh == "tensor" else VERIFIES
+            finish(one, 1, options, processes, experiment)
+            finish(several, processes, options, processes, experiment)
             apart, weight, equal = furthest(one, several)
             good = apart <= 1e-6 and weight <= 1e-6 and equal
             wrong += not good
