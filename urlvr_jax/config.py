@@ -150,6 +150,10 @@ def _marked() -> ml_collections.ConfigDict:
     c.loss.clip_low = 0.2
     c.loss.clip_high = 0.2
     c.loss.dual_clip = 3.0
+    c.loss.sampler_correction = _added(
+        "none"
+    )  # none, token, sequence: weights for tokens that the sampler was likelier, or less likely, to draw
+    c.loss.sampler_cap = _added(2.0)  # the largest weight
 
     c.kl = ml_collections.ConfigDict()
     c.kl.coef = 0.0  # 0 = off, as in the paper

@@ -29,7 +29,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.learning.advantages import kl_penalty, step_advantages
+from urlvr_jax.learning.advantages import kl_penalty, sampler_weights, step_advantages
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
@@ -118,7 +118,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
         # ---- 6 advantages ----------------------------------------------------------------------
         penalty = kl_penalty(c, stats["logp"], ref_logp, rollouts.mask)
-        advantages = step_advantages(c, rewards.values, penalty, rollouts)
+        weights = sampler_weights(c, stats["logp"], rollouts.stats["logp"], rollouts.mask)
+        advantages = step_advantages(c, rewards.values, penalty, rollouts, weights)
         clock.lap("reward")
 
         # ---- 7 update --------------------------------------------------------------------------
@@ -136,6 +137,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         line.free |= early.votes(step, prompts, rollouts, answers, grade().correct)
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats)
+        line.free |= metrics.of_sampler(c, rollouts, stats, weights)
         line.free |= early.see(step, line.free)
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()) | early.notices())
         clock.lap("update")

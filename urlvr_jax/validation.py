@@ -86,6 +86,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     _one_of(c, "verify.verdict", self_verification.VERDICTS)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
+    _one_of(c, "loss.sampler_correction", ("none", "token", "sequence"))
     _one_of(c, "kl.estimator", objective.KL_ESTIMATORS)
     _one_of(c, "kl.place", ("loss", "reward"))
     _one_of(c, "kl.reference", ("fixed", "previous"))
@@ -216,6 +217,15 @@ def _validate_objective(c) -> None:
         raise ConfigError(
             f"loss.clip_low = {c.loss.clip_low}, loss.clip_high = {c.loss.clip_high}, loss.dual_clip = "
             f"{c.loss.dual_clip}: need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1"
+        )
+    if c.loss.sampler_correction != "none" and not (c.rollout.rescore and c.mode == "rl"):
+        raise ConfigError(
+            f"loss.sampler_correction = {c.loss.sampler_correction!r} needs the trainer's log-probabilities beside the "
+            "sampler's: set rollout.rescore = True, in mode = 'rl'"
+        )
+    if not c.loss.sampler_cap >= 1:
+        raise ConfigError(
+            f"loss.sampler_cap = {c.loss.sampler_cap}: a weight of 1 must be possible, give 1 or more"
         )
     if c.mode == "supervised":
         if c.rollout.group != 1 or c.advantage.name != "none" or c.optim.epochs != 1:

@@ -136,7 +136,10 @@ def trial(folder: pathlib.Path, number: int, rng: random.Random, options: dict) 
     """(whether both ended as they should, what happened)."""
     both = start(folder, 2, options, 2)
     which, after = rng.randrange(2), rng.randint(0, options["steps"] - 1)
-    while all(p.poll() is None for p in both) and last_step(folder) < after:
+    met = (
+        folder / "lock"
+    )  # before it there is no run: who is killed then has not come, for which 300 s are stated
+    while all(p.poll() is None for p in both) and not (met.is_file() and last_step(folder) >= after):
         time.sleep(0.01)
     time.sleep(rng.random())
     name = signal.Signals(number).name

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from urlvr_jax.learning import advantages
+from urlvr_jax import config
+from urlvr_jax.learning import advantages, objective
 from urlvr_jax.rewards.expression import batch_z, group_z
 from urlvr_jax.types import Rollouts
 
@@ -198,3 +199,55 @@ def test_the_kl_penalty_in_the_reward_is_minus_the_estimator(name):
     want = -0.25 * {"k1": d, "k2": d * d / 2, "k3": np.minimum(np.exp(-d) + d - 1, 10)}[name]
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, np.where(MASK, want, 0), rtol=1e-4, atol=1e-6)
+
+
+def corrected(kind, cap=2.0):
+    c = config.default()
+    c.loss.sampler_correction, c.loss.sampler_cap = kind, cap
+    return c
+
+
+def test_sampler_weights_are_truncated_ratios_of_tokens_or_of_rollouts():
+    rng = np.random.default_rng(0)
+    logp, sampler = (rng.normal(size=(P * G, T)).astype(np.float32) for _ in range(2))
+    logp[2], sampler[0, LENGTHS[0] :] = 1000.0, np.nan  # no row, and past a row's end
+    d = np.where(MASK, logp - sampler, 0).astype(np.float64)
+    token = advantages.sampler_weights(corrected("token"), logp, sampler, MASK)
+    np.testing.assert_allclose(token, np.where(MASK, np.minimum(np.exp(d), 2), 1), rtol=1e-5)
+    sequence = advantages.sampler_weights(corrected("sequence", 3.0), logp, sampler, MASK)
+    whole = np.minimum(np.exp(d.sum(axis=1, keepdims=True)), 3)
+    np.testing.assert_allclose(sequence, np.where(MASK, whole, 1), rtol=1e-5)
+    assert advantages.sampler_weights(corrected("none"), logp, sampler, MASK) is None
+
+
+def test_weighing_advantages_weighs_the_losses_clipped_or_not():
+    rng = np.random.default_rng(1)
+    logp, old, a = (jnp.asarray(rng.normal(size=(64, T)), jnp.float32) for _ in range(3))
+    weights = jnp.asarray(rng.uniform(0.1, 2, (64, T)), jnp.float32)
+    losses = lambda a: objective.token_losses(
+        logp, old, old, a, clip_low=0.2, clip_high=0.3, dual_clip=3.0, kl_in_loss=None
+    )[0]
+    np.testing.assert_allclose(losses(weights * a), weights * losses(a), rtol=1e-5)
+
+
+def test_with_the_weights_the_gradient_is_that_of_the_trainers_own_samples():
+    """Over all tokens of a vocabulary, each as often as the sampler draws it."""
+    rng = np.random.default_rng(2)
+    z, other, a = (jnp.asarray(rng.normal(size=7), jnp.float32) for _ in range(3))
+    sampler = jax.nn.log_softmax(z + other)
+    trainer = np.asarray(jax.nn.log_softmax(z))
+    weights = advantages.sampler_weights(
+        corrected("token", 1e6), trainer[:, None], np.asarray(sampler)[:, None], np.ones((7, 1), bool)
+    )[:, 0]
+
+    def loss(z, probability, weights):
+        logp = jax.nn.log_softmax(z)
+        each = objective.token_losses(
+            logp, jax.lax.stop_gradient(logp), logp, weights * a,
+            clip_low=0.2, clip_high=0.2, dual_clip=3.0, kl_in_loss=None,
+        )[0]  # fmt: skip
+        return jnp.sum(probability * each)
+
+    own = jax.grad(loss)(z, np.exp(trainer), jnp.ones(7))
+    np.testing.assert_allclose(jax.grad(loss)(z, jnp.exp(sampler), weights), own, atol=1e-6)
+    assert np.abs(jax.grad(loss)(z, jnp.exp(sampler), jnp.ones(7)) - own).max() > 0.01

@@ -184,6 +184,7 @@ def test_several_updates_a_step_and_buckets_compile_nothing_after_the_first_step
         "rollout.train_group": 2,
         "rollout.slots": 8,
         "rollout.rescore": True,
+        "loss.sampler_correction": "token",
         "rollout.response_buckets": "(4, 8)",
         "advantage.name": "rloo",
         "data.shuffle": True,
@@ -193,6 +194,8 @@ def test_several_updates_a_step_and_buckets_compile_nothing_after_the_first_step
     lines = metrics_of(tmp_path / "run")
     assert len({line["perf/compilations"] for line in lines}) == 1
     assert all(set(line) >= ALWAYS | LABELLED for line in lines)
+    assert all(line["actor/sampler_weight_capped"] == 0 for line in lines)
+    assert all(abs(line["actor/sampler_weight"] - 1) < 1e-4 for line in lines)
 
 
 # ---- supervised ------------------------------------------------------------------------------------

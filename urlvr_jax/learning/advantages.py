@@ -9,6 +9,12 @@ in every denominator.
     rloo          s - mean of the other rollouts                 Ahmadian et al. 2024
     reinforce_pp  r + sum_{u >= t} k_u, whitened over all tokens Hu 2025
     none          r itself: supervised mode
+
+Tokens come from the sampler, whose products may round otherwise than the trainer's. `loss.sampler_correction` multiplies
+advantages, and so the policy's losses, by truncated importance weights (Yao et al. 2025), d_t = log pi_t - log sampler_t:
+
+    token         min(exp(d_t), cap)
+    sequence      min(exp(sum_t d_t), cap), one a rollout
 """
 
 from __future__ import annotations
@@ -76,10 +82,25 @@ def kl_penalty(c, logp, ref_logp, mask) -> np.ndarray | None:
     return np.where(mask, -c.kl.coef * np.asarray(distance), np.float32(0)).astype(np.float32)
 
 
-def step_advantages(c, rewards, penalty, rollouts) -> np.ndarray:
+def sampler_weights(c, logp, sampler_logp, mask) -> np.ndarray | None:
+    """The weights of `loss.sampler_correction`, float32 `[B, T]`, 1 past each row's end; None where it is off.
+
+    logp, of the trainer, and sampler_logp float32 `[B, T]`, mask bool `[B, T]`.
+    """
+    if c.loss.sampler_correction == "none":
+        return None
+    distance = np.where(mask, logp - sampler_logp, np.float32(0))
+    if c.loss.sampler_correction == "sequence":
+        distance = np.broadcast_to(distance.sum(axis=1, keepdims=True), mask.shape)
+    bounded = np.minimum(distance, np.float32(np.log(c.loss.sampler_cap)))  # before exp: it cannot overflow
+    return np.where(mask, np.exp(bounded), np.float32(1)).astype(np.float32)
+
+
+def step_advantages(c, rewards, penalty, rollouts, weights=None) -> np.ndarray:
     """A step's token advantages float32 `[B, T]`; zero for rollouts that vote but are not trained.
 
-    rewards `[P, G]`, penalty `[B, T]` or None. The baseline of a group is over its trained rollouts.
+    rewards `[P, G]`, penalty `[B, T]` or None. The baseline of a group is over its trained rollouts. weights: see
+    `sampler_weights`.
     """
     shape, group = rollouts.tokens.shape, c.rollout.group
     kept = c.rollout.train_group or group
@@ -90,4 +111,4 @@ def step_advantages(c, rewards, penalty, rollouts) -> np.ndarray:
     )
     out = np.zeros((len(rewards), group, shape[1]), np.float32)
     out[:, :kept] = np.asarray(values).reshape(len(rewards), kept, -1)
-    return out.reshape(shape)
+    return out.reshape(shape) if weights is None else out.reshape(shape) * weights

@@ -225,6 +225,24 @@ def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, st
         (line.labelled if of_labels else line.free)[name] = value
 
 
+def of_sampler(c, rollouts, stats: dict[str, np.ndarray], weights: np.ndarray | None) -> dict[str, float]:
+    """How far the sampler's log-probabilities are from the trainer's, over all tokens of the step where both are known,
+    and the weights float32 `[B, T]` that follow from it. {} without `rollout.rescore`: then the first update tells.
+    """
+    if not c.rollout.rescore or c.mode != "rl":
+        return {}
+    apart = np.abs(stats["logp"] - rollouts.stats["logp"])[rollouts.mask]
+    out = {
+        "actor/sampler_logp_diff": float(apart.mean()),
+        "actor/sampler_logp_diff_max": float(apart.max()),
+    }
+    if weights is not None:
+        inside = weights[rollouts.mask]
+        out["actor/sampler_weight"] = float(inside.mean())
+        out["actor/sampler_weight_capped"] = float((inside >= np.float32(c.loss.sampler_cap)).mean())
+    return out
+
+
 def of_idle_update(c, rollouts, stats: dict[str, np.ndarray]) -> dict[str, float]:
     """What an update tells whose advantages are all 0 and which was left out. stats: float32 `[B, T]`."""
     kept = np.arange(len(rollouts.lengths)) % c.rollout.group < config_lib.train_group(c)
