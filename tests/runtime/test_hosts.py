@@ -26,7 +26,14 @@ def free_port() -> int:
 def one_and_two(launcher, tmp_path_factory):
     """(a run of one process with two devices, the same run of two processes with one device each)."""
     folder = tmp_path_factory.mktemp("hosts")
-    options = {"mesh.data": 2, "steps": 4, "eval.every": 2, "kl.coef": 0.01, "optim.minibatch_prompts": 2}
+    options = {
+        "mesh.data": 1,
+        "mesh.fsdp": 2,
+        "steps": 4,
+        "eval.every": 2,
+        "kl.coef": 0.01,
+        "optim.minibatch_prompts": 2,
+    }
     flags = environment()["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"
     one = launcher.run(tiny(folder / "one", options), env={"XLA_FLAGS": flags})
     assert one.status == 0, one.err
@@ -66,6 +73,18 @@ def test_one_process_writes_and_the_other_says_nothing(one_and_two):
         "record.json", "rise_and_fall.png", "votes.jsonl",
         "warnings.jsonl",
     ]  # fmt: skip
+
+
+def test_two_processes_export_together_what_one_exports(launcher, one_and_two, tmp_path):
+    _, run, _ = one_and_two
+    words = ["export", "--model", str(run), "--out"]
+    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
+    both = [launcher.start([*words, str(tmp_path / "two"), *where, "--process_id", str(i)]) for i in (0, 1)]
+    for call in (*both, launcher.start([*words, str(tmp_path / "one")])):
+        assert call.wait().status == 0, call.err
+    assert f"{tmp_path / 'two'}: 24 tensors of step 4" in both[0].out
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
 
 
 def two(launcher, workdir, options: dict, other: dict | None = None) -> list:

@@ -220,6 +220,16 @@ def place_key(key, sharding):
     return jax.device_put(data, sharding) if jax.process_count() == 1 else put(data, sharding)
 
 
+@jax.jit
+def _equal(a, b):
+    return jax.numpy.array_equal(a, b)
+
+
+def equal(a, b) -> bool:
+    """Whether two arrays have the same values, wherever their parts are: on every process the same."""
+    return bool(_equal(a, b))
+
+
 def to_host(tree):
     """Global device arrays -> NumPy arrays, whole on every process."""
     if jax.process_count() > 1:

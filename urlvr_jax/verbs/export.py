@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, transformer
-from urlvr_jax.runtime import bucket, hosts
+from urlvr_jax.runtime import bucket, hosts, sharding
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.scoring.score import whole_logits
@@ -24,12 +24,8 @@ def run(flag) -> int:
         raise ConfigError("--out is missing: give the folder to write")
     out = pathlib.Path(flag.out)
     if bucket.is_in(flag.out):
-        if bucket.place(flag.out).exists():
-            raise ConfigError(f"--out={flag.out} exists: name a new folder to export to")
         out = bucket.staging("exports", flag.out)
-        shutil.rmtree(out, ignore_errors=True)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out={out} exists and is not empty: name a new folder to export to")
+    hosts.one(lambda: _require_new(flag.out, out))
     c, engine, params, tokenizer, source, step = open_flag(flag)
     console = Console("stderr")
     try:
@@ -47,11 +43,11 @@ def run(flag) -> int:
     tell = console.stage("reading back", "bytes")
     again = folders.load(path, model_config, engine.training_layout, tell)
     for name, value in params.items():
-        if not np.array_equal(again[name], value):
+        if not sharding.equal(again[name], value):
             raise FolderError(f"{flag.out}: {name!r} does not read back as it was written")
     tokens = np.arange(64, dtype=np.int32)[None] % model_config.vocab_size
     before = whole_logits(engine.graph, params, tokens)
-    if not np.array_equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
+    if not sharding.equal(before, whole_logits(transformer.structure(model_config)[0], again, tokens)):
         raise FolderError(f"{flag.out}: the logits of its weights are not those of the model exported")
     of = f" of step {step}" if step is not None else ""
     print(
@@ -59,3 +55,13 @@ def run(flag) -> int:
         f"{tokens.size} tokens"
     )
     return 0
+
+
+def _require_new(name: str, out: pathlib.Path) -> None:
+    """ConfigError if there is something already. out: where it is written on this machine."""
+    if bucket.is_in(name):
+        if bucket.place(name).exists():
+            raise ConfigError(f"--out={name} exists: name a new folder to export to")
+        shutil.rmtree(out, ignore_errors=True)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out={out} exists and is not empty: name a new folder to export to")
