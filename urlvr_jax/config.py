@@ -130,17 +130,14 @@ def _marked() -> ml_collections.ConfigDict:
     )  # rewards, written as `name` is, that are computed and logged beside it; none that asks for labels
 
     c.verify = ml_collections.ConfigDict()  # the second generation of self-verification
-    c.verify.template = _added(
-        "V{prompt}{response}?"
-    )  # the question as in its file, and the response as decoded
-    c.verify.verdict = _added(
-        "lab"
-    )  # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
+    # the question as in its file, and the response as decoded
+    c.verify.template = _added("V{prompt}{response}?")
+    # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
+    c.verify.verdict = _added("lab")
     c.verify.temperature = _added(0.5)
     c.verify.max_new_tokens = _added(4)
-    c.verify.prompt_buckets = _added(
-        (64,)
-    )  # widths compiled; a longer verification prompt is not asked, and counted
+    # widths compiled; a longer verification prompt is not asked, and counted
+    c.verify.prompt_buckets = _added((64,))
 
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
@@ -150,9 +147,8 @@ def _marked() -> ml_collections.ConfigDict:
     c.loss.clip_low = 0.2
     c.loss.clip_high = 0.2
     c.loss.dual_clip = 3.0
-    c.loss.sampler_correction = _added(
-        "none"
-    )  # none, token, sequence: weights for tokens that the sampler was likelier, or less likely, to draw
+    # none, token, sequence: importance weights, see learning/advantages.py
+    c.loss.sampler_correction = _added("none")
     c.loss.sampler_cap = _added(2.0)  # the largest weight
 
     c.kl = ml_collections.ConfigDict()
@@ -197,9 +193,8 @@ def _marked() -> ml_collections.ConfigDict:
 
     c.collapse = ml_collections.ConfigDict()
     c.collapse.watch = _how(_added(True))  # look for signs of collapse at every step; no label is read
-    c.collapse.stop = _added(
-        False
-    )  # an alarm ends the run; the checkpoint from before its onset is kept either way
+    # an alarm ends the run; the checkpoint from before its onset is kept either way
+    c.collapse.stop = _added(False)
     c.collapse.until_mcs = _added(False)  # the run ends at its Model Collapse Step, which needs labels
 
     c.log = ml_collections.ConfigDict()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 import struct
-import time
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
@@ -59,7 +59,7 @@ class Sink:
         self.writer.close()
 
     def _add(self, step: int, *parts: Summary) -> None:
-        event = Event(step=step, wall_time=time.time())
+        event = Event(step=step, wall_time=datetime.datetime.now(datetime.UTC).timestamp())
         for part in parts:
             event.summary.MergeFrom(part)
         self.writer.add_event(event)
