@@ -203,12 +203,12 @@ def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dic
     return out
 
 
-def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, stats) -> None:
+def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, stats, weights=None) -> None:
     """Means over a step's optimizer updates. labelled: the rewards came from labels, so their advantages do.
 
     The sampler's difference is the first update's: only there the scored policy is the one that sampled. In
     supervised mode nobody sampled. No updates: all advantages were 0, so loss and gradient would have been too, and
-    entropy and nll are those of `stats`.
+    entropy and nll are those of `stats`. weights: see `of_sampler`.
     """
     idle = not updates
     updates = updates or [of_idle_update(c, rollouts, stats)]
@@ -223,6 +223,7 @@ def add_updates(c, line: Line, updates: list[dict], labelled: bool, rollouts, st
     for name, value in out.items():
         of_labels = labelled and name in FROM_ADVANTAGES
         (line.labelled if of_labels else line.free)[name] = value
+    line.free |= of_sampler(c, rollouts, stats, weights)
 
 
 def of_sampler(c, rollouts, stats: dict[str, np.ndarray], weights: np.ndarray | None) -> dict[str, float]:
