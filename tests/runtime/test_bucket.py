@@ -113,6 +113,29 @@ def test_a_dead_run_holds_nothing(there, tmp_path, monkeypatch, capsys):
     assert "was held by process 7 on here" in capsys.readouterr().err
 
 
+def test_a_run_of_this_machine_in_another_cache_is_asked_for_signs_of_life(there, tmp_path, monkeypatch):
+    monkeypatch.setattr(bucket, "BEAT", 0.05)
+    first = mirrored(tmp_path, "a")
+    second = mirrored(tmp_path, "b", TEXT.replace("7", "8"))
+    assert second.taken == TEXT.strip()
+    first.close()
+
+
+def test_a_run_whose_bucket_was_taken_over_writes_no_more_and_says_so(there, tmp_path, capsys):
+    mirror = mirrored(tmp_path, "a")
+    (tmp_path / "a" / "x").write_text("x")
+    there.objects["run/lock"] = next(there.generations), b"process 8 on there, since now\n"
+    assert not mirror.close() and there.texts("run/x") == {}
+    assert "another run holds it: process 8 on there" in capsys.readouterr().err
+    assert there.objects["run/lock"][1].startswith(b"process 8")
+
+
+def test_what_is_written_to_a_bucket_is_there(there):
+    assert bucket.is_empty("gs://bucket/out")
+    bucket.write("gs://bucket/out/x.json", "{}")
+    assert not bucket.is_empty("gs://bucket/out") and there.texts("out/") == {"x.json": b"{}"}
+
+
 def test_a_bucket_that_fails_later_is_said_once_and_tried_again(there, tmp_path, capsys):
     mirror = mirrored(tmp_path, "a")
     (tmp_path / "a" / "x").write_text("x")

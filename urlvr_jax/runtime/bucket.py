@@ -159,13 +159,13 @@ class Mirror:
         return ""
 
     def _is_of_here(self, text: str) -> bool:
-        """Whether its holder was on this machine, where the folder's own lock says that it is gone."""
+        """Whether its holder wrote this folder of this machine, whose own lock says that it is gone."""
         of = lambda text: text.partition(" on ")[2].partition(",")[0]
-        return of(text) == of(self.text)
+        return of(text) == of(self.text) and f"\n{self.folder}\n" in text
 
     def _hold(self, mode: str = "overwrite") -> None:
         self.beats += 1
-        text = f"{self.text}beat {self.beats}\n".encode()
+        text = f"{self.text}{self.folder}\nbeat {self.beats}\n".encode()
         self.files.pipe_file(f"{self.there}/{LOCK}", text, mode=mode)
 
     def _rid(self, relative: str) -> None:
@@ -182,6 +182,11 @@ class Mirror:
         """Copy what has changed; a failure is said once, until it is over."""
         with self.turn:
             try:
+                held = self._held()
+                if not held.startswith(self.text):  # for long this one was not heard of
+                    raise BucketError(
+                        f"another run holds it: {held.partition(chr(10))[0] or 'its lock is gone'}"
+                    )
                 self._copy()
                 also()
             except Exception as error:  # noqa: BLE001  as in `_reaching`
@@ -232,6 +237,18 @@ def _filled(files, name: str, folder: pathlib.Path) -> dict[str, tuple[int, int]
             files.get_file(source["name"], str(here))
             copied[relative] = _stamp(here)
     return copied
+
+
+def is_empty(name: str) -> bool:
+    """Whether there is nothing under a name. Raises BucketError."""
+    with _reaching(name) as files:
+        return not listed(files, name)
+
+
+def write(name: str, text: str) -> None:
+    """One object. Raises BucketError."""
+    with _reaching(name) as files:
+        files.pipe_file(name.removeprefix(SCHEME), text.encode())
 
 
 def send(folder: pathlib.Path, name: str) -> None:

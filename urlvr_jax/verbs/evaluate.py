@@ -60,5 +60,9 @@ def run(flag) -> int:
     print(json.dumps(told, indent=1))
     if flag.out and hosts.is_writer():
         more = {"questions": rows} if flag.align else {}
-        bucket.place(flag.out).write_text(json.dumps(told | more, indent=1) + "\n")
+        text = json.dumps(told | more, indent=1) + "\n"
+        if bucket.is_in(flag.out):
+            bucket.write(flag.out, text)
+        else:
+            pathlib.Path(flag.out).write_text(text)
     return 0

@@ -60,7 +60,7 @@ def run(flag) -> int:
 def _require_new(name: str, out: pathlib.Path) -> None:
     """ConfigError if there is something already. out: where it is written on this machine."""
     if bucket.is_in(name):
-        if bucket.place(name).exists():
+        if not bucket.is_empty(name):
             raise ConfigError(f"--out={name} exists: name a new folder to export to")
         shutil.rmtree(out, ignore_errors=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
