@@ -77,8 +77,9 @@ class Workdir:
     """Opens or continues a run's folder. Every process checks it, one writes (`hosts.is_writer`).
 
     name: where the run is said to be. path: where its files are on this machine; elsewhere only of a bucket.
-    checkpoints: where they are. Raises WorkdirError where another run holds the folder or began it with another configuration, PathError where
-    checkpoints could not be read back, and OSError where nothing can be written.
+    checkpoints: where they are. Raises WorkdirError where another run holds the folder or began it with another
+    configuration, PathError where checkpoints could not be read back, BucketError where a bucket cannot be reached,
+    and OSError where nothing can be written.
     """
 
     def __init__(self, name: str | pathlib.Path, c, facts: dict):
