@@ -21,6 +21,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,16 @@ def lines(file: pathlib.Path) -> list[dict]:
     """Whole lines so far."""
     text = file.read_text() if file.is_file() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def members(processes: int) -> list[list[str]]:
+    """What each process of a run on this machine is told of the others; nothing where it is alone."""
+    if processes == 1:
+        return [[]]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        where = ["--coordinator", f"127.0.0.1:{s.getsockname()[1]}", "--processes", str(processes)]
+    return [[*where, "--process_id", str(i)] for i in range(processes)]
 
 
 def last_step(folder: pathlib.Path) -> int:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from typing import NamedTuple
+
+from kill_and_resume import members
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVERY, SETTLED = 50, 300
@@ -86,16 +87,12 @@ def run(folder: pathlib.Path, steps: int, processes: int) -> list[list[Sample]]:
     words = [f"--config.{key}={value}" for key, value in (OPTIONS | {"steps": steps}).items()]
     command = [sys.executable, "-m", "urlvr_jax.main", "--config", "experiments/selfcert.py", *words]
     log = folder.with_suffix(".log")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        where = ["--coordinator", f"127.0.0.1:{s.getsockname()[1]}", "--processes", str(processes)]
-    of = lambda i: (*where, "--process_id", str(i)) if processes > 1 else ()
     with open(log, "w") as out:
         started = [
             subprocess.Popen(
-                [*command, "--workdir", str(folder), *of(i)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+                [*command, "--workdir", str(folder), *of], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
             )
-            for i in range(processes)
+            for of in members(processes)
         ]
     samples: list[list[Sample]] = [[] for _ in started]
     due = EVERY

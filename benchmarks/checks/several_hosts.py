@@ -21,14 +21,13 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
-from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, outcome
+from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, members, outcome
 
 VERIFIES, VOTES = "experiments/countdown.py", "experiments/majority.py"
 WITHIN = 60.0  # seconds
@@ -52,19 +51,15 @@ def start(
     folder: pathlib.Path, processes: int, options: dict, devices: int, experiment: str = VERIFIES
 ) -> list[subprocess.Popen]:
     """`processes` processes of a run, with `devices` virtual devices in all."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
     words = [f"--config.{k}={v}" for k, v in options.items()]
     flags = f"--xla_force_host_platform_device_count={devices // processes} {QUICK}"
     started = []
-    for i in range(processes):
-        of = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes), "--process_id", str(i)]
+    for i, of in enumerate(members(processes)):
         command = [sys.executable, "-m", "urlvr_jax.main", "--config", experiment]
         with open(f"{folder}.{i}.log", "w") as log:
             started.append(
                 subprocess.Popen(
-                    [*command, "--workdir", str(folder), *words, *(of if processes > 1 else ())],
+                    [*command, "--workdir", str(folder), *words, *of],
                     cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
                     env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
                 )
@@ -88,12 +83,8 @@ def weights(folder: pathlib.Path, processes: int) -> dict[str, np.ndarray]:
 
     out = folder.with_name(f"{folder.name}-exported")
     words = [sys.executable, "-m", "urlvr_jax.main", "export", "--model", str(folder), "--out", str(out)]
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        where = ["--coordinator", f"127.0.0.1:{s.getsockname()[1]}", "--processes", str(processes)]
-    of = lambda i: (*where, "--process_id", str(i)) if processes > 1 else ()
     started = [
-        subprocess.Popen([*words, *of(i)], cwd=ROOT, stdout=subprocess.DEVNULL) for i in range(processes)
+        subprocess.Popen([*words, *of], cwd=ROOT, stdout=subprocess.DEVNULL) for of in members(processes)
     ]
     if any([process.wait() for process in started]):
         sys.exit(f"{folder}: could not be exported by {processes} processes")
