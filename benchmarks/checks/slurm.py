@@ -130,6 +130,11 @@ class Slurm:
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
 
+    def fail(self, node: str) -> None:
+        """Down until the controller has seen it: started again before, the job's other node would wait for it."""
+        self.kill(node)
+        self.wait_for(lambda: "down" in self.sh("sinfo", "-h", "-n", node, "-o", "%T"), 300)
+
     def sh(self, *words: str) -> str:
         done = subprocess.run(words, env=self.env, capture_output=True, text=True, cwd=ROOT)
         if done.returncode:
@@ -207,9 +212,8 @@ def of_two_nodes(slurm: Slurm, base: pathlib.Path) -> list[str]:
         "-o", str(base / "job.log"), "--open-mode=append", str(script),
     ).strip()  # fmt: skip
     slurm.wait_for(lambda: reached(base / "requeued") >= 5, 300)
-    slurm.kill("n2")
+    slurm.fail("n2")
     killed = reached(base / "requeued")
-    time.sleep(15)
     slurm.start("n2")
     slurm.wait_for(
         lambda: reached(base / "requeued") == OPTIONS["steps"] and not slurm.sh("squeue", "-h"), 400
@@ -259,8 +263,7 @@ def of_an_array(slurm: Slurm, base: pathlib.Path) -> list[str]:
         lambda: any(2 <= reached(run) < OPTIONS["steps"] for run in runs()) or watcher.poll() is not None,
         300,
     )
-    slurm.kill("n2")
-    time.sleep(15)
+    slurm.fail("n2")
     slurm.start("n2")
     status = watcher.wait(900)
     apart = {run.name: furthest(lines(base / "alone" / run.name), lines(run)) for run in runs()}
