@@ -115,6 +115,12 @@ def _marked() -> ml_collections.ConfigDict:
     c.rollout.slots = _how(
         64
     )  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
+    # keys and values while decoding: pages, held once; ring, a window of past blocks, for a CPU; auto: by the machine
+    c.rollout.cache = _how(_added("auto"))
+    c.rollout.page = _how(_added(128))  # columns of a page
+    c.rollout.pages = _how(
+        _added(0)
+    )  # pages a device; where they run out the youngest rows wait or are put back; 0 = all slots at full length
     c.rollout.response_buckets = _how(
         ()
     )  # response widths the update is compiled for, the last = max_new_tokens; () = it, and above 128 a quarter of it
@@ -270,6 +276,10 @@ def shards(c) -> int:
 
 def slots(c) -> int:
     return min(c.rollout.slots or rows_per_step(c), rows_per_step(c))
+
+
+def decodes_from_pages(c, platform: str) -> bool:
+    return c.rollout.cache == "pages" or (c.rollout.cache == "auto" and platform != "cpu")
 
 
 def response_buckets(c) -> tuple[int, ...]:

@@ -92,6 +92,7 @@ class Rollouts:
     lengths: np.ndarray  # int32 [B], the end token included
     ended: np.ndarray  # bool [B], false where the row was cut at T
     stats: dict[str, np.ndarray]  # each float32 [B, T]; keys: STATISTICS
+    put_back: int | None = None  # how often a row was decoded again, for want of pages; None without pages
 
     @property
     def mask(self) -> np.ndarray:  # bool [B, T]

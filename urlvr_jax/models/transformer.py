@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from urlvr_jax.models.attention import KV, SameId, Segment, attend_to
+from urlvr_jax.models.paged import Pool, Reach, write_and_attend
 from urlvr_jax.models.products import OutputsFirst, product, product_outputs_first
 from urlvr_jax.models.rope import RopeScaling, rotate, turn_of
 from urlvr_jax.runtime import sharding
@@ -58,10 +59,10 @@ class ModelConfig:
 
 
 class Cache(NamedTuple):
-    """The block of columns being decoded, written at one scalar index."""
+    """The block of columns being decoded, written at one scalar index; or pages, written where a `Reach` says."""
 
-    layers: tuple[KV, ...]  # [B, K, H, block]
-    index: jax.Array  # int32 scalar, the column to write
+    layers: tuple[KV, ...] | tuple[Pool, ...]  # [B, K, H, block]
+    index: jax.Array | Reach  # int32 scalar, the column to write
 
 
 def empty_cache(config: ModelConfig, rows: int, width: int) -> tuple[KV, ...]:
@@ -83,15 +84,20 @@ def side_by_side(layers) -> tuple[KV, ...]:
     return tuple(KV(join(kv.keys, 3), join(kv.values, 2)) for kv in layers)
 
 
+def normalised(x, scale, eps: float):
+    """x over the root of its last axis' mean square, times the scale; computed in float32."""
+    x32 = x.astype(jnp.float32)
+    x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
+    return (scale.astype(jnp.float32) * x32).astype(x.dtype)
+
+
 class Norm(nnx.Module):
     def __init__(self, width, config):
         self.scale = nnx.Param(jnp.ones(width, config.param_dtype))
         self.eps = config.norm_eps
 
     def __call__(self, x):
-        x32 = x.astype(jnp.float32)
-        x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
-        return (self.scale[...].astype(jnp.float32) * x32).astype(x.dtype)
+        return normalised(x, self.scale[...], self.eps)
 
 
 class Linear(nnx.Module):
@@ -126,8 +132,11 @@ class Attention(nnx.Module):
             self.k_norm = Norm(keys if whole else config.head_dim, config)
         self.config = config
 
-    def __call__(self, x, turn, visible, context, cache: KV | None, index):
-        """visible: who sees this block's columns; context: (KV, visible) of the other segments."""
+    def __call__(self, x, turn, visible, context, cache: KV | Pool | None, index):
+        """visible: who sees this block's columns; context: (KV, visible) of the other segments.
+
+        index: the cache's column to write; with a pool of pages the `Reach` of this column.
+        """
         rows, columns, _ = x.shape
         config = self.config
         heads = lambda y: y.reshape(rows, columns, -1, config.head_dim)
@@ -135,6 +144,12 @@ class Attention(nnx.Module):
         if config.qk_norm == "whole":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = heads(q), heads(k)
+        if isinstance(cache, Pool):
+            q, k = self._turned_together(q, k, turn)
+            out, pool = write_and_attend(
+                q[:, 0], k[:, 0], heads(self.v(x))[:, 0], cache, index, config.attention
+            )
+            return self.o(out.reshape(rows, 1, -1)), pool
         if config.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, turn), rotate(k, turn)
@@ -146,6 +161,17 @@ class Attention(nnx.Module):
             )
         out = attend_to(q, [*context, (own, visible)], self.config.attention)
         return self.o(out.reshape(rows, columns, -1)), own
+
+    def _turned_together(self, q, k, turn):
+        """Queries `[B, C, N, H]` and keys `[B, C, K, H]`, normalised and rotated, as one array: one kernel of a GPU."""
+        heads = q.shape[2]
+        both = jnp.concatenate([q, k], axis=2)
+        if self.config.qk_norm == "head":
+            of = lambda norm, x: jnp.broadcast_to(norm.scale[...], x.shape[2:])
+            scale = jnp.concatenate([of(self.q_norm, q), of(self.k_norm, k)])
+            both = normalised(both, scale, self.config.norm_eps)
+        both = rotate(both, turn)
+        return both[:, :, :heads], both[:, :, heads:]
 
 
 class FeedForward(nnx.Module):
@@ -192,7 +218,7 @@ class Transformer(nnx.Module):
 
         tokens, positions int32 `[B, C]`; context: `Segment`s. Without `cache` the columns attend to each
         other as `visible` says (default: causally); with it they are written at `cache.index`, and
-        `visible` speaks of the cache's columns.
+        `visible` speaks of the cache's columns. With a cache of pages one column attends to what its `Reach` says.
         """
         x = jnp.take(self.embed[...], tokens, axis=0).astype(self.config.compute_dtype)
         x = sharding.split_rows(sharding.split_features(x) if cache is None else x)

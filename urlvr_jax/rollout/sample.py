@@ -21,12 +21,14 @@ import jax.numpy as jnp
 
 from urlvr_jax.models import products, transformer
 from urlvr_jax.models.transformer import Cache, last_prompt_token, prefill
-from urlvr_jax.rollout.draw import choose
+from urlvr_jax.rollout.column import blank, draw_column
 from urlvr_jax.rollout.slots import (
     Fixed,
     Slots,
     begin,
     blocks_of,
+    joined,
+    outputs,
     prompts_of,
     refill,
     window_of,
@@ -34,8 +36,6 @@ from urlvr_jax.rollout.slots import (
     write,
 )
 from urlvr_jax.runtime import sharding
-from urlvr_jax.scoring.token_statistics import logits_at, statistics_of
-from urlvr_jax.types import STATISTICS
 
 
 def _decode_block(run: Fixed, slots: Slots, time, prompt, window, width: int):
@@ -46,12 +46,7 @@ def _decode_block(run: Fixed, slots: Slots, time, prompt, window, width: int):
     model = transformer.bind(run.graph, run.params)
     head = transformer.head_table(run.params, model.config.real_vocab)
     count = slots.row.shape[0]
-    out = {
-        "tokens": jnp.zeros((count, width), jnp.int32),
-        **{name: jnp.zeros((count, width), jnp.float32) for name in STATISTICS},
-        "length": jnp.zeros(count, jnp.int32),
-        "ended": jnp.zeros(count, bool),
-    }
+    out = blank(count, width)
     columns = jnp.arange(width)
 
     def body(s):
@@ -64,20 +59,7 @@ def _decode_block(run: Fixed, slots: Slots, time, prompt, window, width: int):
             (prompt, window) if window else (prompt,),
             Cache(cache, c),
         )
-        z = logits_at(hidden[:, 0], head, run.temperature if run.temperature > 0 else 1.0)
-        if run.temperature > 0:
-            uniform = jax.vmap(lambda k, t: jax.random.uniform(jax.random.fold_in(k, t)))(slots.keys, age)
-            token = choose(z, uniform, run.top_p)
-        else:
-            token = jnp.argmax(z, axis=-1).astype(jnp.int32)
-        live = ~slots.ended
-        column = {"tokens": token, **statistics_of(z, token)}
-        stopped = live & jnp.isin(token, run.stop_ids)
-        out = {
-            name: jax.lax.dynamic_update_slice_in_dim(out[name], jnp.where(live, x, 0)[:, None], c, axis=1)
-            for name, x in column.items()
-        } | {"length": out["length"] + live.astype(jnp.int32), "ended": out["ended"] | stopped}
-        slots = slots._replace(last=token, ended=slots.ended | stopped | (age + 1 >= slots.limit))
+        slots, out = draw_column(run, head, hidden[:, 0], slots, age, out, c)
         return c + 1, slots, cache, out
 
     # Stop when the block is full, or when no row is alive.
@@ -139,12 +121,7 @@ def sample(
         "taken": jnp.full(queues, slots // queues, jnp.int32),  # rows that a queue has given out
         "slots": jax.tree.map(constrain, begin(run, row.reshape(-1).astype(jnp.int32), jnp.int32(0))),
         "ring": jax.tree.map(blank, empty),
-        "out": {
-            "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
-            **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},
-            "length": jnp.zeros(rows, jnp.int32),
-            "ended": jnp.zeros(rows, bool),
-        },
+        "out": outputs(rows, blocks, width),
     }
 
     def body(s):
@@ -176,5 +153,4 @@ def sample(
 
     waiting = lambda s: jnp.any(s["taken"] < run.served) if run.refill else False
     final = jax.lax.while_loop(lambda s: ~jnp.all(s["slots"].ended) | waiting(s), body, state)
-    whole = lambda x: x.reshape(rows, -1)[:, :max_new_tokens] if x.ndim == 3 else x
-    return {name: whole(x) for name, x in final["out"].items()} | {"blocks": final["block"]}
+    return joined(final["out"], max_new_tokens) | {"blocks": final["block"]}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from urlvr_jax.models.attention import KV, Segment
 from urlvr_jax.models.transformer import prompt_segment, side_by_side
 from urlvr_jax.runtime.sharding import ByPlatform
+from urlvr_jax.types import STATISTICS
 
 WIDEST_BLOCK = ByPlatform(cpu=64, other=128)  # columns of a block
 
@@ -34,6 +35,7 @@ class Fixed(NamedTuple):
     group: int
     slots: int
     queues: int
+    first_row: jax.Array | int = 0  # the global row that is row 0 here
 
     @property
     def rows(self) -> int:
@@ -99,7 +101,7 @@ def begin(run: Fixed, row, time) -> Slots:
     known = jnp.minimum(row, run.rows - 1)
     p = known // run.group
     limit = jnp.where(row < run.rows, run.limits[known], 0)
-    keys = jax.vmap(lambda r: jax.random.fold_in(run.key, r))(row)
+    keys = jax.vmap(lambda r: jax.random.fold_in(run.key, run.first_row + r))(row)
     born = jnp.full(run.slots, time)
     return Slots(row, born, run.lengths[p] - 1, run.first[p], limit, limit == 0, keys)
 
@@ -124,6 +126,22 @@ def refill(run: Fixed, slots: Slots, taken, time):
     fresh = begin(run, row.reshape(-1).astype(jnp.int32), time)
     slots = Slots(*(jnp.where(slots.ended, new, old) for new, old in zip(fresh, slots, strict=True)))
     return slots, jnp.minimum(taken + jnp.sum(free, axis=1), run.served)
+
+
+def outputs(rows: int, blocks: int, width: int) -> dict:
+    """Of every row, block by block: tokens and statistics `[B, blocks, w]`, lengths and ends `[B]`."""
+    return {
+        "tokens": jnp.zeros((rows, blocks, width), jnp.int32),
+        **{name: jnp.zeros((rows, blocks, width), jnp.float32) for name in STATISTICS},
+        "length": jnp.zeros(rows, jnp.int32),
+        "ended": jnp.zeros(rows, bool),
+    }
+
+
+def joined(out: dict, columns: int) -> dict:
+    """The blocks of `outputs` one after the other, `[B, columns]`."""
+    whole = lambda x: x.reshape(len(x), -1)[:, :columns] if x.ndim == 3 else x
+    return {name: whole(x) for name, x in out.items()}
 
 
 def write(out, slots: Slots, block_out, column):

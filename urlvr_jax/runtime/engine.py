@@ -22,7 +22,7 @@ from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.measure import anchors
 from urlvr_jax.models import transformer
-from urlvr_jax.rollout import sample
+from urlvr_jax.rollout import paged, sample
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
 from urlvr_jax.runtime.counting import Stage, counted, unwatched
@@ -76,6 +76,7 @@ class Engine:
         c, _ = settle(c, len(devices or jax.devices()))
         self.c, self.model_config = c, model_config
         self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
+        self.platform = self.mesh.devices.flat[0].platform
         self.graph, self.shapes = transformer.structure(model_config)
         self.rows_sharding = sharding.rows(self.mesh)
         self.micro_sharding = sharding.micro_batches(self.mesh)
@@ -142,22 +143,11 @@ class Engine:
     def sampler(self, shape: SampleShape):
         """The compiled rollout of one shape."""
         if shape not in self._samplers:
-            options = dict(
-                group=shape.group,
-                slots=shape.slots,
-                max_new_tokens=shape.max_new_tokens,
-                temperature=float(shape.temperature),
-                top_p=float(shape.top_p),
-                queues=config_lib.shards(self.c),
-                block=self.block(shape),
-                constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows_sharding),
-            )
+            run = self._decoder(shape)
 
             def fn(params, tokens, lengths, key, stop_ids, limits):
                 key = jax.random.wrap_key_data(key)
-                return sample.sample(
-                    self.graph, params, tokens, lengths, key, stop_ids, limits=limits, **options
-                )
+                return run(self.graph, params, tokens, lengths, key, stop_ids, limits=limits)
 
             ints = lambda *s, layout: jax.ShapeDtypeStruct(s, jnp.int32, sharding=layout)
             params = {
@@ -179,10 +169,33 @@ class Engine:
             )
         return self._samplers[shape]
 
-    def block(self, shape: SampleShape) -> int:
-        """Columns of a decoding block on this mesh's devices."""
-        with sharding.tracing_for(self.mesh):
-            return slots_lib.block_width(shape.max_new_tokens, shape.slots < shape.rows)
+    def _decoder(self, shape: SampleShape):
+        """`sample.sample` or `paged.sample`, made for this shape."""
+        c = self.c
+        options = dict(
+            group=shape.group,
+            slots=shape.slots,
+            max_new_tokens=shape.max_new_tokens,
+            temperature=float(shape.temperature),
+            top_p=float(shape.top_p),
+        )
+        if config_lib.decodes_from_pages(c, self.platform):
+            return functools.partial(paged.sample, page=c.rollout.page, pages=self.pages(shape), **options)
+        return functools.partial(
+            sample.sample,
+            queues=config_lib.shards(c),
+            block=slots_lib.block_width(shape.max_new_tokens, shape.slots < shape.rows, self.platform),
+            constrain=lambda x: jax.lax.with_sharding_constraint(x, self.rows_sharding),
+            **options,
+        )
+
+    def pages(self, shape: SampleShape) -> int:
+        """Pages a device that this rollout's rows and prompts can use, at most those of the configuration."""
+        shards = config_lib.shards(self.c)
+        return paged.pages_for(
+            self.c.rollout.pages, shape.prompts // shards, shape.width, shape.slots // shards,
+            shape.max_new_tokens, self.c.rollout.page,
+        )  # fmt: skip
 
     def start_sample(self, params, prompts: Prompts, key, shape: SampleShape, real: int | None = None):
         """Begin rolling out responses to `prompts` with rollout-layout parameters; see `finish_sample`.
@@ -209,7 +222,8 @@ class Engine:
         """Wait for what `start_sample` began."""
         out = sharding.to_host(out)
         stats = {name: out[name] for name in STATISTICS}
-        return Rollouts(out["tokens"], out["length"], out["ended"], stats)
+        put_back = int(np.sum(out["put_back"])) if "put_back" in out else None
+        return Rollouts(out["tokens"], out["length"], out["ended"], stats, put_back)
 
     def sample(
         self, params, prompts: Prompts, key, shape: SampleShape, real: int | None = None

@@ -7,6 +7,7 @@ want them whole along fsdp, so the engine converts once a step from the one layo
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -72,21 +73,31 @@ class ByPlatform(NamedTuple):
         return self.cpu if (platform_name or platform()) == "cpu" else self.other
 
 
-def row_shards() -> int:
-    """Devices that hold different rows, of the mesh being traced for; 1 without one."""
+def _sizes() -> dict[str, int]:
+    """Devices along each axis of the mesh being traced for, as its arrays see them: 1 without a mesh, and
+    along the axes whose devices are traced one by one (`on_its_rows`)."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
+    return {axis: 1 if mesh.empty or axis in mesh.manual_axes else mesh.shape[axis] for axis in AXES}
+
+
+def row_shards() -> int:
+    """Devices that hold different rows of an array being traced; 1 without a mesh."""
+    sizes = _sizes()
+    return sizes["data"] * sizes["fsdp"]
 
 
 def devices() -> int:
-    """Devices of the mesh being traced for; 1 without one."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else mesh.size
+    """Devices that hold an array being traced; 1 without a mesh."""
+    return math.prod(_sizes().values())
 
 
 def _pin(x, spec: PartitionSpec):
     """Fix a traced array's layout; nothing without a mesh of several devices."""
-    return x if devices() == 1 else jax.lax.with_sharding_constraint(x, spec)
+    if devices() == 1:
+        return x
+    one_by_one = jax.sharding.get_abstract_mesh().manual_axes
+    keep = lambda part: None if part in one_by_one else part
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*map(keep, spec)))
 
 
 def split_rows(x, axis: int = 0):
@@ -196,6 +207,37 @@ def on_each_device(fn, units: int, heads: int):
         return jax.shard_map(fn, in_specs=specs, out_specs=PartitionSpec(row, head), check_vma=False)(*args)
 
     return run
+
+
+def over_heads(fn, split: tuple[bool, ...], results: tuple[bool, ...], heads: int):
+    """`fn` with every device along `tensor` on its own heads: axis 1 of the arguments and results that are marked.
+
+    As `on_each_device` for arrays whose other axes are whole; nothing where `heads` do not divide.
+    """
+    shares = _sizes()["tensor"]
+    if shares == 1 or heads % shares:
+        return fn
+    of = lambda marks: tuple(PartitionSpec(None, "tensor") if mark else PartitionSpec() for mark in marks)
+    return jax.shard_map(
+        fn, in_specs=of(split), out_specs=of(results), axis_names={"tensor"}, check_vma=False
+    )
+
+
+def on_its_rows(fn, rows: tuple[bool, ...]):
+    """`fn(queue, *args)`, every device for itself with its own rows (of the arguments marked) and `queue`, which
+    of the shards it is. What `fn` returns has rows too. Nothing crosses devices but along `tensor`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if row_shards() == 1:
+        return lambda *args: fn(0, *args)
+    specs = tuple(ROWS if mark else PartitionSpec() for mark in rows)
+    return jax.shard_map(
+        lambda *args: fn(jax.lax.axis_index(ROWS[0]), *args),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=ROWS,
+        axis_names=set(ROWS[0]),
+        check_vma=False,
+    )
 
 
 def put(tree, sharding):

@@ -1,0 +1,212 @@
+"""`paged.attend` as a kernel: a page is read where it lies, and only if its row sees a key of it.
+
+On a GPU by Pallas' Triton: a program for each slot, key head and share of the pages, the shares joined by
+their sums. On a TPU a step of the grid for each slot and page, all heads at once, the next page fetched
+meanwhile. Elsewhere either is interpreted. The library's kernels for pages begin at each row's first
+key, so they would need a copy of a prompt's last page for every row.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from urlvr_jax.models.paged import Pool
+from urlvr_jax.runtime import sharding
+
+LOW = -1e30  # below every score; -inf would make NaN of the difference of two
+LEAST = 16  # rows of a GPU's product: the queries that share a key head
+PROGRAMS = 512  # of a GPU, about, four for each of its cores: fewer slots and heads share their pages out
+TILE = 8  # rows of a TPU's tile; so many queries share a key head, padded
+LANES = 128
+
+
+def attend(q, pool: Pool, table, start, stop):
+    """As `paged.attend`, by the kernel of the platform that is traced for."""
+    by = _on_a_tpu if sharding.platform() == "tpu" else _on_a_gpu
+    return by(q, pool, table, start, stop)
+
+
+def _exact(x):
+    """The precision of a product of these operands: float32 ones are not to be rounded."""
+    return jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+
+
+# ---- GPU --------------------------------------------------------------------------------------
+
+
+def _gpu_kernel(share: int, table, start, stop, q, pool, out, *of_split):
+    """Pages `share * i` to `share * (i + 1)` of one slot and key head.
+
+    The result; or with `of_split`, the sums, and into these their greatest score and their total.
+    """
+    split = pl.program_id(2)
+    page, width = pool.shape[2:]
+    first, last = start[0], stop[0]
+    line = jnp.minimum(jnp.arange(LEAST), q.shape[0] - 1)  # the last query again, where there are fewer
+    queries = q[line]
+
+    def add(j, carry):
+        top, total, sums = carry
+        at = table[j]
+        column = j * page + jnp.arange(page)
+        seen = (column >= first) & (column < last)
+        s = pl.dot(queries, pool[at, 0], trans_b=True, precision=_exact(queries)).astype(jnp.float32)
+        s = jnp.where(seen[None], s, LOW)
+        new = jnp.maximum(top, jnp.max(s, axis=1))
+        p = jnp.where(seen[None], jnp.exp(s - new[:, None]), 0.0)
+        shrink = jnp.exp(top - new)
+        v = jnp.where(seen[:, None], pool[at, 1], 0)
+        grown = pl.dot(p.astype(v.dtype), v, precision=_exact(v))
+        return new, total * shrink + jnp.sum(p, axis=1), sums * shrink[:, None] + grown
+
+    begin = jnp.maximum(split * share, jax.lax.div(first, page))
+    end = jnp.minimum((split + 1) * share, jax.lax.div(last + page - 1, page))
+    empty = (
+        jnp.full(LEAST, LOW, jnp.float32),
+        jnp.zeros(LEAST, jnp.float32),
+        jnp.zeros((LEAST, width), jnp.float32),
+    )
+    top, total, sums = jax.lax.fori_loop(begin, jnp.where(last > first, end, begin), add, empty)
+    if of_split:
+        for ref, x in zip((out, *of_split), (sums, top, total), strict=True):
+            ref[line] = x
+    else:
+        out[line] = (sums / _positive(total)[:, None]).astype(out.dtype)
+
+
+def _positive(total):
+    """The divisor of sums; a slot that sees nothing has sums of zero."""
+    return jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
+
+
+def _on_a_gpu(q, pool: Pool, table, start, stop):
+    count, heads, width = q.shape
+    pages, kv_heads, _, page, _ = pool.pages.shape
+    rows = heads // kv_heads
+    queries = q.reshape(count, kv_heads, rows, width)
+    splits = max(1, min(table.shape[1] // 2, PROGRAMS // (count * kv_heads)))
+    share = -(-table.shape[1] // splits)
+    a_slot = lambda *shape: pl.BlockSpec((None, *shape), lambda s, k, i: (s,) + (0,) * len(shape))
+    a_head = pl.BlockSpec((None, None, rows, width), lambda s, k, i: (s, k, 0, 0))
+    a_part = lambda *shape: pl.BlockSpec(
+        (None, None, None, *shape), lambda s, k, i: (i, s, k) + (0,) * len(shape)
+    )
+    part = lambda *shape: jax.ShapeDtypeStruct((splits, count, kv_heads, *shape), jnp.float32)
+    outputs, specs = [jax.ShapeDtypeStruct(queries.shape, q.dtype)], [a_head]
+    if splits > 1:
+        shapes = (rows, width), (rows,), (rows,)
+        outputs, specs = [part(*shape) for shape in shapes], [a_part(*shape) for shape in shapes]
+    out, *of_split = pl.pallas_call(
+        functools.partial(_gpu_kernel, share),
+        grid=(count, kv_heads, splits),
+        in_specs=[
+            a_slot(table.shape[1]),
+            a_slot(1),
+            a_slot(1),
+            a_head,
+            pl.BlockSpec((pages, None, 2, page, width), lambda s, k, i: (0, k, 0, 0, 0)),
+        ],
+        out_specs=specs,
+        out_shape=outputs,
+        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
+        interpret=sharding.platform() != "gpu",
+        name="paged_attention",
+    )(table, start[:, None], stop[:, None], queries, pool.pages)
+    if of_split:
+        top, total = of_split
+        weight = jnp.exp(top - jnp.max(top, axis=0))
+        out = jnp.sum(out * weight[..., None], axis=0)
+        out = out / _positive(jnp.sum(total * weight, axis=0))[..., None]
+    return out.reshape(q.shape).astype(q.dtype)
+
+
+# ---- TPU --------------------------------------------------------------------------------------
+
+
+def _tpu_kernel(table, start, stop, q, pool, out, top, total, sums):
+    """Grid (slot, page): all heads of one page."""
+    slot, j = pl.program_id(0), pl.program_id(1)
+    kv_heads, _, page, width = pool.shape
+    rows = q.shape[0] // kv_heads
+    first, last = start[slot], stop[slot]
+
+    @pl.when(j == 0)
+    def begin():
+        top[...] = jnp.full_like(top, LOW)
+        total[...] = jnp.zeros_like(total)
+        sums[...] = jnp.zeros_like(sums)
+
+    @pl.when(((j + 1) * page > first) & (j * page < last))
+    def add():
+        product = functools.partial(
+            jax.lax.dot_general, preferred_element_type=jnp.float32, precision=_exact(q)
+        )
+        of = lambda k: slice(k * rows, (k + 1) * rows)
+        every = range(kv_heads)
+        s = [product(q[of(k)], pool[k, 0], (((1,), (1,)), ((), ()))) for k in every]
+        s = jnp.concatenate(s, axis=0)
+        column = j * page + jax.lax.broadcasted_iota(jnp.int32, s.shape, 1)
+        seen = (column >= first) & (column < last)
+        new = jnp.maximum(top[:, :1], jnp.max(jnp.where(seen, s, LOW), axis=1, keepdims=True))
+        p = jnp.where(seen, jnp.exp(s - new), 0.0)
+        shrink = jnp.exp(top[:, :1] - new)
+        key = j * page + jax.lax.broadcasted_iota(jnp.int32, (page, width), 0)
+        kept = (key >= first) & (key < last)
+        grown = [
+            product(p[of(k)].astype(pool.dtype), jnp.where(kept, pool[k, 1], 0), (((1,), (0,)), ((), ())))
+            for k in every
+        ]
+        sums[...] = sums[...] * shrink + jnp.concatenate(grown, axis=0)
+        total[...] = jnp.broadcast_to(
+            total[:, :1] * shrink + jnp.sum(p, axis=1, keepdims=True), total.shape
+        )
+        top[...] = jnp.broadcast_to(new, top.shape)
+
+    @pl.when(j == pl.num_programs(1) - 1)
+    def end():
+        out[...] = (sums[...] / _positive(total[:, :1])).astype(out.dtype)
+
+
+def _on_a_tpu(q, pool: Pool, table, start, stop):
+    from jax.experimental.pallas import tpu as pltpu
+
+    count, heads, width = q.shape
+    _, kv_heads, _, page, _ = pool.pages.shape
+    queries = q.reshape(count, kv_heads, -1, width)
+    queries = jnp.pad(queries, ((0, 0), (0, 0), (0, -queries.shape[2] % TILE), (0, 0)))
+    rows = math.prod(queries.shape[1:3])
+    most = table.shape[1]
+
+    def held(s, j, table, start, stop):
+        """The page of step j; before and after those that the slot sees, one that is held anyway."""
+        least = jax.lax.div(start[s], page)
+        last = jnp.maximum(least, jax.lax.div(stop[s] - 1, page))
+        return table[s * most + jnp.clip(j, least, jnp.minimum(last, most - 1))], 0, 0, 0, 0
+
+    a_slot = pl.BlockSpec((None, rows, width), lambda s, j, *_: (s, 0, 0))
+    a_page = pl.BlockSpec((None, kv_heads, 2, page, width), held)
+    out = pl.pallas_call(
+        _tpu_kernel,
+        out_shape=jax.ShapeDtypeStruct((count, rows, width), q.dtype),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=3,
+            grid=(count, most),
+            in_specs=[a_slot, a_page],
+            out_specs=a_slot,
+            scratch_shapes=[
+                pltpu.VMEM((rows, LANES), jnp.float32),
+                pltpu.VMEM((rows, LANES), jnp.float32),
+                pltpu.VMEM((rows, width), jnp.float32),
+            ],
+        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")),
+        interpret=sharding.platform() != "tpu",
+        name="paged_attention",
+    )(table.reshape(-1), start, stop, queries.reshape(count, rows, width), pool.pages)
+    return out.reshape(count, kv_heads, -1, width)[:, :, : heads // kv_heads].reshape(q.shape)
