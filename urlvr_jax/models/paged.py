@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models.attention import wide
+from urlvr_jax.models.rope import Turn, rotate
 from urlvr_jax.runtime import sharding
 
 
@@ -42,31 +43,36 @@ def takes_kernel(kernel: str, platform: str, width: int) -> bool:
     return kernel == "pallas" or (kernel == "auto" and platform != "cpu" and width in (64, 128, 256))
 
 
-def write_and_attend(q, k, v, pool: Pool, reach: Reach, kernel: str = "auto"):
+def write_and_attend(q, k, v, turn: Turn, pool: Pool, reach: Reach, kernel: str = "auto"):
     """One column: its keys and values join the pool, then its queries attend -> (`[S, N, H]`, Pool).
 
-    q `[S, N, H]`, k and v `[S, K, H]`. kernel: see `attention.attend_to`; "pallas" is interpreted on a CPU.
-    A slot that sees no key gives zero.
+    q `[S, N, H]` and k `[S, K, H]`, not yet turned, v `[S, K, H]`. kernel: see `attention.attend_to`; "pallas" is
+    interpreted on a CPU. A slot that sees no key gives zero.
     """
 
-    def run(q, k, v, pages, table, start, stop, page, column):
-        new = jnp.stack([k, v], axis=2)
+    def run(q, k, v, pages, cos, sin, table, start, stop, page, column):
+        turned = lambda x: rotate(x[:, None], Turn(cos, sin))[:, 0]
         at = page, slice(None), slice(None), jnp.broadcast_to(column, page.shape)
-        pool = Pool(pages.at[at].set(new, mode="drop", unique_indices=True))
-        scaled = q * (q.shape[-1] ** -0.5)
-        if takes_kernel(kernel, sharding.platform(), q.shape[-1]):
-            from urlvr_jax.models import paged_kernels  # imported late: Pallas takes a third of a second
+        pages = pages.at[at].set(jnp.stack([turned(k), v], axis=2), mode="drop", unique_indices=True)
+        where = table, start, stop
+        if not takes_kernel(kernel, sharding.platform(), q.shape[-1]):
+            return attend(turned(q), Pool(pages), *where), pages
+        from urlvr_jax.models import paged_kernels  # imported late: Pallas takes a third of a second
 
-            return paged_kernels.attend(scaled, pool, table, start, stop), pool.pages
-        return attend(scaled, pool, table, start, stop), pool.pages
+        if sharding.platform() == "tpu":
+            return paged_kernels.on_a_tpu(turned(q), Pool(pages), *where), pages
+        # Queries and keys were cut from one array: put together again they are no copy.
+        both = jnp.concatenate([q, k], axis=1)
+        return paged_kernels.on_a_gpu(both, q.shape[1], Turn(cos, sin), Pool(pages), *where), pages
 
-    split = (True, True, True, True, *[False] * len(Reach._fields))
-    out, pages = sharding.over_heads(run, split, (True, True), k.shape[1])(q, k, v, pool.pages, *reach)
+    split = (True, True, True, True, *[False] * (2 + len(Reach._fields)))
+    run = sharding.over_heads(run, split, (True, True), k.shape[1])
+    out, pages = run(q, k, v, pool.pages, *turn, *reach)
     return out, Pool(pages)
 
 
 def attend(q, pool: Pool, table, start, stop):
-    """By plain products, of q `[S, N, H]` that is already divided by sqrt(H) -> `[S, N, H]`."""
+    """By plain products, of q `[S, N, H]` -> `[S, N, H]`."""
     count, heads, width = q.shape
     _, kv_heads, _, page, _ = pool.pages.shape
     column = jnp.arange(table.shape[1] * page)
@@ -74,7 +80,7 @@ def attend(q, pool: Pool, table, start, stop):
     held = jnp.take(pool.pages, table, axis=0, mode="clip")  # [S, M, K, 2, page, H]
     held = held.transpose(3, 0, 2, 1, 4, 5).reshape(2, count, kv_heads, -1, width)
     keys, values = jnp.where(seen[:, None, :, None], held, 0)  # elsewhere anything may stand, NaN too
-    queries = q.reshape(count, kv_heads, -1, width)
+    queries = (q * (width**-0.5)).reshape(count, kv_heads, -1, width)
     z = jnp.matmul(wide(queries), wide(keys).swapaxes(2, 3), preferred_element_type=jnp.float32)
     z = jnp.where(seen[:, None, None], z, -jnp.inf)
     top = jnp.max(z, axis=-1, keepdims=True, initial=jnp.finfo(jnp.float32).min)

@@ -1,4 +1,4 @@
-"""`paged.attend` as a kernel: a page is read where it lies, and only if its row sees a key of it.
+"""`paged.attend` as kernels: a page is read where it lies, and only if its row sees a key of it.
 
 On a GPU by Pallas' Triton: a program for each slot, key head and share of the pages, the shares joined by
 their sums. On a TPU a step of the grid for each slot and page, all heads at once, the next page fetched
@@ -17,6 +17,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from urlvr_jax.models.paged import Pool
+from urlvr_jax.models.rope import Turn
 from urlvr_jax.runtime import sharding
 
 LOW = -1e30  # below every score; -inf would make NaN of the difference of two
@@ -24,12 +25,6 @@ LEAST = 16  # rows of a GPU's product: the queries that share a key head
 PROGRAMS = 512  # of a GPU, about, four for each of its cores: fewer slots and heads share their pages out
 TILE = 8  # rows of a TPU's tile; so many queries share a key head, padded
 LANES = 128
-
-
-def attend(q, pool: Pool, table, start, stop):
-    """As `paged.attend`, by the kernel of the platform that is traced for."""
-    by = _on_a_tpu if sharding.platform() == "tpu" else _on_a_gpu
-    return by(q, pool, table, start, stop)
 
 
 def _exact(x):
@@ -40,7 +35,7 @@ def _exact(x):
 # ---- GPU --------------------------------------------------------------------------------------
 
 
-def _gpu_kernel(share: int, table, start, stop, q, pool, out, *of_split):
+def _gpu_kernel(share: int, table, start, stop, q, cos, sin, pool, out, *of_split):
     """Pages `share * i` to `share * (i + 1)` of one slot and key head.
 
     The result; or with `of_split`, the sums, and into these their greatest score and their total.
@@ -48,21 +43,28 @@ def _gpu_kernel(share: int, table, start, stop, q, pool, out, *of_split):
     split = pl.program_id(2)
     page, width = pool.shape[2:]
     first, last = start[0], stop[0]
-    line = jnp.minimum(jnp.arange(LEAST), q.shape[0] - 1)  # the last query again, where there are fewer
-    queries = q[line]
+    line = jnp.minimum(jnp.arange(LEAST), out.shape[0] - 1)  # the last query again, where there are fewer
+    lower, upper = pl.ds(0, width // 2), pl.ds(width // 2, width // 2)
+    of_head = pl.program_id(1) * out.shape[0] + line
+    a, b = (q[of_head, half].astype(jnp.float32) for half in (lower, upper))
+    turned = a * cos[...] - b * sin[...], b * cos[...] + a * sin[...]
+    a, b = (x.astype(q.dtype) * jnp.asarray(width**-0.5, q.dtype) for x in turned)
+    product = functools.partial(pl.dot, precision=_exact(a))
 
     def add(j, carry):
         top, total, sums = carry
         at = table[j]
         column = j * page + jnp.arange(page)
         seen = (column >= first) & (column < last)
-        s = pl.dot(queries, pool[at, 0], trans_b=True, precision=_exact(queries)).astype(jnp.float32)
-        s = jnp.where(seen[None], s, LOW)
+        s = product(a, pool[at, 0, :, lower], trans_b=True) + product(
+            b, pool[at, 0, :, upper], trans_b=True
+        )
+        s = jnp.where(seen[None], s.astype(jnp.float32), LOW)
         new = jnp.maximum(top, jnp.max(s, axis=1))
         p = jnp.where(seen[None], jnp.exp(s - new[:, None]), 0.0)
         shrink = jnp.exp(top - new)
         v = jnp.where(seen[:, None], pool[at, 1], 0)
-        grown = pl.dot(p.astype(v.dtype), v, precision=_exact(v))
+        grown = product(p.astype(v.dtype), v)
         return new, total * shrink + jnp.sum(p, axis=1), sums * shrink[:, None] + grown
 
     begin = jnp.maximum(split * share, jax.lax.div(first, page))
@@ -85,11 +87,11 @@ def _positive(total):
     return jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
 
 
-def _on_a_gpu(q, pool: Pool, table, start, stop):
-    count, heads, width = q.shape
+def on_a_gpu(queries, heads: int, turn: Turn, pool: Pool, table, start, stop):
+    """As `paged.attend`. queries `[S, N and more, H]`, not yet turned, of which the first N = `heads` are meant."""
+    count, _, width = queries.shape
     pages, kv_heads, _, page, _ = pool.pages.shape
     rows = heads // kv_heads
-    queries = q.reshape(count, kv_heads, rows, width)
     splits = max(1, min(table.shape[1] // 2, PROGRAMS // (count * kv_heads)))
     share = -(-table.shape[1] // splits)
     a_slot = lambda *shape: pl.BlockSpec((None, *shape), lambda s, k, i: (s,) + (0,) * len(shape))
@@ -98,7 +100,7 @@ def _on_a_gpu(q, pool: Pool, table, start, stop):
         (None, None, None, *shape), lambda s, k, i: (i, s, k) + (0,) * len(shape)
     )
     part = lambda *shape: jax.ShapeDtypeStruct((splits, count, kv_heads, *shape), jnp.float32)
-    outputs, specs = [jax.ShapeDtypeStruct(queries.shape, q.dtype)], [a_head]
+    outputs, specs = [jax.ShapeDtypeStruct((count, kv_heads, rows, width), queries.dtype)], [a_head]
     if splits > 1:
         shapes = (rows, width), (rows,), (rows,)
         outputs, specs = [part(*shape) for shape in shapes], [a_part(*shape) for shape in shapes]
@@ -109,7 +111,9 @@ def _on_a_gpu(q, pool: Pool, table, start, stop):
             a_slot(table.shape[1]),
             a_slot(1),
             a_slot(1),
-            a_head,
+            a_slot(*queries.shape[1:]),
+            a_slot(width // 2),
+            a_slot(width // 2),
             pl.BlockSpec((pages, None, 2, page, width), lambda s, k, i: (0, k, 0, 0, 0)),
         ],
         out_specs=specs,
@@ -117,13 +121,13 @@ def _on_a_gpu(q, pool: Pool, table, start, stop):
         compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
         interpret=sharding.platform() != "gpu",
         name="paged_attention",
-    )(table, start[:, None], stop[:, None], queries, pool.pages)
+    )(table, start[:, None], stop[:, None], queries, *(x[:, 0, 0] for x in turn), pool.pages)
     if of_split:
         top, total = of_split
         weight = jnp.exp(top - jnp.max(top, axis=0))
         out = jnp.sum(out * weight[..., None], axis=0)
         out = out / _positive(jnp.sum(total * weight, axis=0))[..., None]
-    return out.reshape(q.shape).astype(q.dtype)
+    return out.reshape(count, heads, width).astype(queries.dtype)
 
 
 # ---- TPU --------------------------------------------------------------------------------------
@@ -173,12 +177,13 @@ def _tpu_kernel(table, start, stop, q, pool, out, top, total, sums):
         out[...] = (sums[...] / _positive(total[:, :1])).astype(out.dtype)
 
 
-def _on_a_tpu(q, pool: Pool, table, start, stop):
+def on_a_tpu(q, pool: Pool, table, start, stop):
+    """As `paged.attend`."""
     from jax.experimental.pallas import tpu as pltpu
 
     count, heads, width = q.shape
     _, kv_heads, _, page, _ = pool.pages.shape
-    queries = q.reshape(count, kv_heads, -1, width)
+    queries = (q * (width**-0.5)).reshape(count, kv_heads, -1, width)
     queries = jnp.pad(queries, ((0, 0), (0, 0), (0, -queries.shape[2] % TILE), (0, 0)))
     rows = math.prod(queries.shape[1:3])
     most = table.shape[1]

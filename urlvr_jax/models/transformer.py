@@ -116,6 +116,19 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
+def side_by_side_products(x, linears):
+    """What each of them gives, their outputs one after the other: one product, if `tensor` does not split them."""
+    if sharding.tensor_shards() > 1 or any(
+        isinstance(each.kernel.get_value(), OutputsFirst) for each in linears
+    ):
+        return jnp.concatenate([linear(x) for linear in linears], axis=-1)
+    kernel = jnp.concatenate([linear.kernel[...] for linear in linears], axis=1)
+    y = product(x, kernel, "outputs")
+    if linears[0].bias is None:
+        return y
+    return y + jnp.concatenate([linear.bias[...] for linear in linears]).astype(x.dtype)
+
+
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
@@ -139,17 +152,14 @@ class Attention(nnx.Module):
         """
         rows, columns, _ = x.shape
         config = self.config
+        if isinstance(cache, Pool):
+            out, pool = write_and_attend(*self._column(x), turn, cache, index, config.attention)
+            return self.o(out.reshape(rows, 1, -1)), pool
         heads = lambda y: y.reshape(rows, columns, -1, config.head_dim)
         q, k = self.q(x), self.k(x)
         if config.qk_norm == "whole":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = heads(q), heads(k)
-        if isinstance(cache, Pool):
-            q, k = self._turned_together(q, k, turn)
-            out, pool = write_and_attend(
-                q[:, 0], k[:, 0], heads(self.v(x))[:, 0], cache, index, config.attention
-            )
-            return self.o(out.reshape(rows, 1, -1)), pool
         if config.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, turn), rotate(k, turn)
@@ -162,16 +172,24 @@ class Attention(nnx.Module):
         out = attend_to(q, [*context, (own, visible)], self.config.attention)
         return self.o(out.reshape(rows, columns, -1)), own
 
-    def _turned_together(self, q, k, turn):
-        """Queries `[B, C, N, H]` and keys `[B, C, K, H]`, normalised and rotated, as one array: one kernel of a GPU."""
-        heads = q.shape[2]
-        both = jnp.concatenate([q, k], axis=2)
-        if self.config.qk_norm == "head":
-            of = lambda norm, x: jnp.broadcast_to(norm.scale[...], x.shape[2:])
-            scale = jnp.concatenate([of(self.q_norm, q), of(self.k_norm, k)])
-            both = normalised(both, scale, self.config.norm_eps)
-        both = rotate(both, turn)
-        return both[:, :, :heads], both[:, :, heads:]
+    def _column(self, x):
+        """Queries `[B, N, H]`, keys and values `[B, K, H]` of one column x `[B, 1, D]`, not yet turned.
+
+        As one product and one array of heads, where `tensor` does not split them: fewer kernels of a GPU.
+        """
+        config = self.config
+        split = config.n_heads * config.head_dim, (config.n_heads + config.n_kv_heads) * config.head_dim
+        q, k, v = jnp.split(side_by_side_products(x, (self.q, self.k, self.v)), split, axis=-1)
+        if config.qk_norm == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        heads = lambda y: y.reshape(len(x), -1, config.head_dim)
+        both = heads(jnp.concatenate([q, k], axis=-1))
+        if config.qk_norm == "head":
+            a_query = (jnp.arange(both.shape[1]) < config.n_heads)[:, None]
+            scale = jnp.where(a_query, self.q_norm.scale[...], self.k_norm.scale[...])
+            both = normalised(both, scale, config.norm_eps)
+        both = jax.lax.optimization_barrier(both)
+        return both[:, : config.n_heads], both[:, config.n_heads :], heads(v)
 
 
 class FeedForward(nnx.Module):

@@ -86,6 +86,11 @@ def row_shards() -> int:
     return sizes["data"] * sizes["fsdp"]
 
 
+def tensor_shards() -> int:
+    """Devices that hold different heads of an array being traced; 1 without a mesh."""
+    return _sizes()["tensor"]
+
+
 def devices() -> int:
     """Devices that hold an array being traced; 1 without a mesh."""
     return math.prod(_sizes().values())
@@ -214,7 +219,7 @@ def over_heads(fn, split: tuple[bool, ...], results: tuple[bool, ...], heads: in
 
     As `on_each_device` for arrays whose other axes are whole; nothing where `heads` do not divide.
     """
-    shares = _sizes()["tensor"]
+    shares = tensor_shards()
     if shares == 1 or heads % shares:
         return fn
     of = lambda marks: tuple(PartitionSpec(None, "tensor") if mark else PartitionSpec() for mark in marks)
