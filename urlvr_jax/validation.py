@@ -20,6 +20,7 @@ from urlvr_jax.config import (
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.learning import advantages, objective
 from urlvr_jax.rewards import expression, interface, self_verification
+from urlvr_jax.rollout import paged_sizes as paged
 from urlvr_jax.sinks import table as sinks
 
 MANY = 10**9  # far more than any run has, far less than what overflows or never starts
@@ -30,7 +31,7 @@ RANGES = {  # (least, greatest) value of a key
         "log.repetition_ngram", "log.max_skipped_updates", "answers.compat_workers",
     ),
     (0, MANY): (
-        "data.subset", "rollout.slots", "rollout.train_group", "optim.warmup_updates",
+        "data.subset", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
         "eval.max_questions", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
@@ -78,6 +79,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
     _one_of(c, "model.attention", ("auto", "xla", "pallas"))
+    _one_of(c, "rollout.cache", ("auto", "ring", "pages"))
     if c.model.attention == "pallas" and platform == "gpu":
         raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
@@ -103,6 +105,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
         )
     _validate_mesh(c, device_count, platform)
     _validate_batch(c)
+    _validate_pages(c, platform)
     _validate_objective(c)
     for placeholder in self_verification.PLACEHOLDERS:
         if c.verify.template.count(placeholder) != 1:
@@ -147,6 +150,23 @@ def validate_data(c) -> None:
         raise ConfigError(
             f"data.subset_seed = {d.subset_seed} draws data.subset questions: set data.subset"
         )
+
+
+def _validate_pages(c, platform: str | None) -> None:
+    page, pages = c.rollout.page, c.rollout.pages
+    if page % 16 or not 16 <= page <= 1024:
+        raise ConfigError(f"rollout.page = {page} columns: give a multiple of 16 from 16 to 1024")
+    if c.rollout.cache == "ring" and pages:
+        raise ConfigError(f"rollout.pages = {pages} is not used with rollout.cache = 'ring': use 'pages'")
+    if pages and (c.rollout.cache == "pages" or platform not in (None, "cpu")):
+        columns = paged.page_columns(page, c.rollout.max_new_tokens)
+        prompts = -(-c.data.prompts_per_step // shards(c))
+        least = paged.least_pages(prompts, max(c.data.prompt_buckets), c.rollout.max_new_tokens, columns)
+        if pages < least:
+            raise ConfigError(
+                f"rollout.pages = {pages} is less than a device's prompts and one whole row need: give {least} or "
+                "more, or 0 for all slots at full length"
+            )
 
 
 def _validate_rollout(c) -> None:

@@ -73,7 +73,7 @@ def of_rollouts(rollouts, ngram: int) -> dict[str, float]:
         "response_length/clip_ratio": float(1 - rollouts.ended.mean()),
         "repetition_rate": repetition_rate(rollouts.tokens, lengths, ngram),
         "perf/rollout_tokens": float(lengths.sum()),
-    }
+    } | ({} if rollouts.put_back is None else {"perf/rows_put_back": float(rollouts.put_back)})
 
 
 def of_reference(c, answers, rollouts, log_ratio: np.ndarray, ref_logp: np.ndarray) -> dict[str, float]:

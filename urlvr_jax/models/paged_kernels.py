@@ -49,7 +49,7 @@ def _gpu_kernel(share: int, table, start, stop, q, cos, sin, pool, out, *of_spli
     a, b = (q[of_head, half].astype(jnp.float32) for half in (lower, upper))
     turned = a * cos[...] - b * sin[...], b * cos[...] + a * sin[...]
     a, b = (x.astype(q.dtype) * jnp.asarray(width**-0.5, q.dtype) for x in turned)
-    product = functools.partial(pl.dot, precision=_exact(a))
+    product = functools.partial(plgpu.dot, precision=_exact(a))
 
     def add(j, carry):
         top, total, sums = carry

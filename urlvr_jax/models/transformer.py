@@ -116,19 +116,6 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
-def side_by_side_products(x, linears):
-    """What each of them gives, their outputs one after the other: one product, if `tensor` does not split them."""
-    if sharding.tensor_shards() > 1 or any(
-        isinstance(each.kernel.get_value(), OutputsFirst) for each in linears
-    ):
-        return jnp.concatenate([linear(x) for linear in linears], axis=-1)
-    kernel = jnp.concatenate([linear.kernel[...] for linear in linears], axis=1)
-    y = product(x, kernel, "outputs")
-    if linears[0].bias is None:
-        return y
-    return y + jnp.concatenate([linear.bias[...] for linear in linears]).astype(x.dtype)
-
-
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
@@ -155,15 +142,8 @@ class Attention(nnx.Module):
         if isinstance(cache, Pool):
             out, pool = write_and_attend(*self._column(x), turn, cache, index, config.attention)
             return self.o(out.reshape(rows, 1, -1)), pool
-        heads = lambda y: y.reshape(rows, columns, -1, config.head_dim)
-        q, k = self.q(x), self.k(x)
-        if config.qk_norm == "whole":
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = heads(q), heads(k)
-        if config.qk_norm == "head":
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, turn), rotate(k, turn)
-        own = KV(k.transpose(0, 2, 3, 1), heads(self.v(x)).transpose(0, 2, 1, 3))
+        q, k = (rotate(y, turn) for y in self._queries_and_keys(x))
+        own = KV(k.transpose(0, 2, 3, 1), self._heads(self.v(x)).transpose(0, 2, 1, 3))
         if cache is not None:
             own = KV(
                 jax.lax.dynamic_update_slice_in_dim(cache.keys, own.keys, index, axis=3),
@@ -172,24 +152,43 @@ class Attention(nnx.Module):
         out = attend_to(q, [*context, (own, visible)], self.config.attention)
         return self.o(out.reshape(rows, columns, -1)), own
 
+    def _heads(self, y):
+        return y.reshape(*y.shape[:-1], -1, self.config.head_dim)
+
+    def _queries_and_keys(self, x):
+        """Normalised, not yet turned: `[B, C, N, H]` and `[B, C, K, H]`."""
+        q, k = self.q(x), self.k(x)
+        if self.config.qk_norm == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = self._heads(q), self._heads(k)
+        return (self.q_norm(q), self.k_norm(k)) if self.config.qk_norm == "head" else (q, k)
+
     def _column(self, x):
         """Queries `[B, N, H]`, keys and values `[B, K, H]` of one column x `[B, 1, D]`, not yet turned.
 
-        As one product and one array of heads, where `tensor` does not split them: fewer kernels of a GPU.
+        Where a device has all heads they come from one product and are one array: fewer kernels of a GPU.
         """
-        config = self.config
-        split = config.n_heads * config.head_dim, (config.n_heads + config.n_kv_heads) * config.head_dim
-        q, k, v = jnp.split(side_by_side_products(x, (self.q, self.k, self.v)), split, axis=-1)
+        config, parts = self.config, (self.q, self.k, self.v)
+        if sharding.tensor_shards() > 1 or any(
+            isinstance(p.kernel.get_value(), OutputsFirst) for p in parts
+        ):
+            q, k = self._queries_and_keys(x)
+            return q[:, 0], k[:, 0], self._heads(self.v(x))[:, 0]
+        y = product(x, jnp.concatenate([p.kernel[...] for p in parts], axis=1), "outputs")
+        if self.q.bias is not None:
+            y = y + jnp.concatenate([p.bias[...] for p in parts]).astype(x.dtype)
+        queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        both, v = jnp.split(y[:, 0], [queries + keys], axis=-1)
         if config.qk_norm == "whole":
-            q, k = self.q_norm(q), self.k_norm(k)
-        heads = lambda y: y.reshape(len(x), -1, config.head_dim)
-        both = heads(jnp.concatenate([q, k], axis=-1))
+            q, k = jnp.split(both, [queries], axis=-1)
+            both = jnp.concatenate([self.q_norm(q), self.k_norm(k)], axis=-1)
+        both = self._heads(both)
         if config.qk_norm == "head":
             a_query = (jnp.arange(both.shape[1]) < config.n_heads)[:, None]
             scale = jnp.where(a_query, self.q_norm.scale[...], self.k_norm.scale[...])
             both = normalised(both, scale, config.norm_eps)
         both = jax.lax.optimization_barrier(both)
-        return both[:, : config.n_heads], both[:, config.n_heads :], heads(v)
+        return both[:, : config.n_heads], both[:, config.n_heads :], self._heads(v)
 
 
 class FeedForward(nnx.Module):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import pathlib
+import re
 from collections import Counter
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import transformer
+from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
 from urlvr_jax.scoring import head
@@ -28,6 +30,7 @@ MIB = 2**20
 # programs. Totals are then 0.53 to 1.21 of the compiler's, of 11 for a TPU 0.87 to 1.21: docs/plan.md.
 FACTOR = 1.25
 ESTIMATED = "temporaries (estimate)"
+JOINED = r".*\.(attention\.[qkv]|feedforward\.(gate|up))\.kernel"  # held again side by side when pages are decoded
 
 
 class Model:
@@ -164,6 +167,13 @@ def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     refill = slots < rows
     here = slots / config_lib.shards(c)
     longest = c.rollout.max_new_tokens
+    logits = here * m.vocab_size / mesh["tensor"] * 4
+    common = {
+        "weights": weight_elements(model, mesh, training=False) * item(m.compute_dtype),
+        "outputs": 2 * rows * longest * 5 * 4,  # tokens and four statistics
+    }
+    if config_lib.decodes_from_pages(c, platform):
+        return common | _pages_memory(c, model, logits)
     blocks, width = slots_lib.blocks_of(longest, slots_lib.block_width(longest, refill, platform))
     window = slots_lib.window_sizes(blocks - 1)[-1]
     copies = (
@@ -172,14 +182,32 @@ def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     position = cache_bytes(model, mesh)
     block = width * here * position
     prompts = c.data.prompts_per_step / config_lib.shards(c)
-    logits = here * m.vocab_size / mesh["tensor"] * 4
-    return {
-        "weights": weight_elements(model, mesh, training=False) * item(m.compute_dtype),
+    return common | {
         "cache": max(1, blocks - 1) * block,
         "prompts": prompts * c.data.prompt_buckets[-1] * position,
         "prompts of the slots": here * c.data.prompt_buckets[-1] * position * refill,
-        "outputs": 2 * rows * longest * 5 * 4,  # tokens and four statistics
         ESTIMATED: FACTOR * ((copies * window + 1) * block + logits),
+    }
+
+
+def pages_here(c) -> int:
+    """Pages of a device's pool."""
+    shards = config_lib.shards(c)
+    return paged_sizes.pages_for(
+        c.rollout.pages, c.data.prompts_per_step // shards, c.data.prompt_buckets[-1],
+        config_lib.slots(c) // shards, c.rollout.max_new_tokens, c.rollout.page,
+    )  # fmt: skip
+
+
+def _pages_memory(c, model: Model, logits: float) -> dict[str, float]:
+    """What decoding from pages holds beside weights and outputs."""
+    m = model.config
+    columns = paged_sizes.page_columns(c.rollout.page, c.rollout.max_new_tokens)
+    joined = sum(math.prod(s.shape) for name, s in model.shapes.items() if re.fullmatch(JOINED, name))
+    beside = joined / c.mesh.tensor * item(m.compute_dtype)
+    return {
+        "pages": pages_here(c) * columns * cache_bytes(model, dict(c.mesh)),
+        ESTIMATED: beside + FACTOR * 2 * logits,
     }
 
 

@@ -1,6 +1,6 @@
 """Rollouts from pages: keys and values are held once, in pages that follow the rows' real lengths.
 
-Each device serves its own rows, and none waits for another. Its loop goes in blocks of a page's columns: before a
+Each device serves its own rows, and none waits for another, unless `tensor` joins them. Its loop goes in blocks of a page's columns: before a
 block every row that goes on takes a page, waiting rows take free slots, and if the pool is empty the youngest
 rows are put back, to be decoded again to the same tokens; after it ended rows give their pages back. All
 blocks are one program, whatever the lengths, and nothing of the pool is ever copied.
@@ -18,31 +18,10 @@ from urlvr_jax.models.paged import Pool, Reach
 from urlvr_jax.models.transformer import Cache, last_prompt_token, prefill
 from urlvr_jax.rollout import pages as books_lib
 from urlvr_jax.rollout.column import blank, draw_column
-from urlvr_jax.rollout.pages import Pages, pages_of
+from urlvr_jax.rollout.paged_sizes import least_pages, most_pages, page_columns, pages_of
+from urlvr_jax.rollout.pages import Pages
 from urlvr_jax.rollout.slots import Fixed, Slots, begin, joined, outputs, write
 from urlvr_jax.runtime import sharding
-
-
-def page_columns(asked: int, max_new_tokens: int) -> int:
-    """Columns of a page: as asked, or the fewest multiple of 16 that hold a whole response, if those are fewer."""
-    return min(asked, -(-max_new_tokens // 16) * 16)
-
-
-def most_pages(prompts: int, width: int, slots: int, max_new_tokens: int, page: int) -> int:
-    """Pages a device can use: all its slots at full length, and all its prompts."""
-    return prompts * max(1, pages_of(width - 1, page)) + slots * pages_of(max_new_tokens, page)
-
-
-def least_pages(prompts: int, width: int, max_new_tokens: int, page: int) -> int:
-    """Pages that a device needs: one row at full length, and all its prompts."""
-    return most_pages(prompts, width, 1, max_new_tokens, page)
-
-
-def pages_for(asked: int, prompts: int, width: int, slots: int, max_new_tokens: int, page: int) -> int:
-    """Pages a device, of those asked for (0: as many as can be used) as many as can be used, and no fewer than needed."""
-    page = page_columns(page, max_new_tokens)
-    most = most_pages(prompts, width, slots, max_new_tokens, page)
-    return min(most, max(asked or most, least_pages(prompts, width, max_new_tokens, page)))
 
 
 def sample(
@@ -137,7 +116,7 @@ def _decode(run: Fixed, prompt_tokens, pages: int, page: int, max_new_tokens: in
             "out": write(s["out"] | {"length": length}, slots, out, age),
         }
 
-    final = jax.lax.while_loop(lambda s: ~jnp.all(s["done"]), body, state)
+    final = jax.lax.while_loop(lambda s: sharding.anywhere(~jnp.all(s["done"])), body, state)
     counts = {name: final[key][None] for name, key in (("blocks", "block"), ("put_back", "put_back"))}
     return joined(final["out"], max_new_tokens) | counts
 
@@ -227,7 +206,7 @@ def _decode_block(run: Fixed, slots: Slots, pools, books: Pages, time, age, page
         return c + 1, slots, pools, out
 
     _, slots, pools, out = jax.lax.while_loop(
-        lambda s: (s[0] < page) & ~jnp.all(s[1].ended),
+        lambda s: (s[0] < page) & sharding.anywhere(~jnp.all(s[1].ended)),
         body,
         (jnp.int32(0), slots, pools, blank(run.slots, page)),
     )

@@ -11,10 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-
-def pages_of(columns, page: int):
-    """Pages that hold so many columns."""
-    return -(-columns // page)
+from urlvr_jax.rollout.paged_sizes import pages_of
 
 
 class Pages(NamedTuple):

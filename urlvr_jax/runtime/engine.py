@@ -22,7 +22,7 @@ from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.measure import anchors
 from urlvr_jax.models import transformer
-from urlvr_jax.rollout import paged, sample
+from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
 from urlvr_jax.runtime.counting import Stage, counted, unwatched
@@ -192,7 +192,7 @@ class Engine:
     def pages(self, shape: SampleShape) -> int:
         """Pages a device that this rollout's rows and prompts can use, at most those of the configuration."""
         shards = config_lib.shards(self.c)
-        return paged.pages_for(
+        return paged_sizes.pages_for(
             self.c.rollout.pages, shape.prompts // shards, shape.width, shape.slots // shards,
             shape.max_new_tokens, self.c.rollout.page,
         )  # fmt: skip

@@ -100,8 +100,8 @@ def _pin(x, spec: PartitionSpec):
     """Fix a traced array's layout; nothing without a mesh of several devices."""
     if devices() == 1:
         return x
-    one_by_one = jax.sharding.get_abstract_mesh().manual_axes
-    keep = lambda part: None if part in one_by_one else part
+    one_by_one = set(jax.sharding.get_abstract_mesh().manual_axes)
+    keep = lambda part: None if one_by_one & {*(part if isinstance(part, tuple) else (part,))} else part
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*map(keep, spec)))
 
 
@@ -223,9 +223,10 @@ def over_heads(fn, split: tuple[bool, ...], results: tuple[bool, ...], heads: in
     if shares == 1 or heads % shares:
         return fn
     of = lambda marks: tuple(PartitionSpec(None, "tensor") if mark else PartitionSpec() for mark in marks)
-    return jax.shard_map(
-        fn, in_specs=of(split), out_specs=of(results), axis_names={"tensor"}, check_vma=False
-    )
+    rest = set(AXES) - set(
+        jax.sharding.get_abstract_mesh().manual_axes
+    )  # a TPU's kernels leave none to XLA
+    return jax.shard_map(fn, in_specs=of(split), out_specs=of(results), axis_names=rest, check_vma=False)
 
 
 def on_its_rows(fn, rows: tuple[bool, ...]):
@@ -240,9 +241,20 @@ def on_its_rows(fn, rows: tuple[bool, ...]):
         mesh=mesh,
         in_specs=specs,
         out_specs=ROWS,
-        axis_names=set(ROWS[0]),
+        axis_names=set(ROWS[0]) if tensor_shards() > 1 else set(AXES),
         check_vma=False,
     )
+
+
+def anywhere(flag):
+    """Whether a device's flag, traced within `on_its_rows`, is set on any device with which it must keep step.
+
+    With `tensor` those are all: some runtimes have every device take part in what some exchange.
+    """
+    manual = set(jax.sharding.get_abstract_mesh().manual_axes)
+    if tensor_shards() == 1 or not manual:
+        return flag
+    return jax.lax.pmax(flag.astype(jax.numpy.int32), ROWS[0]) > 0
 
 
 def put(tree, sharding):

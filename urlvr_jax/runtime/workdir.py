@@ -44,7 +44,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers"
 MAY_CHANGE = ("steps", "log.sinks")
 # The same numbers but for rounding, on other devices: a run that 4 hosts began goes on with 1.
 OF_DEVICES = (
-    "mesh.data", "mesh.fsdp", "mesh.tensor", "rollout.slots", "optim.micro_rows", "optim.micro_prompts",
+    "mesh.data", "mesh.fsdp", "mesh.tensor", "rollout.slots", "rollout.cache", "rollout.page", "rollout.pages",
+    "optim.micro_rows", "optim.micro_prompts",
 )  # fmt: skip
 SEEN_WITHIN = 20.0  # seconds until a file of one machine must be seen on all
 
