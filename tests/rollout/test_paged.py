@@ -12,7 +12,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import validation
 from urlvr_jax.models import paged as attention
 from urlvr_jax.models import paged_kernels, rope
-from urlvr_jax.models.paged import Pool
+from urlvr_jax.models.paged import Pool, Reach
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import pages as books_lib
 from urlvr_jax.runtime import random_keys
@@ -151,27 +151,50 @@ def test_one_program_serves_every_length():
 
 
 def pool_and_reach(dtype, width=64, seed=0):
-    """Five slots: one key; several pages; the last key of a page; none; from the middle to the middle."""
+    """Five slots: one key; several pages; the last key of a page; none; from the middle to the middle.
+
+    The newest column is the last one of each, number 0 of its page but for the second and last slot.
+    """
     rng = np.random.default_rng(seed)
-    slots, heads, kv_heads, page, most, pages = 5, 6, 2, 16, 9, 50
-    pool = jnp.asarray(rng.standard_normal((pages, kv_heads, 2, page, width)), dtype)
+    slots, heads, kv_heads, page, most, pages = 5, 6, 2, 32, 9, 50
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
+    pool = Pool(draw(pages + 1, kv_heads, 2, page, width))
     table = rng.permutation(pages)[: slots * most].reshape(slots, most).astype(np.int32)
-    start, stop = np.array([0, 5, 15, 3, 7], np.int32), np.array([1, 144, 33, 3, 80], np.int32)
-    q = jnp.asarray(rng.standard_normal((slots, heads, width)), dtype)
-    return q, pool, table, start, stop
+    column = 17
+    start = np.array([column, 5, 31, 3, 7], np.int32)
+    stop = np.array([0, 8, 1, 0, 2], np.int32) * page + column + 1
+    stop[3] = start[3]
+    own = table[np.arange(slots), (stop - 1) // page]
+    own[3] = pages
+    reach = Reach(*map(jnp.asarray, (table, start, stop, own, np.int32(column))))
+    return (
+        draw(slots, heads, width),
+        draw(slots, kv_heads, width),
+        draw(slots, kv_heads, width),
+        pool,
+        reach,
+    )
 
 
-def by_each(q, pool, table, start, stop):
+def by_each(q, k, v, pool, reach):
+    """{kernel: (what the queries get, the pool afterwards)}"""
     turn = rope.turn_of(jnp.arange(len(q))[:, None] * 7, q.shape[2], 1e4)
-    turned = rope.rotate(q[:, None], turn)[:, 0]
-    both = jnp.concatenate([q, q[:, :2]], axis=1)
-    return {
-        "plain": jax.jit(attention.attend)(turned, Pool(pool), table, start, stop),
-        "gpu": jax.jit(paged_kernels.on_a_gpu, static_argnums=1)(
-            both, q.shape[1], turn, Pool(pool), table, start, stop
-        ),
-        "tpu": jax.jit(paged_kernels.on_a_tpu)(turned, Pool(pool), table, start, stop),
-    }
+    turned = lambda x: rope.rotate(x[:, None], turn)[:, 0]
+    new = jnp.stack([turned(k), v], axis=2)
+    both = jnp.concatenate([q, k], axis=1)
+
+    def plain(pool):
+        pool = attention.write(pool, new, reach)
+        return attention.attend(turned(q), pool, reach), pool
+
+    def gpu(pool):
+        pool = attention.write(pool, new, reach)
+        return paged_kernels.attend_on_a_gpu(both, q.shape[1], turn, pool, reach), pool
+
+    def tpu(pool):
+        return paged_kernels.write_and_attend_on_a_tpu(turned(q), new, pool, reach)
+
+    return {fn.__name__: jax.jit(fn)(pool) for fn in (plain, gpu, tpu)}
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.02)])
@@ -180,27 +203,29 @@ def by_each(q, pool, table, start, stop):
 def test_kernels_of_pages_equal_plain_products(dtype, tolerance, width, programs, monkeypatch):
     monkeypatch.setattr(paged_kernels, "PROGRAMS", programs)
     out = by_each(*pool_and_reach(dtype, width))
+    wide = lambda x: np.asarray(x, np.float32)
+    want, pool = out["plain"]
     for name in ("gpu", "tpu"):
-        assert out[name].dtype == dtype
-        np.testing.assert_allclose(
-            np.asarray(out[name], np.float32), np.asarray(out["plain"], np.float32), atol=tolerance
-        )
-        assert not np.asarray(out[name][3]).any()  # it sees no key
+        got, written = out[name]
+        assert got.dtype == dtype
+        np.testing.assert_allclose(wide(got), wide(want), atol=tolerance)
+        assert not wide(got[3]).any()  # it sees no key
+        np.testing.assert_array_equal(wide(written.pages)[:-1], wide(pool.pages)[:-1])
 
 
 def test_nothing_outside_a_rows_reach_moves_what_it_gets():
-    """NaN in pages of nobody, before a row's first key and after its last one."""
-    q, pool, table, start, stop = pool_and_reach("float32")
-    want = by_each(q, pool, table, start, stop)
-    hurt = np.full(pool.shape, np.nan, np.float32)
-    page = pool.shape[3]
-    for slot in range(len(q)):
-        for key in range(start[slot], stop[slot]):
-            at = table[slot, key // page], slice(None), slice(None), key % page
-            hurt[at] = pool[at]
-    got = by_each(q, jnp.asarray(hurt), table, start, stop)
-    for name, out in want.items():
-        np.testing.assert_array_equal(got[name], out, err_msg=name)
+    """NaN in pages of nobody, before a row's first key and from the newest on, which is written."""
+    q, k, v, pool, reach = pool_and_reach("float32")
+    want = by_each(q, k, v, pool, reach)
+    hurt = np.full(pool.pages.shape, np.nan, np.float32)
+    page = hurt.shape[3]
+    for slot, (start, stop) in enumerate(zip(reach.start, reach.stop, strict=True)):
+        for key in range(start, stop - 1):
+            at = int(reach.table[slot, key // page]), slice(None), slice(None), key % page
+            hurt[at] = pool.pages[at]
+    got = by_each(q, k, v, Pool(jnp.asarray(hurt)), reach)
+    for name, (out, _) in want.items():
+        np.testing.assert_array_equal(got[name][0], out, err_msg=name)
 
 
 # ---- the books -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from urlvr_jax.runtime import sharding
 
 
 class Pool(NamedTuple):
-    """Keys and values of one layer: every page of every row of a device, held once."""
+    """Keys and values of one layer: every page of every row of a device, held once, and a last one for nothing."""
 
     pages: jax.Array  # [pages, K, 2, page, H], keys then values
 
@@ -29,12 +29,12 @@ class Reach(NamedTuple):
     table: jax.Array  # int32 [S, M], ids of pages
     start: jax.Array  # int32 [S], the first key seen, counted over the pages of the table
     stop: jax.Array  # int32 [S], the key after the last one seen; `start` where a slot has no row
-    page: jax.Array  # int32 [S], the page written; out of range: none
+    page: jax.Array  # int32 [S], the page written; the pool's last one, which is nobody's, without a row
     column: jax.Array  # int32 scalar, in that page
 
 
 def empty_pool(config, pages: int, page: int) -> Pool:
-    shape = (pages, config.n_kv_heads, 2, page, config.head_dim)
+    shape = (pages + 1, config.n_kv_heads, 2, page, config.head_dim)
     return Pool(jnp.zeros(shape, config.compute_dtype))
 
 
@@ -50,20 +50,22 @@ def write_and_attend(q, k, v, turn: Turn, pool: Pool, reach: Reach, kernel: str 
     interpreted on a CPU. A slot that sees no key gives zero.
     """
 
-    def run(q, k, v, pages, cos, sin, table, start, stop, page, column):
+    def run(q, k, v, pages, cos, sin, *reach):
+        reach = Reach(*reach)
         turned = lambda x: rotate(x[:, None], Turn(cos, sin))[:, 0]
-        at = page, slice(None), slice(None), jnp.broadcast_to(column, page.shape)
-        pages = pages.at[at].set(jnp.stack([turned(k), v], axis=2), mode="drop", unique_indices=True)
-        where = table, start, stop
+        new = jnp.stack([turned(k), v], axis=2)
         if not takes_kernel(kernel, sharding.platform(), q.shape[-1]):
-            return attend(turned(q), Pool(pages), *where), pages
+            pool = write(Pool(pages), new, reach)
+            return attend(turned(q), pool, reach), pool.pages
         from urlvr_jax.models import paged_kernels  # imported late: Pallas takes a third of a second
 
         if sharding.platform() == "tpu":
-            return paged_kernels.on_a_tpu(turned(q), Pool(pages), *where), pages
+            out, pool = paged_kernels.write_and_attend_on_a_tpu(turned(q), new, Pool(pages), reach)
+            return out, pool.pages
+        pool = write(Pool(pages), new, reach)
         # Queries and keys were cut from one array: put together again they are no copy.
         both = jnp.concatenate([q, k], axis=1)
-        return paged_kernels.on_a_gpu(both, q.shape[1], Turn(cos, sin), Pool(pages), *where), pages
+        return paged_kernels.attend_on_a_gpu(both, q.shape[1], Turn(cos, sin), pool, reach), pool.pages
 
     split = (True, True, True, True, *[False] * (2 + len(Reach._fields)))
     run = sharding.over_heads(run, split, (True, True), k.shape[1])
@@ -71,8 +73,17 @@ def write_and_attend(q, k, v, turn: Turn, pool: Pool, reach: Reach, kernel: str 
     return out, Pool(pages)
 
 
-def attend(q, pool: Pool, table, start, stop):
-    """By plain products, of q `[S, N, H]` -> `[S, N, H]`."""
+def write(pool: Pool, new, reach: Reach) -> Pool:
+    """The pool with keys and values `[S, K, 2, H]` of the column at hand; slots without a row write nothing."""
+    nowhere = len(pool.pages) + jnp.arange(len(new))  # out of range, and no two the same
+    page = jnp.where(reach.page < len(pool.pages) - 1, reach.page, nowhere)
+    at = page, slice(None), slice(None), jnp.broadcast_to(reach.column, page.shape)
+    return Pool(pool.pages.at[at].set(new, mode="drop", unique_indices=True))
+
+
+def attend(q, pool: Pool, reach: Reach):
+    """By plain products, of q `[S, N, H]`, turned -> `[S, N, H]`."""
+    table, start, stop = reach.table, reach.start, reach.stop
     count, heads, width = q.shape
     _, kv_heads, _, page, _ = pool.pages.shape
     column = jnp.arange(table.shape[1] * page)

@@ -2,7 +2,7 @@
 
 On a GPU by Pallas' Triton: a program for each slot, key head and share of the pages, the shares joined by
 their sums. On a TPU a step of the grid for each slot and page, all heads at once, the next page fetched
-meanwhile. Elsewhere either is interpreted. The library's kernels for pages begin at each row's first
+meanwhile, and the newest column written by the same kernel. Elsewhere either is interpreted. The library's kernels for pages begin at each row's first
 key, so they would need a copy of a prompt's last page for every row.
 """
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from urlvr_jax.models.paged import Pool
+from urlvr_jax.models.paged import Pool, Reach
 from urlvr_jax.models.rope import Turn
 from urlvr_jax.runtime import sharding
 
@@ -25,6 +25,7 @@ LEAST = 16  # rows of a GPU's product: the queries that share a key head
 PROGRAMS = 512  # of a GPU, about, four for each of its cores: fewer slots and heads share their pages out
 TILE = 8  # rows of a TPU's tile; so many queries share a key head, padded
 LANES = 128
+TAIL = 16  # columns of a page that a TPU writes back for one: the rows of a tile of bfloat16
 
 
 def _exact(x):
@@ -87,8 +88,9 @@ def _positive(total):
     return jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
 
 
-def on_a_gpu(queries, heads: int, turn: Turn, pool: Pool, table, start, stop):
+def attend_on_a_gpu(queries, heads: int, turn: Turn, pool: Pool, reach: Reach):
     """As `paged.attend`. queries `[S, N and more, H]`, not yet turned, of which the first N = `heads` are meant."""
+    table, start, stop, *_ = reach
     count, _, width = queries.shape
     pages, kv_heads, _, page, _ = pool.pages.shape
     rows = heads // kv_heads
@@ -133,8 +135,8 @@ def on_a_gpu(queries, heads: int, turn: Turn, pool: Pool, table, start, stop):
 # ---- TPU --------------------------------------------------------------------------------------
 
 
-def _tpu_kernel(table, start, stop, q, pool, out, top, total, sums):
-    """Grid (slot, page): all heads of one page."""
+def _tpu_kernel(table, start, stop, own, column, q, new, pool, out, tail, top, total, sums):
+    """Grid (slot, page): all heads of one page. The newest key and value are not in the page yet."""
     slot, j = pl.program_id(0), pl.program_id(1)
     kv_heads, _, page, width = pool.shape
     rows = q.shape[0] // kv_heads
@@ -145,6 +147,13 @@ def _tpu_kernel(table, start, stop, q, pool, out, top, total, sums):
         top[...] = jnp.full_like(top, LOW)
         total[...] = jnp.zeros_like(total)
         sums[...] = jnp.zeros_like(sums)
+        tail[...] = jnp.zeros_like(tail)
+
+    def filled(k: int, part: int, key):
+        """Keys (part 0) or values (1) of a head, with the newest, for places `key`: zero where the slot sees none."""
+        seen = (key >= first) & (key < last)
+        x = jnp.where(key == last - 1, new[k, pl.ds(part, 1), :], pool[k, part])
+        return jnp.where(seen, x, 0)
 
     @pl.when(((j + 1) * page > first) & (j * page < last))
     def add():
@@ -153,32 +162,43 @@ def _tpu_kernel(table, start, stop, q, pool, out, top, total, sums):
         )
         of = lambda k: slice(k * rows, (k + 1) * rows)
         every = range(kv_heads)
-        s = [product(q[of(k)], pool[k, 0], (((1,), (1,)), ((), ()))) for k in every]
-        s = jnp.concatenate(s, axis=0)
-        column = j * page + jax.lax.broadcasted_iota(jnp.int32, s.shape, 1)
-        seen = (column >= first) & (column < last)
-        new = jnp.maximum(top[:, :1], jnp.max(jnp.where(seen, s, LOW), axis=1, keepdims=True))
-        p = jnp.where(seen, jnp.exp(s - new), 0.0)
-        shrink = jnp.exp(top[:, :1] - new)
         key = j * page + jax.lax.broadcasted_iota(jnp.int32, (page, width), 0)
-        kept = (key >= first) & (key < last)
+        s = [product(q[of(k)], filled(k, 0, key), (((1,), (1,)), ((), ()))) for k in every]
+        s = jnp.concatenate(s, axis=0)
+        place = j * page + jax.lax.broadcasted_iota(jnp.int32, s.shape, 1)
+        seen = (place >= first) & (place < last)
+        new_top = jnp.maximum(top[:, :1], jnp.max(jnp.where(seen, s, LOW), axis=1, keepdims=True))
+        p = jnp.where(seen, jnp.exp(s - new_top), 0.0)
+        shrink = jnp.exp(top[:, :1] - new_top)
         grown = [
-            product(p[of(k)].astype(pool.dtype), jnp.where(kept, pool[k, 1], 0), (((1,), (0,)), ((), ())))
-            for k in every
+            product(p[of(k)].astype(pool.dtype), filled(k, 1, key), (((1,), (0,)), ((), ()))) for k in every
         ]
         sums[...] = sums[...] * shrink + jnp.concatenate(grown, axis=0)
         total[...] = jnp.broadcast_to(
             total[:, :1] * shrink + jnp.sum(p, axis=1, keepdims=True), total.shape
         )
-        top[...] = jnp.broadcast_to(new, top.shape)
+        top[...] = jnp.broadcast_to(new_top, top.shape)
+
+    @pl.when((j * page < last) & (last <= (j + 1) * page) & (first < last))
+    def write():
+        """The columns around the newest go back to where they lie."""
+        begin = pl.multiple_of(column[0] - jax.lax.rem(column[0], TAIL), TAIL)
+        at = begin + jax.lax.broadcasted_iota(jnp.int32, (TAIL, width), 0)
+        for k in range(kv_heads):
+            for part in range(2):
+                there = pool[k, part, pl.ds(begin, TAIL), :]
+                tail[k, part] = jnp.where(at == column[0], new[k, pl.ds(part, 1), :], there)
 
     @pl.when(j == pl.num_programs(1) - 1)
     def end():
         out[...] = (sums[...] / _positive(total[:, :1])).astype(out.dtype)
 
 
-def on_a_tpu(q, pool: Pool, table, start, stop):
-    """As `paged.attend`."""
+def write_and_attend_on_a_tpu(q, new, pool: Pool, reach: Reach):
+    """`paged.write`, `paged.attend` of q `[S, N, H]`, turned, in one pass, and in place.
+
+    XLA would lay the pool out otherwise to write one column of it, and copy it there and back.
+    """
     from jax.experimental.pallas import tpu as pltpu
 
     count, heads, width = q.shape
@@ -186,32 +206,44 @@ def on_a_tpu(q, pool: Pool, table, start, stop):
     queries = (q * (width**-0.5)).reshape(count, kv_heads, -1, width)
     queries = jnp.pad(queries, ((0, 0), (0, 0), (0, -queries.shape[2] % TILE), (0, 0)))
     rows = math.prod(queries.shape[1:3])
-    most = table.shape[1]
+    most = reach.table.shape[1]
 
-    def held(s, j, table, start, stop):
+    def held(s, j, table, start, stop, own, column):
         """The page of step j; before and after those that the slot sees, one that is held anyway."""
         least = jax.lax.div(start[s], page)
         last = jnp.maximum(least, jax.lax.div(stop[s] - 1, page))
         return table[s * most + jnp.clip(j, least, jnp.minimum(last, most - 1))], 0, 0, 0, 0
 
+    def written(s, j, table, start, stop, own, column):
+        return own[s], 0, 0, jax.lax.div(column[0], TAIL), 0
+
     a_slot = pl.BlockSpec((None, rows, width), lambda s, j, *_: (s, 0, 0))
-    a_page = pl.BlockSpec((None, kv_heads, 2, page, width), held)
-    out = pl.pallas_call(
+    scalars = (reach.table.reshape(-1), reach.start, reach.stop, reach.page, reach.column.reshape(1))
+    out, pages = pl.pallas_call(
         _tpu_kernel,
-        out_shape=jax.ShapeDtypeStruct((count, rows, width), q.dtype),
+        out_shape=[
+            jax.ShapeDtypeStruct((count, rows, width), q.dtype),
+            jax.ShapeDtypeStruct(pool.pages.shape, pool.pages.dtype),
+        ],
         grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=3,
+            num_scalar_prefetch=len(scalars),
             grid=(count, most),
-            in_specs=[a_slot, a_page],
-            out_specs=a_slot,
+            in_specs=[
+                a_slot,
+                pl.BlockSpec((None, kv_heads, 2, width), lambda s, j, *_: (s, 0, 0, 0)),
+                pl.BlockSpec((None, kv_heads, 2, page, width), held),
+            ],
+            out_specs=[a_slot, pl.BlockSpec((None, kv_heads, 2, TAIL, width), written)],
             scratch_shapes=[
                 pltpu.VMEM((rows, LANES), jnp.float32),
                 pltpu.VMEM((rows, LANES), jnp.float32),
                 pltpu.VMEM((rows, width), jnp.float32),
             ],
         ),
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")),
+        input_output_aliases={len(scalars) + 2: 1},
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("arbitrary", "arbitrary")),
         interpret=sharding.platform() != "tpu",
         name="paged_attention",
-    )(table.reshape(-1), start, stop, queries.reshape(count, rows, width), pool.pages)
-    return out.reshape(count, kv_heads, -1, width)[:, :, : heads // kv_heads].reshape(q.shape)
+    )(*scalars, queries.reshape(count, rows, width), new, pool.pages)
+    out = out.reshape(count, kv_heads, -1, width)[:, :, : heads // kv_heads].reshape(q.shape)
+    return out, Pool(pages)

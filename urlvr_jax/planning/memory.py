@@ -206,7 +206,7 @@ def _pages_memory(c, model: Model, logits: float) -> dict[str, float]:
     joined = sum(math.prod(s.shape) for name, s in model.shapes.items() if re.fullmatch(JOINED, name))
     beside = joined / c.mesh.tensor * item(m.compute_dtype)
     return {
-        "pages": pages_here(c) * columns * cache_bytes(model, dict(c.mesh)),
+        "pages": (pages_here(c) + 1) * columns * cache_bytes(model, dict(c.mesh)),
         ESTIMATED: beside + FACTOR * 2 * logits,
     }
 

@@ -191,7 +191,7 @@ def _decode_block(run: Fixed, slots: Slots, pools, books: Pages, time, age, page
     start = _start(run.lengths[prompt], page)
     end = (before + age) * page
     own = jnp.take_along_axis(books.rows, age[:, None], axis=1)[:, 0]
-    own = jnp.where(live, own, none + jnp.arange(run.slots))  # out of range, and no two the same
+    own = jnp.where(live, own, none)
 
     def body(s):
         c, slots, pools, out = s
