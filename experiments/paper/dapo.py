@@ -25,8 +25,8 @@ from urlvr_jax import config
 EVALUATION = ("hf:HuggingFaceH4/aime_2024:train", "hf:math-ai/aime25:test", "hf:math-ai/amc23:test")
 
 MACHINES = {
-    "h100-8": {"rollout.slots": 128, "optim.micro_rows": 8},
-    "v5e-16": {"rollout.slots": 48, "optim.micro_rows": 16, "model.scan": True},
+    "h100-8": {"rollout.slots": 512, "optim.micro_rows": 8},
+    "v5e-16": {"rollout.slots": 512, "rollout.pages": 612, "optim.micro_rows": 16, "model.scan": True},
 }
 
 

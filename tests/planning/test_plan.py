@@ -181,8 +181,8 @@ def test_meshes_are_legal_fit_and_are_ranked():
     for x in found:
         assert x.peak <= machine.usable
         c.mesh.update(x.mesh)
-        c.rollout.slots, c.optim.micro_rows = x.slots, x.micro_rows
-        validation.validate(c, 16)
+        c.rollout.slots, c.rollout.pages, c.optim.micro_rows = x.slots, x.pages, x.micro_rows
+        validation.validate(c, 16, "tpu")
     assert not any(x.mesh["tensor"] == 16 and model.config.n_heads % 16 for x in found)
 
 

@@ -1,6 +1,7 @@
 """Decoding from pages: the tokens of the ring at any number of slots, pages and columns; a kernel that reads no more."""
 
 import functools
+import math
 
 import helpers
 import jax
@@ -16,7 +17,8 @@ from urlvr_jax.models.paged import Pool, Reach
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import pages as books_lib
 from urlvr_jax.runtime import random_keys
-from urlvr_jax.types import STATISTICS
+from urlvr_jax.runtime.engine import Engine, SampleShape
+from urlvr_jax.types import STATISTICS, Prompts
 
 CONFIG = helpers.model_config(tied=True, n_layers=1)
 PARAMS = helpers.model(CONFIG, seed=6)[1]
@@ -291,3 +293,26 @@ def test_pages_are_refused_beside_a_ring():
     c.rollout.cache, c.rollout.pages = "ring", 500
     with pytest.raises(config_lib.ConfigError, match="use 'pages'"):
         validation.validate(c, 1, "cpu")
+
+
+@pytest.mark.parametrize("mesh", [(2, 1, 2), (1, 4, 1), (1, 1, 2)])
+@pytest.mark.parametrize("how", ["xla", "pallas"])
+def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how):
+    config = helpers.model_config(n_layers=1, attention=how, vocab_size=16)
+    params = helpers.random_params(config, seed=3)
+    tokens, lengths = helpers.random_prompts(np.random.default_rng(0), 4, 20)
+    shape = SampleShape(4, 20, 4, 8, 1.0, 1.0, 40)
+
+    def rolled_out(mesh):
+        c = config_lib.default()
+        c.rollout.cache, c.rollout.page = "pages", 16
+        c.data.prompts_per_step, c.rollout.group = 4, 4
+        c.mesh.data, c.mesh.fsdp, c.mesh.tensor = mesh
+        engine = Engine(c, config, STOP.tolist(), jax.devices()[: math.prod(mesh)])
+        placed = engine.to_rollout(engine.place(params))
+        return engine.sample(placed, Prompts((), (), tokens, lengths), KEY, shape)
+
+    want, got = rolled_out((1, 1, 1)), rolled_out(mesh)
+    np.testing.assert_array_equal(got.tokens, want.tokens)
+    helpers.assert_statistics_close(got.stats, want.stats, want.lengths, 1e-5)
+    assert got.put_back == want.put_back == 0

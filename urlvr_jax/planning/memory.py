@@ -199,6 +199,18 @@ def pages_here(c) -> int:
     )  # fmt: skip
 
 
+def expected_pages(c, length: float) -> int:
+    """Pages of a device with which all slots go on, if rows are `length` tokens on average: a fourth more than then
+    are held at a time, each row's last one half empty."""
+    shards = config_lib.shards(c)
+    columns = paged_sizes.page_columns(c.rollout.page, c.rollout.max_new_tokens)
+    slots = config_lib.slots(c) // shards
+    shape = c.data.prompts_per_step // shards, c.data.prompt_buckets[-1]
+    prompts = paged_sizes.most_pages(*shape, 0, c.rollout.max_new_tokens, columns)
+    wanted = prompts + math.ceil(1.25 * slots * (length / columns + 0.5))
+    return paged_sizes.pages_for(wanted, *shape, slots, c.rollout.max_new_tokens, columns)
+
+
 def _pages_memory(c, model: Model, logits: float) -> dict[str, float]:
     """What decoding from pages holds beside weights and outputs."""
     m = model.config

@@ -61,6 +61,7 @@ def report(c, machine: Machine | None = None, platform: str = "tpu", count: int 
         {
             "mesh": choice.mesh,
             "slots": choice.slots,
+            "pages": choice.pages,
             "micro_rows": choice.micro_rows,
             "peak": choice.peak,
             "bytes": choice.memory,
@@ -127,7 +128,8 @@ def _on_machine(found: dict) -> list[str]:
     )
     for choice in found["meshes"][:6]:
         lines.append(
-            f"    mesh {_shape(choice['mesh']):>8}  {choice['slots']:>4} slots  micro_rows "
+            f"    mesh {_shape(choice['mesh']):>8}  {choice['slots']:>4} slots  "
+            f"{'pages ' + str(choice['pages']) + '  ' if choice['pages'] else ''}micro_rows "
             f"{choice['micro_rows']:>4}  {in_words(choice['peak']):>10}  "
             f"{sum(choice['seconds'].values()):6.0f} s a step"
         )
@@ -135,5 +137,6 @@ def _on_machine(found: dict) -> list[str]:
         best = found["meshes"][0]
         keys = {f"mesh.{axis}": size for axis, size in best["mesh"].items()}
         keys |= {"rollout.slots": best["slots"], "optim.micro_rows": best["micro_rows"]}
+        keys |= {"rollout.pages": best["pages"]} if best["pages"] else {}
         lines.append("    " + " ".join(f"--config.{key}={value}" for key, value in keys.items()))
     return lines

@@ -14,7 +14,9 @@ PRODUCTS = 0.40  # share of peak FLOP/s that products reach
 READING = 0.60  # share of the memory's bandwidth that decoding reaches
 LINKS = 0.60  # share of the links that a collective reaches; none is hidden behind products
 LATENCY = 10e-6  # seconds that a collective takes however little it moves: felt by every decoded column
-MEAN_LENGTH = 0.25  # mean response, as a share of max_new_tokens, in the time "expected"
+MEAN_LENGTH = (
+    0.25  # mean response, as a share of max_new_tokens, in the time "expected"; lengths are exponential
+)
 
 
 def seconds(c, model: Model, chip: Chip, length: float) -> dict[str, float]:
@@ -40,24 +42,41 @@ def _flops(model: Model, tokens: float, context: float) -> float:
     return tokens * (2 * body + 2 * table + 4 * m.n_layers * m.n_heads * m.head_dim * context)
 
 
+def columns(rows: float, slots: float, length: float, longest: float) -> float:
+    """Columns that a device decodes until the last of its rows has ended: refilled slots, then those that drain.
+
+    Lengths are exponential and cut, so the last of `slots` rows goes on for so many means as the harmonic number.
+    """
+    last = min(longest, length * (math.log(slots) + 0.577 + 0.5 / slots))
+    return (rows - slots) * length / slots + max(last, length)
+
+
 def _rollout(c, model: Model, chip: Chip, length: float) -> float:
-    """Every decoded column reads the weights once and each slot's keys and values."""
+    """Every column reads the weights once, and the keys and values of each slot."""
     m = model.config
     mesh = dict(c.mesh)
+    shards = config_lib.shards(c)
     rate = PRODUCTS * chip.flops * math.prod(mesh.values())
-    slots = config_lib.slots(c)
-    here = slots / config_lib.shards(c)
-    prompt = c.data.prompt_buckets[-1]
-    longest = c.rollout.max_new_tokens
-    window = longest / 2 if length == longest else min(longest / 2, 2 * length)
-    read = memory.weight_elements(model, mesh, training=False) * memory.item(m.compute_dtype)
-    read += here * (prompt + window) * memory.cache_bytes(model, mesh)
-    column = max(read / (READING * chip.bandwidth), _flops(model, slots, prompt + window) / rate)
+    here, rows = config_lib.slots(c) / shards, config_lib.rows_per_step(c) / shards
+    prompt, longest = c.data.prompt_buckets[-1], c.rollout.max_new_tokens
+    count = columns(rows, here, length, longest)
+    context = (
+        longest / 2 if length == longest else min(longest / 2, length)
+    )  # of a token, in its own response
+    if config_lib.decodes_from_pages(c, chip.platform):
+        # The slots of a group read their prompt at once: from a GPU's own cache all but once.
+        seen = context + prompt / (c.rollout.group if chip.platform == "gpu" else 1)
+        read = rows * length * seen * memory.cache_bytes(model, mesh)
+    else:  # as far back as the oldest row needs
+        read = count * here * (prompt + min(longest / 2, 2 * context)) * memory.cache_bytes(model, mesh)
+    read += count * memory.weight_elements(model, mesh, training=False) * memory.item(m.compute_dtype)
+    tokens = config_lib.rows_per_step(c) * length
+    total = max(read / (READING * chip.bandwidth), _flops(model, tokens, prompt + context) / rate)
     if mesh["tensor"] > 1:  # two sums a layer
         summed = 2 * 2 * m.n_layers * here * m.d_model * memory.item(m.compute_dtype)
-        column += summed * (1 - 1 / mesh["tensor"]) / (LINKS * chip.link) + 2 * m.n_layers * LATENCY
-    columns = config_lib.rows_per_step(c) * length / slots
-    return columns * column + _flops(model, c.data.prompts_per_step * prompt, prompt / 2) / rate
+        a_column = summed * (1 - 1 / mesh["tensor"]) / (LINKS * chip.link) + 2 * m.n_layers * LATENCY
+        total += count * a_column
+    return total + _flops(model, c.data.prompts_per_step * prompt, prompt / 2) / rate
 
 
 def _over_tokens(c, model: Model, chip: Chip, length: float, scoring: bool) -> float:
