@@ -91,9 +91,7 @@ def outputs_and_gradients(q, segments, how):
 @pytest.mark.parametrize(
     "columns, prompts, width, dtype, tolerance", [(21, 2, 13, "float32", 1e-5), (5, 1, 3, "bfloat16", 0.05)]
 )
-def test_the_kernel_equals_plain_products_on_packed_rows(
-    columns, prompts, width, dtype, tolerance, kernel
-):
+def test_the_kernel_equals_plain_products_on_packed_rows(columns, prompts, width, dtype, tolerance, kernel):
     q, segments = packed_rows(columns, prompts, width)
     q, segments = q.astype(dtype), [(KV(*(x.astype(dtype) for x in kv)), v) for kv, v in segments]
     out, grads, filled = outputs_and_gradients(q, segments, "pallas")
@@ -161,9 +159,7 @@ def test_what_stands_in_padding_moves_no_output_and_no_gradient(value, how):
     q, segments = packed_rows(21, 2, 13)
     empty = np.asarray(segments[-1][1].queries) < 0
     bad = poisoned(q, segments, empty, [np.asarray(v.keys) < 0 for _, v in segments], value)
-    assert np.isnan(bad[0] - bad[0]).any() and all(
-        np.isnan(kv.values - kv.values).any() for kv, _ in bad[1]
-    )
+    assert not any(np.isfinite(x).all() for x in jax.tree.leaves((bad[0], [kv for kv, _ in bad[1]])))
     masks = [v for _, v in segments]
 
     @jax.jit
@@ -182,16 +178,14 @@ def test_what_stands_in_padding_moves_no_output_and_no_gradient(value, how):
 
 
 def test_other_responses_and_other_prompts_move_no_output_and_no_gradient(how):
-    q, segments = packed_rows(21, 3, 8, seed=3)
+    q, segments = packed_rows(21, 3, 8, seed=16)
     (_, of_prompt), (_, own) = segments
     start, prompt = np.asarray(own.queries), np.asarray(of_prompt.queries)
-    # Row 0 keeps its second response and that one's prompt; all else that holds a token changes.
-    first = np.unique(start[0][start[0] >= 0])[1]
-    kept = np.zeros(start.shape, bool)
-    kept[0] = start[0] == first
-    asked = np.zeros(of_prompt.keys.shape, bool)
-    asked[0] = np.asarray(of_prompt.keys)[0] == prompt[0, first]
-    assert 0 < kept[0].sum() < (start[0] >= 0).sum() and asked[0].any() and not asked[0].all()
+    # Row 0 keeps its last response and that one's prompt; all else changes.
+    first = start[0].max()
+    kept = (np.arange(U * J) == 0)[:, None] & (start == first)
+    asked = (np.arange(U) == 0)[:, None] & (np.asarray(of_prompt.keys) == prompt[0, first])
+    assert 2 < kept.sum() < (start[0] >= 0).sum() and asked.any()
     masks = [of_prompt, own]
 
     @jax.jit
@@ -202,7 +196,7 @@ def test_other_responses_and_other_prompts_move_no_output_and_no_gradient(how):
 
     cotangent = np.where(kept[:, :, None, None], 1.0, 0.0).astype(np.float32) * q[:, ::-1]
     want, grads = both(q, [kv for kv, _ in segments], cotangent)
-    bad = poisoned(q, segments, ~kept, [~asked, ~kept], 1e6)
+    bad = poisoned(q, segments, ~kept, [~asked, ~kept], 100)
     got, bad_grads = both(bad[0], [kv for kv, _ in bad[1]], cotangent)
     np.testing.assert_array_equal(np.asarray(got)[kept], np.asarray(want)[kept])
     jax.tree.map(np.testing.assert_array_equal, bad_grads, grads)
@@ -212,10 +206,10 @@ def test_other_responses_and_other_prompts_move_no_output_and_no_gradient(how):
 def test_the_tokens_of_another_response_move_no_score_and_no_gradient_of_a_response(how):
     batch = helpers.random_batch(seed=5, width=20)
     layouts, _ = helpers.packed_layouts(batch, 4, 3)
-    layout = jax.tree.map(lambda x: x[0], layouts)
+    layout = jax.tree.map(lambda x: x[1], layouts)
     rows = np.where(layout.source < 0, -1, layout.source // 20)
-    row = next(b for b in rows[0, 0] if b >= 0)  # shares its row with others
-    assert len(np.unique(rows[0, 0][rows[0, 0] >= 0])) > 1
+    row = rows[0, 0, 0]
+    assert set(rows[0, 0]) > {row, -1}  # it has a neighbour
     graph, params = helpers.model(helpers.model_config(n_layers=1, attention=how), seed=2)
 
     @jax.jit

@@ -23,7 +23,9 @@ from jax.lax import div, fori_loop  # div: of what is never negative
 from urlvr_jax.models.flash_parts import NN, NT, Part, blocks_that_meet, whole_blocks
 from urlvr_jax.runtime import sharding
 
-LARGEST = 128  # queries or keys of a block; rows are padded to a multiple of it, shorter ones to a power of two
+LARGEST = (
+    128  # queries or keys of a block; rows are padded to a multiple of it, shorter ones to a power of two
+)
 SMALLEST = 16  # what a tensor core multiplies at once
 WIDTHS = (16, 32, 64, 128)  # of heads: powers of two that leave room for the blocks in shared memory
 LOW = -1e30  # below every score; -inf would make NaN of the difference of two
