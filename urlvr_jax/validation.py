@@ -19,6 +19,7 @@ from urlvr_jax.config import (
 )
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.learning import advantages, objective
+from urlvr_jax.models.attention import GPU_WIDTHS
 from urlvr_jax.rewards import expression, interface, self_verification
 from urlvr_jax.sinks import table as sinks
 
@@ -78,8 +79,6 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     _one_of(c, "model.init", ("pretrained", "random"))
     _one_of(c, "model.vocab", ("head", "tokenizer"))
     _one_of(c, "model.attention", ("auto", "xla", "pallas"))
-    if c.model.attention == "pallas" and platform == "gpu":
-        raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)
@@ -116,6 +115,15 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
                 f"choose a multiple of {shards(c)}"
             )
+
+
+def validate_heads(attention: str, width: int, platform: str) -> None:
+    """ConfigError where model.attention asks for a kernel that the platform does not have for heads of this width."""
+    if attention == "pallas" and platform == "gpu" and width not in GPU_WIDTHS:
+        raise ConfigError(
+            f"model.attention = 'pallas' has no kernel for heads of {width} on a GPU, only for "
+            f"{' and '.join(map(str, GPU_WIDTHS))}: use 'auto'"
+        )
 
 
 def validate_answers(c) -> None:
