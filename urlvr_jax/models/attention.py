@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from urlvr_jax.models.flash_parts import Part
 from urlvr_jax.runtime import sharding
@@ -148,6 +149,18 @@ def kernel_for(platform: str) -> Callable:
     return flash.attend
 
 
+@jax.custom_vjp
+def _emptied(x, filled):
+    """x with zeros where `filled` is not. Its gradient there is zero already, and passes as it is."""
+    return jnp.where(filled, x, 0)
+
+
+_emptied.defvjp(
+    lambda x, filled: (_emptied(x, filled), filled),
+    lambda filled, dx: (dx, np.zeros(filled.shape, jax.dtypes.float0)),
+)
+
+
 def attend_to(q, segments, kernel: str = "auto"):
     """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
 
@@ -160,17 +173,16 @@ def attend_to(q, segments, kernel: str = "auto"):
         return attend_in_blocks(q, segments)
     # A weight of zero times NaN is NaN, in both passes: so what is in padding becomes zero before and after.
     filled = functools.reduce(jnp.logical_or, [visible.queries >= 0 for _, visible in segments])
-    clean = lambda x, there: jnp.where(there, x, 0)
-    q = clean(q, filled[:, :, None, None])
+    q = _emptied(q, filled[:, :, None, None])
     segments = [
-        (KV(clean(kv.keys, there[:, None, None]), clean(kv.values, there[:, None, :, None])), visible)
+        (KV(_emptied(kv.keys, there[:, None, None]), _emptied(kv.values, there[:, None, :, None])), visible)
         for kv, visible, there in ((kv, visible, visible.keys >= 0) for kv, visible in segments)
     ]
     if takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
         out = _by_kernel(q, segments)
     else:
         out = attend_in_blocks(q, segments)
-    return clean(out, filled[:, :, None, None])
+    return jnp.where(filled[:, :, None, None], out, 0)
 
 
 def _by_kernel(q, segments):

@@ -120,7 +120,7 @@ def _walk(sizes, causal, refs, query_block, step, carry):
     return carry
 
 
-def _forward_kernel(sizes, causal, *refs):
+def _forward_kernel(line, sizes, causal, *refs):
     (q, *refs, out, log_total) = refs
     q = q[...]
 
@@ -138,13 +138,14 @@ def _forward_kernel(sizes, causal, *refs):
         jnp.full(q.shape[:1], LOW, jnp.float32),
         jnp.zeros(q.shape[:1], jnp.float32),
     )
-    sums, top, total = _walk(sizes, causal, _parts(refs), _query_block(), step, start)
+    at = _query_block(line, pl.program_id(0))
+    sums, top, total = _walk(sizes, causal, _parts(refs), at, step, start)
     some = jnp.where(total == 0, 1.0, total)
     out[...] = (sums / some[:, None]).astype(out.dtype)
     log_total[...] = jnp.where(total == 0, 0.0, top + jnp.log(some) * LOG2E)
 
 
-def _queries_kernel(sizes, causal, *refs):
+def _queries_kernel(line, sizes, causal, *refs):
     (q, do, log_total, delta, *refs, dq) = refs
     q, do, log_total, delta = (x[...] for x in (q, do, log_total, delta))
 
@@ -155,16 +156,17 @@ def _queries_kernel(sizes, causal, *refs):
         return sums + _product(ds.astype(keys.dtype), keys, NN)
 
     start = jnp.zeros(q.shape, jnp.float32)
-    dq[...] = _walk(sizes, causal, _parts(refs), _query_block(), step, start).astype(dq.dtype)
+    at = _query_block(line, pl.program_id(0))
+    dq[...] = _walk(sizes, causal, _parts(refs), at, step, start).astype(dq.dtype)
 
 
 def _parts(refs) -> list[Keys]:
     return [Keys(*refs[i : i + 5]) for i in range(0, len(refs), 5)]
 
 
-def _query_block():
-    """The latest columns first: they see most, and what is long should not come last."""
-    return pl.num_programs(0) - 1 - pl.program_id(0)
+def _query_block(line: int, program):
+    """Of the program of that number: the latest columns first, which see most and would else be waited for."""
+    return line - 1 - program
 
 
 def _over_keys(kernel, table, q, parts, causal, by_query, outputs):
@@ -173,9 +175,10 @@ def _over_keys(kernel, table, q, parts, causal, by_query, outputs):
     sizes = [_sizes(table, q, p) for p in parts]
     block = sizes[0].queries
     line = columns // block
-    of_query = pl.BlockSpec((None, None, block, width), lambda i, n, b: (b, n, line - 1 - i, 0))
-    a_number = pl.BlockSpec((None, None, block), lambda i, n, b: (b, n, line - 1 - i))
-    query_id = pl.BlockSpec((None, block), lambda i, n, b: (b, line - 1 - i))
+    at = functools.partial(_query_block, line)
+    of_query = pl.BlockSpec((None, None, block, width), lambda i, n, b: (b, n, at(i), 0))
+    a_number = pl.BlockSpec((None, None, block), lambda i, n, b: (b, n, at(i)))
+    query_id = pl.BlockSpec((None, block), lambda i, n, b: (b, at(i)))
     like = lambda x: a_number if x.ndim == 3 else of_query
     inputs = [q, *by_query]
     specs = [of_query, *map(like, by_query)]
@@ -188,10 +191,10 @@ def _over_keys(kernel, table, q, parts, causal, by_query, outputs):
         visits = _visits(blocks_that_meet(part, is_causal, block, size.keys))
         of_keys = pl.BlockSpec((None, None, length, width), key)
         key_id = pl.BlockSpec((None, length), lambda i, n, b, key=key: key(i, n, b)[::2])
-        listed = pl.BlockSpec((None, None, visits.shape[2]), lambda i, n, b: (b, line - 1 - i, 0))
+        listed = pl.BlockSpec((None, None, visits.shape[2]), lambda i, n, b: (b, at(i), 0))
         inputs += [part.keys, part.values, part.key_ids, part.query_ids, visits]
         specs += [of_keys, of_keys, key_id, query_id, listed]
-    body = functools.partial(kernel, [size.keys for size in sizes], causal)
+    body = functools.partial(kernel, line, [size.keys for size in sizes], causal)
     grid = (line, heads, rows)
     return _run(body, kernel.__name__, grid, inputs, specs, outputs, list(map(like, outputs)), sizes[0])
 
