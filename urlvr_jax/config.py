@@ -69,7 +69,7 @@ def _marked() -> ml_collections.ConfigDict:
     )  # score and update loop over the layers: compiled once, not each; for deep models
     c.model.attention = _how(
         _added("auto")
-    )  # xla; pallas: a kernel for training and scoring; auto: it, for long rows on a TPU
+    )  # xla; pallas: kernels for training and scoring; auto: these, for long rows on a TPU or GPU
 
     c.data = ml_collections.ConfigDict()
     c.data.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md

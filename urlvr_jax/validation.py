@@ -19,8 +19,9 @@ from urlvr_jax.config import (
 )
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.learning import advantages, objective
+from urlvr_jax.models.attention import GPU_WIDTHS
 from urlvr_jax.rewards import expression, interface, self_verification
-from urlvr_jax.rollout import paged_sizes as paged
+from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.sinks import table as sinks
 
 MANY = 10**9  # far more than any run has, far less than what overflows or never starts
@@ -80,8 +81,6 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     _one_of(c, "model.vocab", ("head", "tokenizer"))
     _one_of(c, "model.attention", ("auto", "xla", "pallas"))
     _one_of(c, "rollout.cache", ("auto", "ring", "pages"))
-    if c.model.attention == "pallas" and platform == "gpu":
-        raise ConfigError("model.attention = 'pallas' has no kernel for a GPU: use 'auto'")
     for key in ("model.param_dtype", "model.compute_dtype"):
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)
@@ -119,6 +118,15 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
                 f"choose a multiple of {shards(c)}"
             )
+
+
+def validate_heads(attention: str, width: int, platform: str) -> None:
+    """ConfigError where model.attention asks for a kernel that the platform does not have for heads of this width."""
+    if attention == "pallas" and platform == "gpu" and width not in GPU_WIDTHS:
+        raise ConfigError(
+            f"model.attention = 'pallas' has no kernel for heads of {width} on a GPU, only for "
+            f"{' and '.join(map(str, GPU_WIDTHS))}: use 'auto'"
+        )
 
 
 def validate_answers(c) -> None:
@@ -159,9 +167,11 @@ def _validate_pages(c, platform: str | None) -> None:
     if c.rollout.cache == "ring" and pages:
         raise ConfigError(f"rollout.pages = {pages} is not used with rollout.cache = 'ring': use 'pages'")
     if pages and (c.rollout.cache == "pages" or platform not in (None, "cpu")):
-        columns = paged.page_columns(page, c.rollout.max_new_tokens)
+        columns = paged_sizes.page_columns(page, c.rollout.max_new_tokens)
         prompts = -(-c.data.prompts_per_step // shards(c))
-        least = paged.least_pages(prompts, max(c.data.prompt_buckets), c.rollout.max_new_tokens, columns)
+        least = paged_sizes.least_pages(
+            prompts, max(c.data.prompt_buckets), c.rollout.max_new_tokens, columns
+        )
         if pages < least:
             raise ConfigError(
                 f"rollout.pages = {pages} is less than a device's prompts and one whole row need: give {least} or "

@@ -1,4 +1,4 @@
-"""Attention: the kernel for long rows, run by its interpreter, and prefixes of causal columns."""
+"""Attention: the kernels for long rows, run by their interpreter, and prefixes of causal columns."""
 
 import helpers
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from urlvr_jax.models import attention, flash
+from urlvr_jax.models import attention, flash, flash_gpu, flash_parts
 from urlvr_jax.models.attention import KV, SameId
 from urlvr_jax.runtime import sharding
 from urlvr_jax.scoring import score
@@ -15,9 +15,34 @@ from urlvr_jax.scoring import score
 U, J, K, R, H = 2, 2, 2, 2, 8  # units, rows a unit, key heads, query heads of each, width
 
 
-@pytest.fixture
-def blocks_of_eight(monkeypatch):
+def use_kernel(platform: str, monkeypatch) -> None:
+    """Let "pallas" be the kernel of that platform, in small blocks."""
+    run = attention.kernel_for(platform)
+    monkeypatch.setattr(attention, "kernel_for", lambda _: run)
     monkeypatch.setattr(flash, "BLOCK", 8)
+    monkeypatch.setattr(flash_gpu, "SMALLEST", 8)
+    monkeypatch.setattr(flash_gpu, "LARGEST", 16)
+    for name in ("FORWARD", "OF_QUERIES", "OF_KEYS"):
+        queries, keys = (8, 16) if name == "OF_KEYS" else (16, 8)
+        blocks = flash_gpu.Blocks(queries, keys, 4, 1)
+        monkeypatch.setattr(flash_gpu, name, {2: blocks, 4: blocks})
+
+
+@pytest.fixture(params=["tpu", "gpu"])
+def kernel(request, monkeypatch):
+    """The platform whose kernel "pallas" is, interpreted."""
+    use_kernel(request.param, monkeypatch)
+    return request.param
+
+
+@pytest.fixture(params=["xla", "tpu", "gpu"])
+def how(request, monkeypatch):
+    """Every choice of attention, for `attend_to`; plain products in blocks of four queries."""
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 4)
+    if request.param == "xla":
+        return "xla"
+    use_kernel(request.param, monkeypatch)
+    return "pallas"
 
 
 def packed_rows(columns: int, prompts: int, width: int, seed=0):
@@ -66,9 +91,7 @@ def outputs_and_gradients(q, segments, how):
 @pytest.mark.parametrize(
     "columns, prompts, width, dtype, tolerance", [(21, 2, 13, "float32", 1e-5), (5, 1, 3, "bfloat16", 0.05)]
 )
-def test_the_kernel_equals_plain_products_on_packed_rows(
-    columns, prompts, width, dtype, tolerance, blocks_of_eight
-):
+def test_the_kernel_equals_plain_products_on_packed_rows(columns, prompts, width, dtype, tolerance, kernel):
     q, segments = packed_rows(columns, prompts, width)
     q, segments = q.astype(dtype), [(KV(*(x.astype(dtype) for x in kv)), v) for kv, v in segments]
     out, grads, filled = outputs_and_gradients(q, segments, "pallas")
@@ -80,14 +103,15 @@ def test_the_kernel_equals_plain_products_on_packed_rows(
         np.testing.assert_allclose(got, wanted, atol=tolerance)
 
 
-def test_blocks_that_no_query_sees_are_neither_computed_nor_read(blocks_of_eight):
+def test_blocks_that_no_query_sees_are_neither_computed_nor_read(kernel):
     q, ((kv, _), (own_kv, _)) = packed_rows(24, 3, 8)
     # Three responses of eight columns, each to another prompt.
     ids = jnp.repeat(jnp.arange(3, dtype=jnp.int32), 8)[None].repeat(U * J, axis=0)
     segments = [(kv, SameId(ids, ids[:U])), (own_kv, SameId(ids, ids, causal=True))]
     for kv, visible in segments:
-        part = flash.Part(kv.keys, kv.values, visible.keys, visible.queries)
-        np.testing.assert_array_equal(flash._meet(part, visible.causal)[0], np.eye(3, dtype=bool))
+        part = flash_parts.Part(kv.keys, kv.values, visible.keys, visible.queries)
+        met = flash_parts.blocks_that_meet(part, visible.causal, 8, 8)
+        np.testing.assert_array_equal(met[0], np.eye(3, dtype=bool))
     masks = [visible for _, visible in segments]
     run = jax.jit(lambda kvs: attention.attend_to(q, list(zip(kvs, masks, strict=True)), "pallas"))
     hurt = [KV(kv.keys.copy(), kv.values.copy()) for kv, _ in segments]
@@ -98,7 +122,7 @@ def test_blocks_that_no_query_sees_are_neither_computed_nor_read(blocks_of_eight
     assert np.isnan(got[:, 16:]).all()
 
 
-def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(blocks_of_eight):
+def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(kernel):
     batch = helpers.random_batch(seed=5, width=20)
     layouts, count = helpers.packed_layouts(batch, 4, 3)
     layout = jax.tree.map(lambda x: x[0], layouts)
@@ -120,6 +144,89 @@ def test_scores_and_gradients_of_packed_rows_do_not_depend_on_the_kernel(blocks_
     helpers.assert_gradients_close(grads, want_grads, 1e-5)
 
 
+def poisoned(q, segments, queries, keys, value):
+    """q and segments with `value` wherever the masks bool `[B, C]`, and `[U, S]` of each segment, say."""
+    put = lambda x, there: np.where(there, np.asarray(value, x.dtype), x)
+    q = put(q, queries[:, :, None, None])
+    return q, [
+        (KV(put(kv.keys, at[:, None, None]), put(kv.values, at[:, None, :, None])), v)
+        for (kv, v), at in zip(segments, keys, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_stands_in_padding_moves_no_output_and_no_gradient(value, how):
+    q, segments = packed_rows(21, 2, 13)
+    empty = np.asarray(segments[-1][1].queries) < 0
+    bad = poisoned(q, segments, empty, [np.asarray(v.keys) < 0 for _, v in segments], value)
+    assert not any(np.isfinite(x).all() for x in jax.tree.leaves((bad[0], [kv for kv, _ in bad[1]])))
+    masks = [v for _, v in segments]
+
+    @jax.jit
+    def both(q, kvs, cotangent):
+        run = lambda q, kvs: attention.attend_to(q, list(zip(kvs, masks, strict=True)), how)
+        out, back = jax.vjp(run, q, kvs)
+        return out, back(cotangent)
+
+    cotangent = np.random.default_rng(1).standard_normal(q.shape).astype(np.float32)
+    want = both(q, [kv for kv, _ in segments], cotangent)
+    cotangent[empty] = value
+    got = both(bad[0], [kv for kv, _ in bad[1]], cotangent)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert (np.asarray(want[0])[empty] == 0).all()
+    assert all(np.isfinite(x).all() and np.asarray(x).any() for x in jax.tree.leaves(want))
+
+
+def test_other_responses_and_other_prompts_move_no_output_and_no_gradient(how):
+    q, segments = packed_rows(21, 3, 8, seed=16)
+    (_, of_prompt), (_, own) = segments
+    start, prompt = np.asarray(own.queries), np.asarray(of_prompt.queries)
+    # Row 0 keeps its last response and that one's prompt; all else changes.
+    first = start[0].max()
+    kept = (np.arange(U * J) == 0)[:, None] & (start == first)
+    asked = (np.arange(U) == 0)[:, None] & (np.asarray(of_prompt.keys) == prompt[0, first])
+    assert 2 < kept.sum() < (start[0] >= 0).sum() and asked.any()
+    masks = [of_prompt, own]
+
+    @jax.jit
+    def both(q, kvs, cotangent):
+        run = lambda q, kvs: attention.attend_to(q, list(zip(kvs, masks, strict=True)), how)
+        out, back = jax.vjp(run, q, kvs)
+        return out, back(cotangent)
+
+    cotangent = np.where(kept[:, :, None, None], 1.0, 0.0).astype(np.float32) * q[:, ::-1]
+    want, grads = both(q, [kv for kv, _ in segments], cotangent)
+    bad = poisoned(q, segments, ~kept, [~asked, ~kept], 100)
+    got, bad_grads = both(bad[0], [kv for kv, _ in bad[1]], cotangent)
+    np.testing.assert_array_equal(np.asarray(got)[kept], np.asarray(want)[kept])
+    jax.tree.map(np.testing.assert_array_equal, bad_grads, grads)
+    assert all(np.asarray(x).any() for x in jax.tree.leaves(grads))
+
+
+def test_the_tokens_of_another_response_move_no_score_and_no_gradient_of_a_response(how):
+    batch = helpers.random_batch(seed=5, width=20)
+    layouts, _ = helpers.packed_layouts(batch, 4, 3)
+    layout = jax.tree.map(lambda x: x[1], layouts)
+    rows = np.where(layout.source < 0, -1, layout.source // 20)
+    row = rows[0, 0, 0]
+    assert set(rows[0, 0]) > {row, -1}  # it has a neighbour
+    graph, params = helpers.model(helpers.model_config(n_layers=1, attention=how), seed=2)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(p, prompt_tokens, tokens):
+        stats = score.score(graph, p, prompt_tokens, batch.prompt_lengths, tokens, 1.0, layout)
+        return jnp.sum(jnp.where(rows == row, stats["logp"], 0.0))
+
+    others = np.arange(len(batch.tokens))[:, None] != row
+    prompts = np.arange(len(batch.prompt_tokens))[:, None] != row // 4
+    change = lambda x, where: np.where(where, (x + 1) % 13, x)
+    want = loss(params, batch.prompt_tokens, batch.tokens)
+    got = loss(params, change(batch.prompt_tokens, prompts), change(batch.tokens, others))
+    np.testing.assert_array_equal(got[0], want[0])
+    helpers.assert_gradients_close(got[1], want[1], 1e-6)  # the table's are summed in another order
+
+
 @pytest.mark.parametrize(("columns", "prefixes"), [(22, [8, 16, 22]), (18, [8, 18])])
 def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch, columns, prefixes):
     q, segments = packed_rows(columns, 2, 4)
@@ -139,7 +246,7 @@ def test_a_block_of_queries_computes_only_the_prefix_it_sees(monkeypatch, column
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
-def test_each_device_attends_to_its_own_rows_and_heads(blocks_of_eight):
+def test_each_device_attends_to_its_own_rows_and_heads(kernel):
     q, segments = packed_rows(5, 1, 3)
     want = outputs_and_gradients(q, segments, "xla")
     devices = np.array(jax.devices()[:4]).reshape(1, 2, 2)

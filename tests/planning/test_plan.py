@@ -168,7 +168,8 @@ def test_blocks_of_scores_are_planned_where_attention_takes_no_kernel():
     model = model_of(c.model.path)
     plain = memory.Model(dataclasses.replace(model.config, attention="xla"))
     update = lambda model, platform: sum(memory.memory(c, model, platform)["update"].values())
-    assert update(model, "tpu") < update(plain, "tpu") == update(model, "gpu")
+    assert update(model, "tpu") == update(model, "gpu") < update(plain, "tpu") == update(plain, "gpu")
+    assert update(model, "cpu") == update(plain, "cpu")
 
 
 def test_meshes_are_legal_fit_and_are_ranked():
@@ -204,12 +205,17 @@ def test_sizes_of_v4_and_v5p_count_cores():
     assert machine_of("v5p-16").devices == 8 and machine_of("v5e-16").devices == 16
 
 
-def test_a_kernel_that_a_gpu_lacks_is_refused_whatever_this_host_is():
+def test_a_kernel_that_a_gpu_lacks_is_refused_whatever_this_host_is(monkeypatch):
     c = paper()
     c.model.attention = "pallas"
+    assert report.report(c, machine_of("h100-8"))["configured"]["problem"] == ""
+    monkeypatch.setattr(validation, "GPU_WIDTHS", (64, 96))  # as if this model's heads of 128 were too wide
     found = report.report(c, machine_of("h100-8"))
-    assert "no kernel for a GPU" in found["configured"]["problem"] and found["meshes"] == []
-    assert "h100-8, 8 devices: no mesh fits" in report.text(found)
+    remedy = "no kernel for heads of 128 on a GPU, only for 64 and 96: use 'auto'"
+    assert f"model.attention = 'pallas' has {remedy}" in found["configured"]["problem"]
+    assert found["meshes"] == [] and "h100-8, 8 devices: no mesh fits" in report.text(found)
+    with pytest.raises(config_lib.ConfigError, match=remedy):
+        validation.validate_heads("pallas", 128, "gpu")
     c.mesh.fsdp, c.optim.micro_rows = 16, 16
     assert report.report(c, machine_of("v5e-16"))["configured"]["problem"] == ""
 

@@ -64,6 +64,22 @@ def test_logits_of_few_tokens_and_a_large_vocabulary_equal_the_product(vocab):
     np.testing.assert_allclose(got, flat @ head.T / 0.7, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("size", "other", "platform", "parts"),
+    [
+        (7168, 151936, "gpu", [896] * 8),
+        (7168, 151936, "cpu", [27] * 265 + [13]),
+        (151936, 7168, "tpu", [16896] * 8 + [16768]),
+        (512, 151936, "gpu", [512]),
+        (1000, 128256, "gpu", [1000]),
+        (2100, 128256, "gpu", [768, 768, 564]),
+    ],
+)
+def test_the_heads_logits_come_in_equal_and_aligned_parts_off_the_cpu(size, other, platform, parts):
+    part = head_lib.chunk_of(size, other, platform)
+    assert [min(part, size - at) for at in range(0, size, part)] == parts
+
+
 @pytest.mark.parametrize("kept", [0, 2**24])
 @pytest.mark.parametrize("first", [False, True])
 def test_neither_chunks_nor_kept_logits_nor_their_order_change_values_or_gradients(

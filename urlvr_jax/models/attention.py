@@ -1,19 +1,23 @@
-"""Attention over segments of keys: a kernel for long rows on a TPU, plain products elsewhere.
+"""Attention over segments of keys: kernels for long rows on TPUs and GPUs, plain products elsewhere.
 
-Neither holds the scores `[B, N, C, S]` whole. Axis letters: `urlvr_jax/types.py`.
+None holds the scores `[B, N, C, S]` whole. Axis letters: `urlvr_jax/types.py`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from urlvr_jax.models.flash_parts import Part
 from urlvr_jax.runtime import sharding
 
 QUERY_BLOCK = 512  # above this many queries attention runs in blocks, so [B, N, C, S] is never whole
+GPU_WIDTHS = (64, 128)  # of heads, for which the GPU's kernel is made
 PREFIXES = 4  # of a causal segment's columns: a block of queries computes the shortest that it sees
 
 
@@ -131,26 +135,62 @@ def _until(kv: KV, visible, stop: int):
 
 
 def takes_kernel(kernel: str, platform: str, columns: int, width: int) -> bool:
-    """Whether queries `[B, columns, N, width]` go through `flash.attend`, where masks allow; see `attend_to`."""
-    fits = platform == "tpu" and columns > QUERY_BLOCK and width % 64 == 0
-    return kernel == "pallas" or (kernel == "auto" and fits)
+    """Whether queries `[B, columns, N, width]` go through `kernel_for`'s, where masks allow; see `attend_to`."""
+    fits = {"tpu": width % 64 == 0, "gpu": width in GPU_WIDTHS}.get(platform, False)
+    return kernel == "pallas" or (kernel == "auto" and fits and columns > QUERY_BLOCK)
+
+
+def kernel_for(platform: str) -> Callable:
+    """`attend(q, parts, causal)` of the kernels made for a platform; on a CPU the TPU's, interpreted."""
+    if platform == "gpu":  # imported late: Pallas takes a third of a second
+        from urlvr_jax.models import flash_gpu as flash
+    else:
+        from urlvr_jax.models import flash
+    return flash.attend
+
+
+@jax.custom_vjp
+def _emptied(x, filled):
+    """x with zeros where `filled` is not. Its gradient there is zero already, and passes as it is."""
+    return jnp.where(filled, x, 0)
+
+
+_emptied.defvjp(
+    lambda x, filled: (_emptied(x, filled), filled),
+    lambda filled, dx: (dx, np.zeros(filled.shape, jax.dtypes.float0)),
+)
 
 
 def attend_to(q, segments, kernel: str = "auto"):
     """Attention of `q` `[B, C, N, H]` by the kernel that fits -> `[B, C, N, H]`. segments: (KV, `visible`).
 
-    kernel: "xla", plain products; "pallas", `flash.attend` wherever every mask is a `SameId`
-    (prefill, scoring, the update; not decoding), interpreted off the TPU; "auto", the latter on a TPU for
-    more than QUERY_BLOCK queries with heads of a multiple of 64.
+    kernel: "xla", plain products; "pallas", `kernel_for` the platform wherever every mask is a `SameId`
+    (prefill, scoring, the update; not decoding); "auto", the latter for more than QUERY_BLOCK queries, on a
+    TPU with heads of a multiple of 64, on a GPU with heads of GPU_WIDTHS. Under such masks the output of a
+    padding column is zero, and nothing that stands in one, NaN included, reaches another output or gradient.
     """
-    by_ids = all(isinstance(visible, SameId) for _, visible in segments)
-    if not by_ids or not takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
+    if not all(isinstance(visible, SameId) for _, visible in segments):
         return attend_in_blocks(q, segments)
-    from urlvr_jax.models import flash  # imported late: Pallas takes a third of a second
+    # A weight of zero times NaN is NaN, in both passes: so what is in padding becomes zero before and after.
+    filled = functools.reduce(jnp.logical_or, [visible.queries >= 0 for _, visible in segments])
+    q = _emptied(q, filled[:, :, None, None])
+    segments = [
+        (KV(_emptied(kv.keys, there[:, None, None]), _emptied(kv.values, there[:, None, :, None])), visible)
+        for kv, visible, there in ((kv, visible, visible.keys >= 0) for kv, visible in segments)
+    ]
+    if takes_kernel(kernel, sharding.platform(), q.shape[1], q.shape[3]):
+        out = _by_kernel(q, segments)
+    else:
+        out = attend_in_blocks(q, segments)
+    return jnp.where(filled[:, :, None, None], out, 0)
 
-    parts = [flash.Part(kv.keys.swapaxes(2, 3), kv.values, v.keys, v.queries) for kv, v in segments]
+
+def _by_kernel(q, segments):
+    """`attend` by the platform's kernel, on each device's own rows and heads."""
+    parts = [Part(kv.keys.swapaxes(2, 3), kv.values, v.keys, v.queries) for kv, v in segments]
+    kernel = kernel_for(sharding.platform())
     run = sharding.on_each_device(
-        lambda q, parts: flash.attend(q, parts, tuple(v.causal for _, v in segments)),
+        lambda q, parts: kernel(q, parts, tuple(v.causal for _, v in segments)),
         units=min(len(p.keys) for p in parts),
         heads=parts[0].keys.shape[1],
     )

@@ -1,10 +1,7 @@
 """Attention of long rows on a TPU: Pallas kernels that pass over the blocks no query sees.
 
-Every query and every key carries an id. A query sees the keys of its id, in a causal segment only those
-up to its own column. Which blocks hold an id in common is worked out before, so that what is masked as a
-whole is neither read nor computed: other prompts, other responses of a packed row, later columns, padding.
-The library's splash attention knows one id a query where a packed row needs two (its prompt's and its
-response's), and its blocks follow static masks only.
+What a query sees is a matter of ids: `flash_parts`. The library's splash attention knows one id a query
+where a packed row needs two (its prompt's and its response's), and its blocks follow static masks only.
 
 Scores are held transposed, `[keys, queries]`: what belongs to a query (maximum, sum, id) is then a row of
 lanes. Of the forward pass only the output and the logarithm of each query's sum are kept (FlashAttention 2,
@@ -14,7 +11,6 @@ arXiv 2307.08691).
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +19,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jax.lax import div, rem  # of what is never negative; // would ask which TPU this is
 
+from urlvr_jax.models.flash_parts import NT, TN, Part, blocks_that_meet, whole_blocks
 from urlvr_jax.runtime import sharding
 
 BLOCK = 512  # queries and keys at once; a shorter row is one block of a multiple of LANES
 LANES = 128
 LOW = -1e30  # below every score; -inf would make NaN of the difference of two
-
-NT = (((1,), (1,)), ((), ()))  # [m, h] x [n, h] -> [m, n]
-TN = (((0,), (0,)), ((), ()))  # [h, m] x [h, n] -> [m, n]
-
-
-class Part(NamedTuple):
-    """One segment of keys. U divides B: B / U consecutive rows share keys. A negative id sees nothing."""
-
-    keys: jax.Array  # [U, K, S, H]
-    values: jax.Array  # [U, K, S, H]
-    key_ids: jax.Array  # int32 [U, S]
-    query_ids: jax.Array  # int32 [B, C]
 
 
 def attend(q, parts, causal: tuple[bool, ...]):
@@ -49,16 +34,8 @@ def attend(q, parts, causal: tuple[bool, ...]):
     key gives zero. Scores and sums are float32, products take their operands as they come.
     """
     columns = q.shape[2]
-    pad = lambda x, axis, value=0: jnp.pad(
-        x,
-        [(0, -x.shape[a] % _block(x.shape[a]) if a == axis else 0) for a in range(x.ndim)],
-        constant_values=value,
-    )
-    ids = lambda x, none: pad(jnp.where(x < 0, none, x), 1, none)  # -1 and -2 never meet
-    padded = [
-        Part(pad(p.keys, 2), pad(p.values, 2), ids(p.key_ids, -2), ids(p.query_ids, -1)) for p in parts
-    ]
-    return _attend(pad(q, 2), padded, causal)[:, :, :columns]
+    q, parts = whole_blocks(q, parts, _block)
+    return _attend(q, parts, causal)[:, :, :columns]
 
 
 def _block(size: int) -> int:
@@ -66,21 +43,7 @@ def _block(size: int) -> int:
 
 
 def _meet(part: Part, causal: bool):
-    """bool `[B, query blocks, key blocks]`: whether some query of a block may see some key of the other.
-
-    Never false for a pair that does; exact where a block's key ids are neighbours.
-    """
-    (units, width), (rows, columns) = part.key_ids.shape, part.query_ids.shape
-    keys = part.key_ids.reshape(units, -1, _block(width))
-    low = jnp.min(keys, axis=2, where=keys >= 0, initial=np.iinfo(np.int32).max)
-    high = jnp.max(keys, axis=2)
-    low, high = (jnp.repeat(x, rows // units, axis=0)[:, None, None] for x in (low, high))
-    queries = part.query_ids.reshape(rows, -1, _block(columns))[..., None]
-    meet = jnp.any((low <= queries) & (queries <= high), axis=2)
-    if causal:
-        last = (jnp.arange(meet.shape[1]) + 1) * _block(columns) - 1
-        meet &= jnp.arange(meet.shape[2]) * _block(width) <= last[:, None]
-    return meet
+    return blocks_that_meet(part, causal, _block(part.query_ids.shape[1]), _block(part.key_ids.shape[1]))
 
 
 def _fetch(meet):

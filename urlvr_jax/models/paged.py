@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from urlvr_jax.models.attention import wide
+from urlvr_jax.models.attention import GPU_WIDTHS, wide
 from urlvr_jax.models.rope import Turn, rotate
 from urlvr_jax.runtime import sharding
 
@@ -40,7 +40,8 @@ def empty_pool(config, pages: int, page: int) -> Pool:
 
 def takes_kernel(kernel: str, platform: str, width: int) -> bool:
     """Whether heads of this width are attended to by a kernel; elsewhere by plain products."""
-    return kernel == "pallas" or (kernel == "auto" and platform != "cpu" and width in (64, 128, 256))
+    fits = {"gpu": width in GPU_WIDTHS, "tpu": width % 64 == 0}.get(platform, False)
+    return kernel == "pallas" or (kernel == "auto" and fits)
 
 
 def write_and_attend(q, k, v, turn: Turn, pool: Pool, reach: Reach, kernel: str = "auto"):

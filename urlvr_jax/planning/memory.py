@@ -136,7 +136,7 @@ def _scores(c, model: Model, micro: Micro, platform: str) -> float:
 def _head(c, model: Model, micro: Micro, platform: str) -> float:
     """float32 logits of a chunk of tokens."""
     m = model.config
-    chunk = min(micro.rows * micro.width, max(1, head.CHUNK_ELEMENTS.of(platform) // m.vocab_size))
+    chunk = head.chunk_of(micro.rows * micro.width, m.vocab_size, platform)
     return chunk * m.vocab_size / c.mesh.tensor * 4
 
 

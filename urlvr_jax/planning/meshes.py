@@ -40,6 +40,7 @@ def why_not(c, model: Model, devices: int, platform: str) -> str:
         return f"{heads} heads do not divide over tensor = {mesh['tensor']}"
     try:
         validation.validate(c, devices, platform)
+        validation.validate_heads(model.config.attention, model.config.head_dim, platform)
     except config_lib.ConfigError as error:
         return str(error)
     return ""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax import config as config_lib
+from urlvr_jax import validation
 from urlvr_jax.data import padding
 from urlvr_jax.devices import settle
 from urlvr_jax.learning import objective, optimizer
@@ -77,6 +78,7 @@ class Engine:
         self.c, self.model_config = c, model_config
         self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
         self.platform = self.mesh.devices.flat[0].platform
+        validation.validate_heads(model_config.attention, model_config.head_dim, self.platform)
         self.graph, self.shapes = transformer.structure(model_config)
         self.rows_sharding = sharding.rows(self.mesh)
         self.micro_sharding = sharding.micro_batches(self.mesh)

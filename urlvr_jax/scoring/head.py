@@ -20,6 +20,7 @@ from urlvr_jax.types import STATISTICS
 
 # float32 logits the head works on at once, held up to three times: on a CPU little, elsewhere 512 MiB each.
 CHUNK_ELEMENTS = ByPlatform(cpu=2**22, other=2**27)
+ALIGNED = 128  # what the matrix units of a GPU or TPU take at once
 # At most so many float32 logits of a micro-batch wait for the backward pass; more are made again there.
 KEPT_ELEMENTS = ByPlatform(cpu=2**24, other=2**27)
 # What `statistics_of` tells the backward pass of each token.
@@ -47,7 +48,7 @@ def _in_chunks(hidden, head, targets, temperature, names, keep: bool):
     """Statistics, those of FOR_GRADIENT, and if they are kept the `logits`, all tokens' at once."""
     shards = _shards(targets)
     count = len(targets) // shards
-    chunk = count if keep else _chunk(head.shape[0], count)
+    chunk = count if keep else chunk_of(count, head.shape[0])
     axis = vocabulary_axis(chunk, head.shape[0])
     head = head.astype(hidden.dtype)  # once, not for every chunk
     head = sharding.whole(head, "vocabulary") if shards > 1 else head
@@ -81,9 +82,17 @@ def _shards(targets) -> int:
     return 1 if len(targets) % sharding.row_shards() else sharding.row_shards()
 
 
-def _chunk(vocab: int, tokens: int) -> int:
-    """How many of one axis a device holds at once, given the length of the other; at most `tokens`."""
-    return min(tokens, max(1, CHUNK_ELEMENTS.of() // vocab))
+def chunk_of(size: int, other: int, platform: str | None = None) -> int:
+    """How many of an axis of `size` a device holds at once, given the other axis of the logits.
+
+    Off the CPU in about equal parts, of a multiple of ALIGNED: a last part of few costs as much as the others,
+    and tensor cores want rows that begin at multiples of 16 bytes.
+    """
+    most = min(size, max(1, CHUNK_ELEMENTS.of(platform) // other))
+    if most == size or (platform or sharding.platform()) == "cpu":
+        return most
+    equal = -(-size // -(-size // most))
+    return min(size, -(-equal // ALIGNED) * ALIGNED)
 
 
 def _statistics_forward(hidden, head, targets, temperature, names):
@@ -126,7 +135,7 @@ def _statistics_backward(temperature, names, saved, cotangents):
         return sharding.split_rows(d_hidden + d_more), d_rows
 
     vocab = head.shape[0]
-    block = _chunk(len(targets) // shards, vocab)
+    block = chunk_of(vocab, len(targets) // shards)
     d_hidden = jnp.zeros(hidden.shape, jnp.float32)
     if block == vocab or kept is not None:
         d_hidden, d_head = one(d_hidden, 0, table)

@@ -1,8 +1,9 @@
-"""Compile attention's kernels for TPUs that are not here, alone and on a mesh, and read what XLA says.
+"""Compile attention's kernels for TPUs or GPUs that are not here, alone and on a mesh, and read what XLA says.
 
-    JAX_PLATFORMS=cpu python benchmarks/speed/tpu_attention.py --topology v5e:2x2
+    JAX_PLATFORMS=cpu python benchmarks/speed/attention_kernels.py --hardware v5e-4
+    JAX_PLATFORMS=cpu python benchmarks/speed/attention_kernels.py --hardware h100-8
 
-Needs libtpu, which brings the compiler, and no TPU. Nothing runs: no time is measured.
+Needs the compiler, from libtpu or from jax's CUDA plugin, and no device. Nothing runs: no time is measured.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import re
 import time
 
 import jax
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from urlvr_jax.models import attention, flash
+from urlvr_jax.models import attention
 from urlvr_jax.models.attention import KV, SameId
+from urlvr_jax.models.flash_parts import Part
+from urlvr_jax.planning.compile import devices_of
+from urlvr_jax.planning.machines import machine
 from urlvr_jax.runtime import sharding
 
+KERNELS = re.compile('custom_call_target="(tpu_custom_call|__gpu.xla.gpu.triton)"')
 HEADS, KV_HEADS, PROMPT, WIDTH = 16, 8, 1024, 7168  # of Qwen3-1.7B
 
 
@@ -31,7 +36,7 @@ def compiled(fn, mesh, *args) -> dict:
         executable = jax.jit(fn).lower(*args).compile()
     return {
         "compile_s": round(time.perf_counter() - start, 1),
-        "kernels": executable.as_text().count('custom_call_target="tpu_custom_call"'),
+        "kernels": len(KERNELS.findall(executable.as_text())),
         "temp_mib": round(executable.memory_analysis().temp_size_in_bytes / 2**20, 1),
     }
 
@@ -46,8 +51,8 @@ def kernels(mesh, width: int, dtype: str, rows: int, prompts: int, columns: int)
 
     def run(q, kvs, ids, do):
         def attend(q, kvs):
-            parts = [flash.Part(*kv, *i) for kv, i in zip(kvs, ids, strict=True)]
-            return flash.attend(q, parts, (False, True))
+            parts = [Part(*kv, *i) for kv, i in zip(kvs, ids, strict=True)]
+            return attention.kernel_for(sharding.platform())(q, parts, (False, True))
 
         out, backward = jax.vjp(attend, q, kvs)
         return out, backward(do)
@@ -79,8 +84,8 @@ def on_mesh(mesh, how: str, units: int, rows: int, prompts: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--topology", default="v5e:2x2")
-    devices = np.array(topologies.get_topology_desc(parser.parse_args().topology, "tpu").devices)
+    parser.add_argument("--hardware", default="v5e-4")
+    devices = np.array(devices_of(machine(parser.parse_args().hardware)))
     one = Mesh(devices[:1].reshape(1, 1, 1), sharding.AXES)
     say = lambda **facts: print(json.dumps(facts), flush=True)
     for width, dtype, rows, prompts, columns in (
