@@ -68,17 +68,25 @@ def frozen_product(x, kernel, scale, split):
     int8 is exact in every compute type, so the scale waits until after the product. Only the kernel as it is kept is
     saved for the backward pass.
     """
-    whole = sharding.whole(kernel.astype(x.dtype), split)
+    x, whole = _cast(x, kernel, split)
     if scale is None:
         return x @ whole
     y = jnp.einsum("bcd,df->bcf", wide(x), wide(whole), preferred_element_type=jnp.float32)
     return (y * scale).astype(x.dtype)
 
 
+def _cast(x, kernel, split):
+    """Both in x's dtype. The cast waits for x: else XLA casts all kernels once, before the loop over micro-batches, and keeps them."""
+    if kernel.dtype != x.dtype:
+        x, kernel = jax.lax.optimization_barrier((x, kernel))
+    return x, sharding.whole(kernel.astype(x.dtype), split)
+
+
 def _frozen_backward(split, saved, dy):
     kernel, scale = saved
     scaled = dy if scale is None else (dy.astype(jnp.float32) * scale).astype(dy.dtype)
-    return jnp.einsum("bcf,df->bcd", scaled, sharding.whole(kernel.astype(dy.dtype), split)), None, None
+    scaled, whole = _cast(scaled, kernel, split)
+    return jnp.einsum("bcf,df->bcd", scaled, whole), None, None
 
 
 frozen_product.defvjp(

@@ -312,7 +312,7 @@ def disk(c, workdir: pathlib.Path) -> list[Finding]:
         model = memory_lib.open_model(c)
     except UserError:
         return []
-    state = model.parameters * (memory_lib.item(c.model.param_dtype) + 8)
+    state = memory_lib.saved_bytes(model)
     count = config_lib.checkpoints_at_once(c)
     need = state * count
     place = _existing(workdir)
