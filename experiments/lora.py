@@ -4,8 +4,8 @@
     python -m urlvr_jax.main --config experiments/lora.py:qwen3-8b
     python -m urlvr_jax.main plan --config experiments/lora.py:qwen3-8b --hardware h100-1
 
-The argument is lab (default) or qwen3-8b. In the laboratory rank 4 trains 11,008 numbers beside 108,160 frozen ones.
-Cost: less than 3 minutes on two cores. Expect (held-out accuracy, seeds 0 to 2): see docs/lora.md.
+The argument is lab (default) or qwen3-8b. In the laboratory rank 4 trains 10,240 numbers beside 108,160 frozen ones.
+Cost: about 3 minutes on two cores. Expect (seed 0, held-out accuracy): base 0.61, best 0.89 at step 60; seeds 1 and 2: 0.92, 0.93.
 
 The 8B setting is dapo.py's, in the folder paper, with responses of 3072 tokens, 32 x 8 a step, a frozen bfloat16 base and
 rank 32; ten times the rate of full fine-tuning. Not run here. By `plan` it fits one H100 of 80 GB.
