@@ -306,12 +306,18 @@ def with_adapters(**changes):
     return settle(c, 1)[0]
 
 
+@functools.cache
+def model_with(rank=32, base="param_dtype"):
+    """Of that experiment."""
+    return memory.open_model(with_adapters(model__lora__rank=rank, model__lora__base=base))
+
+
 @pytest.mark.parametrize("machine", ["h100-1", "h200-1"])
 @pytest.mark.parametrize("base", ["param_dtype", "int8"])
 def test_adapters_of_8_billion_parameters_fit_one_gpu_and_full_training_does_not(machine, base):
     c, machine = with_adapters(model__lora__base=base), machine_of(machine)
     validation.validate(c, 1, "gpu")
-    model = memory.open_model(c)
+    model = model_with(base=base)
     assert model.parameters == 8_190_735_360
     parts = memory.memory(c, model, "gpu")
     for phase, held in parts.items():
@@ -320,23 +326,21 @@ def test_adapters_of_8_billion_parameters_fit_one_gpu_and_full_training_does_not
     assert parts["rollout"]["merged weights"] == 2 * kernels  # the tables are the base's own
     assert parts["update"]["optimizer"] == 8 * 87_293_952 == 8 * sum(model.trained.values())
     full = with_adapters(model__lora__rank=0)
-    assert sum(memory.memory(full, memory.open_model(full), "gpu")["update"].values()) > machine.usable
+    assert sum(memory.memory(full, model_with(rank=0), "gpu")["update"].values()) > machine.usable
 
 
 def test_a_fixed_reference_costs_adapters_nothing_and_the_report_counts_them():
     c = with_adapters(kl__coef=0.1)
-    assert all(
-        "reference weights" not in parts for parts in memory.memory(c, memory.open_model(c), "gpu").values()
-    )
+    assert all("reference weights" not in parts for parts in memory.memory(c, model_with(), "gpu").values())
     full = with_adapters(kl__coef=0.1, model__lora__rank=0)
-    found = memory.memory(full, memory.open_model(full), "gpu")
+    found = memory.memory(full, model_with(rank=0), "gpu")
     assert found["update"]["reference weights"] == 2 * 8_190_735_360
     text = report.text(report.report(c, machine_of("h100-1")))
     assert text.startswith(
         "Qwen/Qwen3-8B-Base: 8,190,735,360 parameters, 87,293,952 in adapters, 256 rollouts a step"
     )
     assert "fits h100-1" in text
-    assert memory.saved_bytes(memory.open_model(c)) == 12 * 87_293_952
+    assert memory.saved_bytes(model_with()) == 12 * 87_293_952
 
 
 @pytest.mark.parametrize("base", ["param_dtype", "int8"])

@@ -44,7 +44,8 @@ def require(run: pathlib.Path, found: str | None, error: type[Exception]) -> Non
     if found is None or not file.is_file():
         return
     attempts = json_text.read(file, error).get("attempts")
-    began = attempts[0].get(FACT) if isinstance(attempts, list) and attempts else None
+    first = attempts[0] if isinstance(attempts, list) and attempts else {}
+    began = first.get(FACT) if isinstance(first, dict) else None
     if began not in (None, found):
         raise error(
             f"{run} trains adapters of a base with the fingerprint {began!r:.40}; model.path has other weights now, with "

@@ -71,6 +71,11 @@ def split(params: dict) -> tuple[dict, dict]:
     return trained, {n: x for n, x in params.items() if n not in trained}
 
 
+def without(params: dict) -> dict:
+    """Anything under the names of the plain model's parameters."""
+    return {n: x for n, x in params.items() if not n.endswith((f".{A}", f".{B}", f".{SCALE}"))}
+
+
 def trained(params: dict) -> dict:
     """The adapters, or everything where there are none."""
     return split(params)[0]

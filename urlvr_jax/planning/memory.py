@@ -36,7 +36,7 @@ class Model:
     def __init__(self, config: transformer.ModelConfig):
         self.config = config
         self.shapes = transformer.structure(config)[1]
-        plain = transformer.structure(lora.plain(config))[1]
+        plain = lora.without(self.shapes)
         self.parameters = sum(
             math.prod(s.shape) for s in plain.values()
         )  # of the base, where there are adapters

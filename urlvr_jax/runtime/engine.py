@@ -77,7 +77,9 @@ class Engine:
         self.c, self.model_config = c, model_config
         self.mesh = sharding.make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
         self.graph, self.shapes = transformer.structure(model_config)
-        self.rollout_graph, self.rollout_shapes = transformer.structure(lora.plain(model_config))
+        self.rollout_graph, self.rollout_shapes = self.graph, self.shapes
+        if model_config.lora:
+            self.rollout_graph, self.rollout_shapes = transformer.structure(lora.plain(model_config))
         self.rows_sharding = sharding.rows(self.mesh)
         self.micro_sharding = sharding.micro_batches(self.mesh)
         self.replicated = sharding.replicated(self.mesh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
 
@@ -33,22 +34,19 @@ def run(flag) -> int:
     c, engine, params, tokenizer, source, step = open_flag(flag)
     of = f" of step {step}" if step is not None else ""
     if flag.adapter:
-        count = _adapter(flag, out, c, engine, params, source)
+        with _written(out):
+            count = _adapter(flag, out, c, engine, params, source)
         print(f"{flag.out}: {count} tensors of adapters{of}, read back and compared")
         return 0
     params = _merged(engine, params)
     c.model.lora.update({"rank": 0, "base": "param_dtype"})
     console = Console("stderr")
-    try:
+    with _written(out):
         tell = console.stage("writing", "files")
         texts = {SETTINGS: settings_text(c)}
         folders.save(
             out, params, lora.plain(engine.model_config), source, tokenizer, tell=tell, texts=texts
         )
-    except SafetensorError as error:
-        raise folders.FolderError(
-            f"{out}: its weights could not be written ({error}): free some space, or choose another place"
-        ) from None
     if bucket.is_in(flag.out):
         hosts.one(lambda: bucket.send(out, flag.out))
     c.model.path = flag.out
@@ -67,6 +65,17 @@ def run(flag) -> int:
         f"{tokens.size} tokens"
     )
     return 0
+
+
+@contextlib.contextmanager
+def _written(out: pathlib.Path):
+    """FolderError where weights cannot be written."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise FolderError(
+            f"{out}: its weights could not be written ({error}): free some space, or choose another place"
+        ) from None
 
 
 def _merged(engine, params: dict) -> dict:
