@@ -48,6 +48,7 @@ setup(
             "ruff>=0.9,<0.18",
             "math-verify>=0.9,<0.10",
         ],
+        "peft": ["peft>=0.21,<0.22"],  # for the test that it loads our adapters; without it that is skipped
         "gcs": ["gcsfs>=2025.3"],  # gs:// as workdir, model and data
         # The sinks of `log.sinks`, each imported by its own process only.
         "tensorboard": ["tensorboard>=2.21,<2.22"],

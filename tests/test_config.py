@@ -17,6 +17,7 @@ CASES = [
     f"my_data.py:{shipped.base('lab:plain')},lab:train",
     *(f"lab_pretrain.py:{recipe}" for recipe in shipped.WORLDS),
     *(f"paper/dapo.py:{machine}" for machine in ("h100-8", "v5e-16")),
+    "lora.py:qwen3-8b",
 ]
 
 
@@ -76,6 +77,12 @@ REFUSED = [
     ({"model.init": "zeros"}, "model.init 'zeros' pretrained random"),
     ({"model.param_dtype": "float16"}, "model.param_dtype 'float16' bfloat16"),
     ({"model.compute_dtype": "int8"}, "model.compute_dtype 'int8' bfloat16"),
+    ({"model.lora.targets": ("q", "lm_head")}, "model.lora.targets ('q', 'lm_head') down gate once"),
+    ({"model.lora.targets": ()}, "model.lora.targets () one or more"),
+    ({"model.lora.targets": ("q", "q")}, "model.lora.targets ('q', 'q') each once"),
+    ({"model.lora.rank": 4, "model.lora.alpha": 0.0}, "model.lora.alpha 0.0 1e-06"),
+    ({"model.lora.base": "int4"}, "model.lora.base 'int4' int8 param_dtype"),
+    ({"model.lora.base": "int8"}, "model.lora.base 'int8' model.lora.rank 1"),
     ({"answers.style": "xml"}, "answers.style 'xml' boxed lab"),
     ({"answers.compat_workers": 0}, "answers.compat_workers 0 1"),
     ({"answers.compat_deadline_s": 0.0}, "answers.compat_deadline_s 0.0 0.01"),
@@ -123,7 +130,7 @@ TOO_SMALL = {
         "checkpoint.keep log.repetition_ngram mesh.data mesh.fsdp mesh.tensor log.max_skipped_updates"
     ),
     0: (
-        "seed data.subset rollout.slots rollout.train_group kl.coef optim.lr optim.warmup_updates "
+        "seed data.subset model.lora.rank rollout.slots rollout.train_group kl.coef optim.lr optim.warmup_updates "
         "optim.weight_decay optim.micro_rows optim.minibatch_prompts eval.every eval.temperature "
         "eval.max_questions checkpoint.every log.completions_every log.completions_rows"
     ),

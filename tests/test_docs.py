@@ -28,6 +28,7 @@ DOCS = (
     "docs/data.md",
     "docs/plan.md",
     "docs/models.md",
+    "docs/lora.md",
     "docs/use.md",
     "docs/security.md",
     "docs/sinks.md",

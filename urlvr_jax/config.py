@@ -70,6 +70,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.model.attention = _how(
         _added("auto")
     )  # xla; pallas: kernels for training and scoring; auto: these, for long rows on a TPU or GPU
+    c.model.lora = _lora()
 
     c.data = ml_collections.ConfigDict()
     c.data.train = "lab:train"  # a question file or folder, hf:NAME:CONFIG:SPLIT, or lab:NAME: docs/data.md
@@ -215,13 +216,25 @@ def _marked() -> ml_collections.ConfigDict:
     return c
 
 
+def _lora() -> ml_collections.ConfigDict:
+    """Adapters that are trained in the place of the weights: docs/lora.md."""
+    c = ml_collections.ConfigDict()
+    c.rank = _added(0)  # 0 = none, all weights are trained
+    c.alpha = _added(32.0)  # their product counts alpha / rank
+    c.targets = _added(("q", "k", "v", "o", "gate", "up", "down"))  # projections that have one
+    c.base = _added("param_dtype")  # how the frozen kernels are kept: "param_dtype", or "int8"
+    return c
+
+
 def default() -> ml_collections.ConfigDict:
     """Every key with its default, locked."""
-    plain = lambda v: v.value if isinstance(v, _Mark) else v
-    section = lambda v: (
-        {k: plain(x) for k, x in v.items()} if isinstance(v, ml_collections.ConfigDict) else v
-    )
-    return ml_collections.ConfigDict({k: section(v) for k, v in _marked().items()}).lock()
+
+    def plain(v):
+        if isinstance(v, ml_collections.ConfigDict):
+            return {k: plain(x) for k, x in v.items()}
+        return v.value if isinstance(v, _Mark) else v
+
+    return ml_collections.ConfigDict(plain(_marked())).lock()
 
 
 @functools.cache

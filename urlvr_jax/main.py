@@ -75,8 +75,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
-    state, first = restored or (engine.new_state(run.base_params(progress.stage)), 0)
-    reference_params = run.base_params(progress.stage) if kl and c.kl.reference == "fixed" else None
+    state, first = run.state(restored, progress.stage)
+    base = run.base_params(progress.stage) if kl and run.holds_base else None
     workdir.truncate_after(first if restored else -1)
     sinks = Sinks(c.log.sinks, workdir.path, workdir.writes)
     watch = evaluate.Watch(run, workdir, progress.stage)
@@ -101,7 +101,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
         ref_logp = np.zeros_like(stats["logp"])
         if kl:
-            ref_logp = engine.score(reference_params or state.params, prompts, rollouts)["logp"]
+            ref_logp = engine.score(base or engine.reference(state.params), prompts, rollouts)["logp"]
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------

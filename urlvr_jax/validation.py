@@ -19,6 +19,7 @@ from urlvr_jax.config import (
 )
 from urlvr_jax.data import prompt_formats, shapes
 from urlvr_jax.learning import advantages, objective
+from urlvr_jax.models import lora
 from urlvr_jax.models.attention import GPU_WIDTHS
 from urlvr_jax.rewards import expression, interface, self_verification
 from urlvr_jax.rollout import paged_sizes
@@ -34,14 +35,14 @@ RANGES = {  # (least, greatest) value of a key
     (0, MANY): (
         "data.subset", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
-        "eval.max_questions", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
+        "eval.max_questions", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
     (0, 2**32 - 1): ("seed",),
     (-1, 2**32 - 1): ("data.subset_seed",),
     (0, 1e38): ("kl.coef",),
     (0, 1e3): ("optim.lr", "optim.weight_decay", "eval.temperature"),
     (1e-6, 1e3): ("verify.temperature", "rollout.temperature"),
-    (1e-6, 1e9): ("optim.clip_norm",),
+    (1e-6, 1e9): ("optim.clip_norm", "model.lora.alpha"),
     (1e-6, 1): ("eval.top_p",),
     (0.01, 1e6): ("answers.compat_deadline_s", "answers.deadline_s"),
 }  # fmt: skip
@@ -95,6 +96,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     for (low, high), keys in RANGES.items():
         _within(c, low, high, *keys)
     sinks.check(c.log.sinks)
+    _validate_lora(c)
     _validate_rollout(c)
     if c.data.rephrase and (c.data.prompts_per_step % 2 or minibatch_prompts(c) % 2):
         raise ConfigError(
@@ -126,6 +128,20 @@ def validate_heads(attention: str, width: int, platform: str) -> None:
         raise ConfigError(
             f"model.attention = 'pallas' has no kernel for heads of {width} on a GPU, only for "
             f"{' and '.join(map(str, GPU_WIDTHS))}: use 'auto'"
+        )
+
+
+def _validate_lora(c) -> None:
+    """Against a model's sizes the rank is held when its config.json is read: `lora.check`."""
+    targets = c.model.lora.targets
+    _one_of(c, "model.lora.base", lora.BASES)
+    if not targets or len(set(targets)) < len(targets) or not set(targets) <= set(lora.TARGETS):
+        raise ConfigError(
+            f"model.lora.targets = {tuple(targets)!r:.200} is not possible: give one or more of {lora.TARGETS}, each once"
+        )
+    if c.model.lora.base != "param_dtype" and not c.model.lora.rank:
+        raise ConfigError(
+            f"model.lora.base = {c.model.lora.base!r} is for weights that are not trained: set model.lora.rank to 1 or more"
         )
 
 

@@ -303,3 +303,73 @@ def test_collectives_are_counted_in_a_compiled_programs_text():
         "all-gather": {"count": 1, "bytes": 256},
         "all-reduce": {"count": 1, "bytes": 32},
     }
+
+
+def with_adapters(**changes):
+    """The experiment of 8 billion parameters and one GPU."""
+    c = config_lib.load_experiment(f"{ROOT}/experiments/lora.py:qwen3-8b")
+    c.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+    return settle(c, 1)[0]
+
+
+@functools.cache
+def model_with(rank=32, base="param_dtype"):
+    """Of that experiment."""
+    return memory.open_model(with_adapters(model__lora__rank=rank, model__lora__base=base))
+
+
+@pytest.mark.parametrize("machine", ["h100-1", "h200-1"])
+@pytest.mark.parametrize("base", ["param_dtype", "int8"])
+def test_adapters_of_8_billion_parameters_fit_one_gpu_and_full_training_does_not(machine, base):
+    c, machine = with_adapters(model__lora__base=base), machine_of(machine)
+    validation.validate(c, 1, "gpu")
+    model = model_with(base=base)
+    assert model.parameters == 8_190_735_360
+    parts = memory.memory(c, model, "gpu")
+    for phase, held in parts.items():
+        assert sum(held.values()) <= machine.usable, phase
+    kernels = model.parameters - memory.table_elements(model)
+    assert parts["rollout"]["merged weights"] == 2 * kernels  # the tables are the base's own
+    assert parts["update"]["optimizer"] == 8 * 87_293_952 == 8 * sum(model.trained.values())
+    full = with_adapters(model__lora__rank=0)
+    assert sum(memory.memory(full, model_with(rank=0), "gpu")["update"].values()) > machine.usable
+
+
+def test_a_fixed_reference_costs_adapters_nothing_and_the_report_counts_them():
+    c = with_adapters(kl__coef=0.1)
+    assert all("reference weights" not in parts for parts in memory.memory(c, model_with(), "gpu").values())
+    full = with_adapters(kl__coef=0.1, model__lora__rank=0)
+    found = memory.memory(full, model_with(rank=0), "gpu")
+    assert found["update"]["reference weights"] == 2 * 8_190_735_360
+    text = report.text(report.report(c, machine_of("h100-1")))
+    assert text.startswith(
+        "Qwen/Qwen3-8B-Base: 8,190,735,360 parameters, 87,293,952 in adapters, 256 rollouts a step"
+    )
+    assert "fits h100-1" in text
+    assert memory.saved_bytes(model_with()) == 12 * 87_293_952
+
+
+@pytest.mark.parametrize("base", ["param_dtype", "int8"])
+def test_bytes_of_adapters_and_their_base_are_those_that_the_engine_places(base):
+    c = config_lib.default()
+    c.update_from_flattened_dict(
+        {
+            "mesh.data": 2,
+            "mesh.fsdp": 2,
+            "mesh.tensor": 2,
+            "optim.micro_rows": 32,
+            "model.lora.rank": 4,
+            "model.lora.base": base,
+        }
+    )
+    model = memory.open_model(c)
+    e = Engine(c, model.config, [0], jax.devices()[:8])
+    share = lambda names: sum(
+        math.prod(e.training_layout[n].shard_shape(e.shapes[n].shape)) * e.shapes[n].dtype.itemsize
+        for n in names
+    )
+    assert memory.weight_bytes(model, dict(c.mesh)) == share(e.shapes)
+    adapters = [n for n in e.shapes if n.endswith(("lora_a", "lora_b"))]
+    assert memory.trained_elements(model, dict(c.mesh)) * 4 == share(adapters)
+    moments = e.state_shapes().opt_state[0].mu
+    assert set(moments) == set(adapters)

@@ -16,6 +16,7 @@ import optax
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning import objective
 from urlvr_jax.learning import optimizer as optimizer_lib
+from urlvr_jax.models import lora
 from urlvr_jax.runtime import sharding
 from urlvr_jax.scoring.packing import Layout
 from urlvr_jax.scoring.score import score
@@ -28,7 +29,7 @@ class NonFiniteError(UserError):
 
 class TrainState(NamedTuple):
     params: dict[str, jax.Array]
-    opt_state: optax.OptState
+    opt_state: optax.OptState  # of what is trained: `lora.split`
     updates: jax.Array  # int32, optimizer updates applied
 
 
@@ -86,25 +87,28 @@ def batch_loss(graph, params, batch: Batch, weights, layout: Layout, config: Upd
 def gradients(graph, params, batch: Batch, layouts: Layout, count, config: UpdateConfig):
     """Summed gradient over the first `count` micro-batches, the loss, token sums, largest difference.
 
-    layouts: a `Layout` with a leading axis of micro-batches. Gradients are added up in float32, whatever
-    the parameters are.
+    layouts: a `Layout` with a leading axis of micro-batches. Gradients, of what is trained, are added up in float32,
+    whatever the parameters are.
     """
+    trained, frozen = lora.split(params)
     weights = objective.token_weights(
         config.aggregation, batch.lengths, batch.tokens.shape[1], config.norm_length
     )
-    grad = jax.value_and_grad(batch_loss, argnums=1, has_aux=True)
-    of = lambda i: (graph, params, batch, weights, jax.tree.map(lambda x: x[i], layouts), config)
+    loss_of = lambda trained, i: batch_loss(
+        graph, {**trained, **frozen}, batch, weights, jax.tree.map(lambda x: x[i], layouts), config
+    )
+    grad = jax.value_and_grad(loss_of, has_aux=True)
 
     def one(i):
-        value, grads = grad(*of(i))
+        value, grads = grad(trained, i)
         return value, sharding.like_weights(optimizer_lib.in_float32(grads))
 
     if layouts.source.shape[0] == 1:
         (loss, (sums, worst)), grads = one(0)
         return grads, loss, sums, worst
     # Of the loss alone: tracing a deep model's gradient takes several seconds, and once is enough.
-    loss, (sums, worst) = jax.eval_shape(lambda i: batch_loss(*of(i)), 0)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (params, loss, sums, worst))
+    loss, (sums, worst) = jax.eval_shape(lambda i: loss_of(trained, i), 0)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (trained, loss, sums, worst))
     zeros = (sharding.like_weights(zeros[0]), *zeros[1:])
 
     def body(i, carry):
@@ -117,6 +121,7 @@ def gradients(graph, params, batch: Batch, layouts: Layout, count, config: Updat
 
 def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Batch, layouts: Layout, count):
     """One update. A non-finite loss or gradient leaves the state as it was and is counted."""
+    trained, frozen = lora.split(state.params)
     grads, loss, sums, worst = gradients(graph, state.params, batch, layouts, count, config)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -131,7 +136,8 @@ def update(graph, optimizer, config: UpdateConfig, state: TrainState, batch: Bat
         return TrainState(params, opt_state, state.updates + 1)
 
     # A branch, not a choice between arrays: for that the moments would be copied.
-    state = jax.lax.cond(finite, move, lambda _, state: state, grads, state)
+    state = jax.lax.cond(finite, move, lambda _, state: state, grads, state._replace(params=trained))
+    state = state._replace(params={**state.params, **frozen})
     metrics = {
         "actor/loss": loss,
         "actor/grad_norm": norm,

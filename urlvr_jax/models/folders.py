@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.errors import FolderError
+from urlvr_jax.models import lora
 from urlvr_jax.models.names import BUFFERS, their_names
 from urlvr_jax.models.rope import RopeScaling
 from urlvr_jax.models.transformer import ModelConfig, structure
@@ -288,7 +289,7 @@ def check_length(path: pathlib.Path, config: ModelConfig, longest: int) -> None:
 # ---- weights in ----------------------------------------------------------------------------
 
 
-def _weight_files(path: pathlib.Path) -> list[pathlib.Path]:
+def weight_files(path: pathlib.Path) -> list[pathlib.Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -366,7 +367,7 @@ def _opened(path: pathlib.Path, config: ModelConfig, shapes):
 
     with contextlib.ExitStack() as stack:
         files = []
-        for file in _weight_files(path):
+        for file in weight_files(path):
             try:
                 files.append((file, stack.enter_context(safe_open(str(file), framework="numpy"))))
             except (SafetensorError, OSError) as error:
@@ -376,16 +377,16 @@ def _opened(path: pathlib.Path, config: ModelConfig, shapes):
 
 def check_weights(path: pathlib.Path, config: ModelConfig) -> None:
     """Raise what `load` would raise, from the files' headers: before anything is compiled."""
-    with _opened(path, config, structure(config)[1]):
+    with _opened(path, config, structure(lora.plain(config))[1]):
         pass
 
 
 def load(path: pathlib.Path, config: ModelConfig, layout: dict | None = None, tell: Tell = silent) -> dict:
-    """Parameters under our names in `param_dtype`: placed as `layout` says, each device its own slices.
+    """Parameters under our names in `param_dtype`, without adapters: placed as `layout` says, each device its own slices.
 
     Without a layout they are NumPy arrays on the host. tell: bytes. Raises FolderError, see `_stored`.
     """
-    shapes = structure(config)[1]
+    shapes = structure(lora.plain(config))[1]
     dtype = jnp.dtype(config.param_dtype)
     out = {}
     total = dtype.itemsize * sum(s.size for s in shapes.values())

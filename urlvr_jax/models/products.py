@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from urlvr_jax.models.attention import wide
 from urlvr_jax.runtime import sharding
 
 # On a CPU logits of a large vocabulary stand [V, N]: the products of the head's gradients want them so.
@@ -58,6 +59,40 @@ def _product_backward(split, saved, dy):
 
 
 product.defvjp(lambda x, kernel, split: (product(x, kernel, split), (x, kernel)), _product_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def frozen_product(x, kernel, scale, split):
+    """`product` by a kernel that is not trained; where it is int8, `scale` float32 `[outputs]` is that of its outputs.
+
+    int8 is exact in every compute type, so the scale waits until after the product. Only the kernel as it is kept is
+    saved for the backward pass.
+    """
+    x, whole = _cast(x, kernel, split)
+    if scale is None:
+        return x @ whole
+    y = jnp.einsum("bcd,df->bcf", wide(x), wide(whole), preferred_element_type=jnp.float32)
+    return (y * scale).astype(x.dtype)
+
+
+def _cast(x, kernel, split):
+    """Both in x's dtype. The cast waits for x: else XLA casts all kernels once, before the loop over micro-batches, and keeps them."""
+    if kernel.dtype != x.dtype:
+        x, kernel = jax.lax.optimization_barrier((x, kernel))
+    return x, sharding.whole(kernel.astype(x.dtype), split)
+
+
+def _frozen_backward(split, saved, dy):
+    kernel, scale = saved
+    scaled = dy if scale is None else (dy.astype(jnp.float32) * scale).astype(dy.dtype)
+    scaled, whole = _cast(scaled, kernel, split)
+    return jnp.einsum("bcf,df->bcd", scaled, whole), None, None
+
+
+frozen_product.defvjp(
+    lambda x, kernel, scale, split: (frozen_product(x, kernel, scale, split), (kernel, scale)),
+    _frozen_backward,
+)
 
 
 class OutputsFirst(NamedTuple):

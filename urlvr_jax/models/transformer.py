@@ -25,8 +25,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from urlvr_jax.models.attention import KV, SameId, Segment, attend_to
+from urlvr_jax.models.lora import LoRA
 from urlvr_jax.models.paged import Pool, Reach, write_and_attend
-from urlvr_jax.models.products import OutputsFirst, product, product_outputs_first
+from urlvr_jax.models.products import OutputsFirst, frozen_product, product, product_outputs_first
 from urlvr_jax.models.rope import RopeScaling, rotate, turn_of
 from urlvr_jax.runtime import sharding
 
@@ -56,6 +57,7 @@ class ModelConfig:
     real_vocab: int | None = None  # rows of the head that exist for sampling and statistics; None = all
     scan: bool = False  # layers as one loop where they do not decode: compiled once, weights held twice
     attention: str = "auto"  # auto, xla or pallas: `attention.attend_to`
+    lora: LoRA | None = None  # adapters beside frozen kernels
 
 
 class Cache(NamedTuple):
@@ -116,16 +118,46 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
+class Adapted(Linear):
+    """A frozen projection with an adapter beside it, if it is a target. Its parameters' values are `models/lora.py`'s."""
+
+    def __init__(self, name, inputs, outputs, config, rngs, **options):
+        super().__init__(inputs, outputs, config, rngs, **options)
+        lora = config.lora
+        short, target = lora.base == "int8", name in lora.targets
+        if short:
+            self.kernel = nnx.Param(jnp.zeros((inputs, outputs), jnp.int8))
+        self.kernel_scale = nnx.Param(jnp.ones(outputs, jnp.float32)) if short else None
+        self.lora_a = nnx.Param(jnp.zeros((inputs, lora.rank), jnp.float32)) if target else None
+        self.lora_b = nnx.Param(jnp.zeros((lora.rank, outputs), jnp.float32)) if target else None
+        self.scale = lora.scale
+
+    def __call__(self, x):
+        scale = None if self.kernel_scale is None else self.kernel_scale[...]
+        y = frozen_product(x, self.kernel[...], scale, self.split)
+        if self.lora_a is not None:
+            inner = product(x, self.lora_a[...], f"{self.split}.a")
+            y = y + self.scale * product(inner, self.lora_b[...], f"{self.split}.b")
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+def linear(name, inputs, outputs, config, rngs, **options) -> Linear:
+    """The projection of that name, as `model.lora` wants it."""
+    if config.lora is None:
+        return Linear(inputs, outputs, config, rngs, **options)
+    return Adapted(name, inputs, outputs, config, rngs, **options)
+
+
 class Attention(nnx.Module):
     def __init__(self, config, rngs):
         queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-        linear = lambda name, *sizes, **options: Linear(
-            *sizes, config, rngs, bias=name in config.attention_bias, **options
+        of = lambda name, *sizes, **options: linear(
+            name, *sizes, config, rngs, bias=name in config.attention_bias, **options
         )
-        self.q = linear("q", config.d_model, queries)
-        self.k = linear("k", config.d_model, keys)
-        self.v = linear("v", config.d_model, keys)
-        self.o = linear("o", queries, config.d_model, split="inputs")
+        self.q = of("q", config.d_model, queries)
+        self.k = of("k", config.d_model, keys)
+        self.v = of("v", config.d_model, keys)
+        self.o = of("o", queries, config.d_model, split="inputs")
         if config.qk_norm != "none":
             whole = config.qk_norm == "whole"
             self.q_norm = Norm(queries if whole else config.head_dim, config)
@@ -193,9 +225,10 @@ class Attention(nnx.Module):
 
 class FeedForward(nnx.Module):
     def __init__(self, config, rngs):
-        self.gate = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
-        self.up = Linear(config.d_model, config.d_ff, config, rngs, bias=config.mlp_bias)
-        self.down = Linear(config.d_ff, config.d_model, config, rngs, bias=config.mlp_bias, split="inputs")
+        of = lambda *sizes, **options: linear(*sizes, config, rngs, bias=config.mlp_bias, **options)
+        self.gate = of("gate", config.d_model, config.d_ff)
+        self.up = of("up", config.d_model, config.d_ff)
+        self.down = of("down", config.d_ff, config.d_model, split="inputs")
 
     def __call__(self, x):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))

@@ -143,6 +143,7 @@ def model_folder(c) -> list[Finding]:
     Nothing is downloaded: of a Hub name only the local cache is looked at.
     """
     from urlvr_jax.models import folders
+    from urlvr_jax.runtime.opening import model_config
     from urlvr_jax.runtime.opening import model_folder as resolve
 
     name = "model folder"
@@ -152,9 +153,9 @@ def model_folder(c) -> list[Finding]:
             status = "fail" if is_offline() else "warn"
             remedy = f"`hf download {c.model.path}`, or set model.path to a folder"
             return [Finding(name, status, f"{c.model.path} is not in the Hub's local cache", remedy)]
-        model = folders.model_config(path)
+        model = model_config(c, path)
         folders.check_length(path, model, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
-    except (FolderError, DataError) as error:
+    except (FolderError, DataError, config_lib.ConfigError) as error:
         return [Finding(name, "fail", str(error), "set model.path, or the lengths, to what is there")]
     out = [Finding(name, "ok", f"{path}: {model.n_layers} layers, width {model.d_model}")]
     if not any((path / f).is_file() for f in ("tokenizer.json", "tokenizer.model", "vocab.json")):
@@ -311,7 +312,7 @@ def disk(c, workdir: pathlib.Path) -> list[Finding]:
         model = memory_lib.open_model(c)
     except UserError:
         return []
-    state = model.parameters * (memory_lib.item(c.model.param_dtype) + 8)
+    state = memory_lib.saved_bytes(model)
     count = config_lib.checkpoints_at_once(c)
     need = state * count
     place = _existing(workdir)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
-from urlvr_jax.models import transformer
+from urlvr_jax.models import lora, transformer
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
@@ -34,16 +34,48 @@ JOINED = r".*\.(attention\.[qkv]|feedforward\.(gate|up))\.kernel"  # held again 
 
 
 class Model:
-    """A model configuration and its parameters' shapes."""
+    """A model configuration and its parameters' shapes, adapters among them."""
 
     def __init__(self, config: transformer.ModelConfig):
         self.config = config
         self.shapes = transformer.structure(config)[1]
-        self.parameters = sum(math.prod(s.shape) for s in self.shapes.values())
-        self.split = Counter()  # the mesh axes that split a parameter -> elements of all such parameters
-        for name, leaf in self.shapes.items():
-            axes = tuple(axis for axis in sharding.partition_spec(name) if axis)
-            self.split[axes] += math.prod(leaf.shape)
+        plain = lora.without(self.shapes)
+        self.parameters = sum(
+            math.prod(s.shape) for s in plain.values()
+        )  # of the base, where there are adapters
+        self.split = _by_axes(plain, lambda leaf: 1)
+        self.bytes = _by_axes(self.shapes, lambda leaf: leaf.dtype.itemsize)
+        self.trained = _by_axes(lora.trained(self.shapes), lambda leaf: 1)
+
+
+def _by_axes(shapes: dict, each) -> Counter:
+    """{the mesh axes that split a parameter: `each` of its elements, of all such parameters}."""
+    out = Counter()
+    for name, leaf in shapes.items():
+        axes = tuple(axis for axis in sharding.partition_spec(name) if axis)
+        out[axes] += math.prod(leaf.shape) * each(leaf)
+    return out
+
+
+def _held(split: Counter, mesh: dict) -> int:
+    """Of what is split so, a device's share in training."""
+    return sum(count // math.prod(mesh[axis] for axis in axes) for axes, count in split.items())
+
+
+def weight_bytes(model: Model, mesh: dict) -> int:
+    """Of all parameters that one device holds in training: the frozen ones in their own types, adapters in float32."""
+    return _held(model.bytes, mesh)
+
+
+def trained_elements(model: Model, mesh: dict) -> int:
+    """Parameters with gradients and moments that one device holds: adapters where there are any."""
+    return _held(model.trained, mesh)
+
+
+def saved_bytes(model: Model) -> int:
+    """Of a checkpoint: what is trained, and its moments."""
+    count = sum(model.trained.values())
+    return count * ((4 if model.config.lora else item(model.config.param_dtype)) + 8)
 
 
 def open_model(c) -> Model:
@@ -144,15 +176,22 @@ def _gathered(c, model: Model) -> float:
     """Output embedding and one layer's kernels in the compute type, whole along fsdp."""
     m = model.config
     table = m.vocab_size * m.d_model * (c.mesh.fsdp > 1 or m.compute_dtype != m.param_dtype)
-    kernels = (model.parameters - table_elements(model)) / m.n_layers * (c.mesh.fsdp > 1)
+    copied = c.mesh.fsdp > 1 or (m.lora is not None and m.lora.base == "int8")
+    kernels = (model.parameters - table_elements(model)) / m.n_layers * copied
     return (table + kernels) * item(m.compute_dtype) / c.mesh.tensor
 
 
 def _layers_held(c, model: Model) -> float:
     """Bytes of the layers' weights on a device in training."""
-    held = weight_elements(model, dict(c.mesh), training=True)
-    layers = held - table_elements(model) // (c.mesh.fsdp * c.mesh.tensor)
-    return layers * item(model.config.param_dtype)
+    tables = table_elements(model) // (c.mesh.fsdp * c.mesh.tensor)
+    return weight_bytes(model, dict(c.mesh)) - tables * item(model.config.param_dtype)
+
+
+def _stacked_gradients(c, model: Model) -> float:
+    """Bytes of the gradients of stacked layers, twice."""
+    if model.config.lora is None:
+        return 2 * _layers_held(c, model)
+    return 2 * trained_elements(model, dict(c.mesh)) * 4
 
 
 # ---- what each program holds: bytes a device, by part ----------------------------------------
@@ -226,11 +265,10 @@ def _pages_memory(c, model: Model, logits: float) -> dict[str, float]:
 def score_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     """The compiled scoring pass alone."""
     micro = _micro(c, scoring=True)
-    held = weight_elements(model, dict(c.mesh), training=True)
     layer = _layer(c, model, micro) / 2  # what is no longer needed makes room
     work = max(_head(c, model, micro, platform), layer + _scores(c, model, micro, platform))
     return {
-        "weights": held * item(model.config.param_dtype),
+        "weights": weight_bytes(model, dict(c.mesh)),
         "stacked layers": _layers_held(c, model) * c.model.scan,
         "outputs": 2 * config_lib.rows_per_step(c) * micro.width * 4 * 4,  # four statistics
         ESTIMATED: FACTOR * (work + _gathered(c, model)),
@@ -242,7 +280,7 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
     m = model.config
     _, count = micro_shape(c, scoring=False)
     micro = _micro(c, scoring=False)
-    held = weight_elements(model, dict(c.mesh), training=True)
+    trained = trained_elements(model, dict(c.mesh))
     rows = config_lib.minibatch_prompts(c) * config_lib.train_group(c)
     layer = _layer(c, model, micro)
     scores = _scores(c, model, micro, platform)
@@ -254,10 +292,11 @@ def update_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         scores += layer
     work = max(_head(c, model, micro, platform), scores)
     return {
-        "weights": held * item(m.param_dtype),
-        "optimizer": 2 * held * 4,
-        "gradients": (2 if count > 1 else 1) * held * 4,
-        "stacked layers and their gradients": 3 * _layers_held(c, model) * c.model.scan,
+        "weights": weight_bytes(model, dict(c.mesh)),
+        "optimizer": 2 * trained * 4,
+        "gradients": (2 if count > 1 else 1) * trained * 4,
+        "stacked layers and their gradients": (_layers_held(c, model) + _stacked_gradients(c, model))
+        * c.model.scan,
         "batch": 4 * rows * micro.width * 4,
         ESTIMATED: FACTOR * (kept + work + _gathered(c, model)),
     }
@@ -276,16 +315,20 @@ def phases(c) -> tuple[str, ...]:
 
 def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]]:
     """{phase: {part: bytes a device}}: all that lies in a device's memory in that phase."""
-    stored = item(model.config.param_dtype)
-    held = weight_elements(model, dict(c.mesh), training=True)
+    m = model.config
+    held = weight_bytes(model, dict(c.mesh))
+    moments = trained_elements(model, dict(c.mesh)) * 8
     out = {phase: PROGRAMS[phase](c, model, platform) for phase in phases(c)}
     if "rollout" in out:
-        if c.mesh.fsdp == 1 and model.config.param_dtype == model.config.compute_dtype:
-            out["rollout"]["weights"] = 0.0  # the training weights themselves
-        out["rollout"]["train state beside"] = held * (stored + 8)
+        if c.mesh.fsdp == 1 and m.param_dtype == m.compute_dtype:  # the training weights themselves
+            shared = table_elements(model) / c.mesh.tensor * item(m.compute_dtype)
+            out["rollout"]["weights"] -= shared if m.lora else out["rollout"]["weights"]
+        if m.lora:
+            out["rollout"]["merged weights"] = out["rollout"].pop("weights")
+        out["rollout"]["train state beside"] = held + moments
     if "score" in out:
-        out["score"]["optimizer beside"] = held * 8
-    if (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed":
+        out["score"]["optimizer beside"] = moments
+    if (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed" and not m.lora:
         for parts in out.values():
-            parts["reference weights"] = held * stored
+            parts["reference weights"] = held
     return out

@@ -44,6 +44,7 @@ def report(c, machine: Machine | None = None, platform: str = "tpu", count: int 
     out = {
         "model": c.model.path,
         "parameters": model.parameters,
+        "trained": sum(model.trained.values()),
         "rollouts_a_step": config_lib.rows_per_step(c),
         "configured": own,
     }
@@ -79,8 +80,9 @@ def in_words(size: float) -> str:
 
 def text(found: dict) -> str:
     """The report to be read."""
+    adapters = f", {found['trained']:,} in adapters" if found["trained"] != found["parameters"] else ""
     lines = [
-        f"{found['model']}: {found['parameters']:,} parameters, {found['rollouts_a_step']} rollouts a step",
+        f"{found['model']}: {found['parameters']:,} parameters{adapters}, {found['rollouts_a_step']} rollouts a step",
         *_configured(found["configured"]),
     ]
     if "hardware" in found:

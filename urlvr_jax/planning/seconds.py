@@ -89,6 +89,7 @@ def _over_tokens(c, model: Model, chip: Chip, length: float, scoring: bool) -> f
     micro_batches = max(1.0, tokens / (shape.units * shape.rows * width))
     prompts = micro_batches * shape.units * shape.prompts * prompt
     passes = 1 if scoring else 4 if c.model.remat else 3  # forward passes' worth of products
+    passes -= bool(model.config.lora and not scoring)  # frozen kernels have no gradient
     gathers = 1 if scoring else passes - 1  # the weights forward, again, and their gradients back
     work = passes * (_flops(model, tokens, width) + _flops(model, prompts, prompt))
     moved = (1 - 1 / mesh["fsdp"]) * model.parameters / mesh["tensor"]

@@ -1,7 +1,7 @@
 """Checkpoints: Orbax, asynchronous and atomic, the latest ones and the best one kept.
 
-What is saved is {params, opt_state, updates} as plain dictionaries, and the step. Everything else a
-run needs is a function of (seed, step). Resuming takes the LATEST step, never the best: a collapsed
+What is saved is {params, opt_state, updates} as plain dictionaries, and the step; of params what is trained, so
+that adapters come without their base. Everything else a run needs is a function of (seed, step). Resuming takes the LATEST step, never the best: a collapsed
 run resumed at its peak would not be the same run.
 """
 
@@ -26,6 +26,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from urlvr_jax.config import LOOKBACK
 from urlvr_jax.errors import UserError
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.models import lora
 from urlvr_jax.runtime import bucket, hosts, terminal
 from urlvr_jax.runtime.barrier import Barrier, SaveError
 from urlvr_jax.runtime.paths import require_plain
@@ -56,6 +57,11 @@ def _cause(said: list[str]) -> str:
         zip(said, range(len(said)), strict=True), key=lambda one: (bool(one[0]), one[0] != ELSEWHERE)
     )
     return f"{text}, on process {number}" if text and len(said) > 1 else text
+
+
+def saved(state: TrainState) -> TrainState:
+    """The part of a state, or of its shapes or layouts, that a checkpoint has."""
+    return state._replace(params=lora.trained(state.params))
 
 
 @dataclasses.dataclass
@@ -141,7 +147,7 @@ class Checkpoints:
 
         A failure (a full disk, say) is said, counted and survived: older checkpoints stay as they are.
         """
-        tree = serialization.to_state_dict(state._asdict())
+        tree = serialization.to_state_dict(saved(state)._asdict())
         metrics = {"score": -math.inf if score is None else float(score)}
         self.wait()
         self.saving = step
@@ -221,7 +227,9 @@ class Checkpoints:
         left, CheckpointError.
         """
         target = jax.tree.map(
-            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, layout
+            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+            saved(shapes),
+            saved(layout),
         )
         abstract = serialization.to_state_dict(target._asdict())
         tried = []

@@ -22,10 +22,10 @@ from urlvr_jax.devices import settle
 from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.measure import anchors
-from urlvr_jax.models import transformer
+from urlvr_jax.models import lora, transformer
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import slots as slots_lib
-from urlvr_jax.runtime import sharding
+from urlvr_jax.runtime import adapters, sharding
 from urlvr_jax.runtime.counting import Stage, counted, unwatched
 from urlvr_jax.scoring import score
 from urlvr_jax.scoring.packing import Layout, PackShape, pack
@@ -80,11 +80,14 @@ class Engine:
         self.platform = self.mesh.devices.flat[0].platform
         validation.validate_heads(model_config.attention, model_config.head_dim, self.platform)
         self.graph, self.shapes = transformer.structure(model_config)
+        self.rollout_graph, self.rollout_shapes = self.graph, self.shapes
+        if model_config.lora:
+            self.rollout_graph, self.rollout_shapes = transformer.structure(lora.plain(model_config))
         self.rows_sharding = sharding.rows(self.mesh)
         self.micro_sharding = sharding.micro_batches(self.mesh)
         self.replicated = sharding.replicated(self.mesh)
         self.training_layout = sharding.training_layout(self.mesh, self.shapes)
-        self.rollout_layout = sharding.rollout_layout(self.mesh, self.shapes)
+        self.rollout_layout = sharding.rollout_layout(self.mesh, self.rollout_shapes)
         self.optimizer = optimizer.optimizer(c.optim, config_lib.total_updates(c))
         self.stop_ids = np.array(stop_ids, np.int32)
         self._samplers = {}
@@ -92,6 +95,10 @@ class Engine:
         self._updaters = {}
         to_compute = lambda p: {n: x.astype(model_config.compute_dtype) for n, x in p.items()}
         self._to_rollout = jax.jit(to_compute, out_shardings=self.rollout_layout)
+        if model_config.lora:
+            layouts = self.training_layout, self.rollout_layout
+            self._merged = adapters.Merged(model_config, self.shapes, *layouts)
+            self._base = adapters.Base(self.shapes, self.training_layout)
 
     # ---- state ------------------------------------------------------------------------------
 
@@ -99,13 +106,20 @@ class Engine:
         """Host parameters -> the training layout."""
         return sharding.put(dict(params), {n: self.training_layout[n] for n in params})
 
+    def adapted(self, params: dict) -> dict:
+        """Placed parameters of the base -> what is trained: with fresh adapters, if `model.lora` says so. Takes them over."""
+        if self.model_config.lora is None:
+            return params
+        return adapters.fresh(params, self.shapes, self.training_layout, self.c.seed)
+
     def new_state(self, params: dict) -> TrainState:
         """A fresh train state that takes over placed parameters: the first update donates them."""
         init = jax.jit(self.optimizer.init, out_shardings=self.state_layout().opt_state)
-        return TrainState(params, init(params), sharding.put(np.int32(0), self.replicated))
+        return TrainState(params, init(lora.trained(params)), sharding.put(np.int32(0), self.replicated))
 
     def state_shapes(self) -> TrainState:
-        return jax.eval_shape(lambda p: TrainState(p, self.optimizer.init(p), jnp.int32(0)), self.shapes)
+        fresh = lambda p: TrainState(p, self.optimizer.init(lora.trained(p)), jnp.int32(0))
+        return jax.eval_shape(fresh, self.shapes)
 
     def state_layout(self) -> TrainState:
         return sharding.tree_layout(self.mesh, self.state_shapes(), self.training_layout)
@@ -113,7 +127,9 @@ class Engine:
     # ---- rollouts ---------------------------------------------------------------------------
 
     def to_rollout(self, params: dict) -> dict:
-        """Training layout -> rollout layout and compute dtype; the same arrays where both are the same."""
+        """Training layout -> rollout layout and compute dtype; the same arrays where both are the same. Adapters are merged."""
+        if self.model_config.lora:
+            return self._merged.of(params)
         same = all(
             x.dtype == self.c.model.compute_dtype
             and x.sharding.is_equivalent_to(self.rollout_layout[n], x.ndim)
@@ -149,14 +165,14 @@ class Engine:
 
             def fn(params, tokens, lengths, key, stop_ids, limits):
                 key = jax.random.wrap_key_data(key)
-                return run(self.graph, params, tokens, lengths, key, stop_ids, limits=limits)
+                return run(self.rollout_graph, params, tokens, lengths, key, stop_ids, limits=limits)
 
             ints = lambda *s, layout: jax.ShapeDtypeStruct(s, jnp.int32, sharding=layout)
             params = {
                 n: jax.ShapeDtypeStruct(
                     s.shape, self.c.model.compute_dtype, sharding=self.rollout_layout[n]
                 )
-                for n, s in self.shapes.items()
+                for n, s in self.rollout_shapes.items()
             }
             key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
             self._samplers[shape] = compiled(
@@ -223,6 +239,8 @@ class Engine:
     def finish_sample(self, out) -> Rollouts:
         """Wait for what `start_sample` began."""
         out = sharding.to_host(out)
+        if self.model_config.lora:
+            self._merged.drop()
         stats = {name: out[name] for name in STATISTICS}
         put_back = int(np.sum(out["put_back"])) if "put_back" in out else None
         return Rollouts(out["tokens"], out["length"], out["ended"], stats, put_back)
@@ -308,6 +326,11 @@ class Engine:
     def score_few(self, params, placed: tuple):
         """Begin scoring -> log-probabilities `[few_rows, T]`, on the device."""
         return self.scorer(*self.few_widths(), True)(params, *placed)["logp"]
+
+    def reference(self, params: dict) -> dict:
+        """What the policy is compared with where no other parameters are held: its base without adapters, or itself."""
+        fixed = self.model_config.lora and self.c.kl.reference == "fixed"
+        return self._base.of(params) if fixed else params
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""

@@ -18,7 +18,8 @@ from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.lab import shipped
-from urlvr_jax.models import folders, transformer
+from urlvr_jax.learning.step import TrainState
+from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
@@ -68,15 +69,27 @@ class Run:
             "questions_with_control_text": origin.control,
             "test_time_training": self.test_time_training,
             "stop_ids": list(self.tokenizer.stop_ids),
-            "parameters": int(sum(np.prod(s.shape) for s in self.engine.shapes.values())),
+            "parameters": int(sum(np.prod(s.shape) for s in self.engine.rollout_shapes.values())),
+            **base_facts(self.c, self.model_config, self.model_path),
         }
 
     def base_params(self, stage: Stage = unwatched) -> dict:
-        """The base in the layout of training: read from its folder, or drawn from the seed."""
-        if self.c.model.init == "random":
-            return self.engine.place(transformer.initialise(self.model_config, self.c.seed))
-        tell = stage("loading weights", "bytes")
-        return folders.load(self.model_path, self.model_config, self.engine.training_layout, tell)
+        """See the function of that name."""
+        return base_params(self.engine, self.model_path, stage)
+
+    def state(self, restored: tuple[TrainState, int] | None, stage: Stage = unwatched):
+        """(state, step) to go on from: what a checkpoint gave, with what it lacks of a frozen base; else the base at step 0."""
+        if restored is None:
+            return self.engine.new_state(self.base_params(stage)), 0
+        state, step = restored
+        if self.model_config.lora:
+            state = state._replace(params=self.base_params(stage) | state.params)
+        return state, step
+
+    @property
+    def holds_base(self) -> bool:
+        """Whether a KL to the base needs it beside the policy: not where the policy is the base and adapters."""
+        return self.c.kl.reference == "fixed" and self.model_config.lora is None
 
     def begin(self, params, step: int) -> tuple[Prompts, object]:
         """The prompts of a step, and its rollouts under way: `finish` waits for them.
@@ -100,18 +113,36 @@ class Run:
         return prompts, rollouts if isinstance(rollouts, Rollouts) else self.engine.finish_sample(rollouts)
 
 
+def base_params(engine: Engine, path: pathlib.Path, stage: Stage = unwatched) -> dict:
+    """The base in the layout of training, read from its folder or drawn from the seed; with adapters that change nothing yet."""
+    c, config = engine.c, engine.model_config
+    if c.model.init == "random":
+        return engine.adapted(engine.place(transformer.initialise(lora.plain(config), c.seed)))
+    tell = stage("loading weights", "bytes")
+    return engine.adapted(folders.load(path, config, engine.training_layout, tell))
+
+
+def base_facts(c, model_config: transformer.ModelConfig, path: pathlib.Path) -> dict[str, str]:
+    """What a run's record says of the weights that its checkpoints lack; empty where they have them all."""
+    if model_config.lora is None or c.model.init == "random":
+        return {}
+    return {identity.FACT: identity.fingerprint(path)}
+
+
 def model_folder(name: str) -> pathlib.Path:
     """A path, lab:NAME, known:NAME (no weights), or a name on the Hugging Face Hub."""
     return shipped.base(name) if name.startswith("lab:") else folders.resolve(name)
 
 
 def model_config(c, path: pathlib.Path) -> transformer.ModelConfig:
-    """A folder's model as `c.model` wants it computed."""
+    """A folder's model as `c.model` wants it computed. ConfigError where its sizes refuse `model.lora`."""
     m = c.model
-    return folders.model_config(
+    config = folders.model_config(
         path, param_dtype=m.param_dtype, compute_dtype=m.compute_dtype, remat=m.remat, scan=m.scan,
-        attention=m.attention,
+        attention=m.attention, lora=lora.of(m.lora),
     )  # fmt: skip
+    lora.check(config)
+    return config
 
 
 def open_model(c):

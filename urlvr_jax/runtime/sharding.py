@@ -26,6 +26,11 @@ SPLIT = {
     "outputs": PartitionSpec("fsdp", "tensor"),
     "inputs": PartitionSpec("tensor", "fsdp"),
     "vocabulary": PartitionSpec("tensor", "fsdp"),
+    # adapters [inputs, rank] and [rank, outputs] beside a kernel: split as its side is
+    "outputs.a": PartitionSpec("fsdp", None),
+    "outputs.b": PartitionSpec(None, "tensor"),
+    "inputs.a": PartitionSpec("tensor", None),
+    "inputs.b": PartitionSpec(None, "fsdp"),
 }
 
 # Parameter name -> layout in training.
@@ -35,8 +40,15 @@ RULES = (
     (r"layers\.\d+\.attention\.o\.kernel", SPLIT["inputs"]),
     (r"layers\.\d+\.feedforward\.(gate|up)\.kernel", SPLIT["outputs"]),
     (r"layers\.\d+\.feedforward\.down\.kernel", SPLIT["inputs"]),
-    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.bias", PartitionSpec("tensor")),
-    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.bias", PartitionSpec()),
+    (
+        r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.(bias|kernel_scale)",
+        PartitionSpec("tensor"),
+    ),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.(bias|kernel_scale)", PartitionSpec()),
+    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.lora_a", SPLIT["outputs.a"]),
+    (r"layers\.\d+\.(attention\.[qkv]|feedforward\.(gate|up))\.lora_b", SPLIT["outputs.b"]),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.lora_a", SPLIT["inputs.a"]),
+    (r"layers\.\d+\.(attention\.o|feedforward\.down)\.lora_b", SPLIT["inputs.b"]),
     (r".*norm\.scale", PartitionSpec()),
 )
 

@@ -33,6 +33,7 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.config import config_hash
 from urlvr_jax.errors import UserError
+from urlvr_jax.models import identity
 from urlvr_jax.runtime import bucket, hosts, lock
 from urlvr_jax.runtime.lines import Lines, write_whole
 from urlvr_jax.runtime.lock import Lock
@@ -95,6 +96,7 @@ class Workdir:
         self._take()
         try:
             self._check_config()
+            identity.require(self.path, facts.get(identity.FACT), WorkdirError)
         except WorkdirError:
             self.release()
             raise

@@ -44,7 +44,7 @@ VERBS = {
     "export": Verb(
         "write a Hugging Face folder from a run's checkpoint",
         "export --model runs/mine --out folder",
-        ("model", "step", "out", *SEVERAL),
+        ("model", "step", "out", "adapter", *SEVERAL),
     ),
     "answers": Verb(
         "print what is read from each response of a file",

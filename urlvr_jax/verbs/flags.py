@@ -64,6 +64,7 @@ FLAGS = {
             "countdown": "the question file to write",
         },
     ),
+    "adapter": Flag(False, "", "of a run with model.lora: write its adapters alone, as PEFT reads them"),
     "hardware": Flag("", "NAME", "a machine, v5e-16 or h100-8; without it one device"),
     "compile": Flag(False, "", "ask the compiler for each program's bytes, beside the estimate"),
     "json": Flag(False, "", "print JSON"),

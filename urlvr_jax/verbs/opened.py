@@ -14,11 +14,11 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import devices
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import FolderError
-from urlvr_jax.models import folders
+from urlvr_jax.models import identity
 from urlvr_jax.runtime import bucket, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.engine import Engine
-from urlvr_jax.runtime.opening import open_model
+from urlvr_jax.runtime.opening import base_facts, base_params, open_model
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.untrusted import json_text
 
@@ -55,7 +55,7 @@ def open_flag(flag) -> Opened:
     try:
         path, model_config, tokenizer = open_model(c)
         engine = Engine(c, model_config, tokenizer.stop_ids)
-        params, step = _restored(flag, engine) if is_run else (_loaded(path, engine), None)
+        params, step = _restored(flag, engine, path, here) if is_run else (_loaded(engine, path), None)
     except FolderError as error:
         raise FolderError(
             f"--model={model}: {error}{_hint(pathlib.Path(model), is_run, c.model.path)}"
@@ -70,14 +70,13 @@ def folder_of(model: str) -> pathlib.Path:
     return pathlib.Path(model)
 
 
-def _loaded(path: pathlib.Path, engine: Engine) -> dict:
-    """The weights of a model folder."""
-    tell = Console("stderr").stage("loading weights", "bytes")
-    return folders.load(path, engine.model_config, engine.training_layout, tell)
+def _loaded(engine: Engine, path: pathlib.Path) -> dict:
+    """The weights of a model folder, or of the base that a run's adapters are for."""
+    return base_params(engine, path, Console("stderr").stage)
 
 
-def _restored(flag, engine: Engine) -> tuple[dict, int]:
-    """The parameters of a run's checkpoint, and its step."""
+def _restored(flag, engine: Engine, path: pathlib.Path, here: pathlib.Path) -> tuple[dict, int]:
+    """The parameters of a run's checkpoint, and its step. path: of the base's folder, here: of the run's record."""
     folder = bucket.place(flag.model) / bucket.CHECKPOINTS
     restored = None
     if folder.is_dir():
@@ -88,7 +87,11 @@ def _restored(flag, engine: Engine) -> tuple[dict, int]:
             f"--model={flag.model}: this run has no checkpoint yet; it makes one every "
             f"{engine.c.checkpoint.every or engine.c.steps} steps"
         )
-    return restored[0].params, restored[1]
+    state, step = restored
+    if engine.model_config.lora is None:
+        return state.params, step
+    identity.require(here, base_facts(engine.c, engine.model_config, path).get(identity.FACT), FolderError)
+    return _loaded(engine, path) | state.params, step
 
 
 def _hint(model: pathlib.Path, is_run: bool, base: str) -> str:
@@ -108,6 +111,7 @@ def _of_model(flag, here: pathlib.Path) -> ml_collections.ConfigDict:
     """The configuration given, with the model that is named; without an experiment file, asked as it was trained."""
     c = flag.config
     c.model.path = flag.model
+    c.model.lora.update({"rank": 0, "base": "param_dtype"})  # a folder has no adapters
     file = here / SETTINGS
     if flag.experiment or not os.path.isfile(file):
         return c
