@@ -19,7 +19,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.models import transformer
 from urlvr_jax.models.transformer import ModelConfig
 from urlvr_jax.planning import compile as compiler
-from urlvr_jax.planning import memory, report
+from urlvr_jax.planning import memory, program_text, report
 from urlvr_jax.planning.machines import machine as machine_of
 from urlvr_jax.planning.meshes import meshes, why_not
 from urlvr_jax.planning.seconds import seconds
@@ -299,10 +299,44 @@ def test_collectives_are_counted_in_a_compiled_programs_text():
     %a = bf16[16,8]{1,0} all-gather(%x), dimensions={0}
     %b = (f32[4]{0}, f32[2,2]{1,0}) all-reduce-start(%y, %z), to_apply=%sum
     %c = f32[4]{0} add(%all-gather, %x)"""
-    assert compiler.collectives(hlo) == {
+    assert program_text.collectives(hlo) == {
         "all-gather": {"count": 1, "bytes": 256},
         "all-reduce": {"count": 1, "bytes": 32},
     }
+
+
+def test_kernels_and_copies_of_a_decoded_token_are_counted_in_a_compiled_programs_text():
+    attention = (
+        '%k.{0} = bf16[4,8]{{1,0}} custom-call(%q), metadata={{op_name="fn/paged_attention/pallas_call"}}'
+    )
+    layer = (
+        """
+  %q.{0} = bf16[4,8]{{1,0}} fusion(%x), kind=kCustom
+  %b.{0} = bf16[8,4]{{1,0}} bitcast(%q.{0})
+  """
+        + attention
+        + """
+  %o.{0} = bf16[4,8]{{1,0}} fusion(%k.{0}), kind=kCustom"""
+    )
+    body = "".join(layer.format(i) for i in range(3))
+    hlo = f"""HloModule m
+%other (p: s32[]) -> s32[] {{
+  %p = s32[] parameter(0)
+  ROOT %copy.9 = f32[999]{{0}} copy(%p)
+}}
+%token (p: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {{
+  %p = (s32[], bf16[4,8]) parameter(0){body}
+  %copy.1 = (f32[3]{{0}}, pred[2]{{0}}) copy-start(%p)
+  %sum = f32[3]{{0}} all-reduce(%y), to_apply=%add
+  ROOT %t = (s32[], bf16[4,8]) tuple(%p)
+}}
+ENTRY %main (p: s32[]) -> s32[] {{
+  ROOT %w = (s32[], bf16[4,8]) while(%p), condition=%c, body=%token
+}}"""
+    assert program_text.token_loop(hlo) == {
+        "kernels": 11, "kernels_a_layer": 3, "copied_bytes": 14, "collectives": 1,
+    }  # fmt: skip
+    assert program_text.token_loop(hlo.replace("paged_attention", "other")) == {}
 
 
 def with_adapters(**changes):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 from collections.abc import Iterator
 
@@ -19,13 +18,12 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import validation
 from urlvr_jax.devices import settle
 from urlvr_jax.errors import UserError
+from urlvr_jax.planning import program_text
 from urlvr_jax.planning.machines import Machine
 from urlvr_jax.planning.memory import PROGRAMS, open_model, phases
 from urlvr_jax.planning.report import in_words
 from urlvr_jax.runtime.engine import Engine
 
-COLLECTIVES = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
-ITEM = {"f64": 8, "s64": 8, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}  # bytes; 4 if not here
 A_HOST = 8  # GPUs of a host
 
 # What XLA has to know of an H100 or H200 (SXM) to compile for it.
@@ -95,7 +93,7 @@ def programs(c, devices: list) -> Iterator[tuple[str, dict]]:
     """(phase, what the compiler says) of each program in its largest buckets, as soon as it is compiled.
 
     Bytes a device: "argument", "output", "alias" (results in the place of arguments), "temp", their
-    "total", and the "estimate"; "ratio" is estimate / total. "collectives": see `collectives`. Where XLA
+    "total", and the "estimate"; "ratio" is estimate / total. "collectives", and of a rollout "token": see `program_text`. Where XLA
     refuses, mostly for want of memory, "error" stands instead. Raises ConfigError for a mesh that does
     not fit the devices.
     """
@@ -114,7 +112,9 @@ def programs(c, devices: list) -> Iterator[tuple[str, dict]]:
         else:
             found = {**sizes(executable), "estimate": estimate}
             found["ratio"] = estimate / found["total"]
-            found["collectives"] = collectives(executable.as_text())
+            hlo = executable.as_text()
+            found["collectives"] = program_text.collectives(hlo)
+            found["token"] = program_text.token_loop(hlo)
         yield phase, found | {"seconds": time.perf_counter() - began}
 
 
@@ -139,17 +139,6 @@ def sizes(executable) -> dict[str, int]:
     return found | {"total": found["argument"] + found["output"] - found["alias"] + found["temp"]}
 
 
-def collectives(hlo: str) -> dict[str, dict[str, int]]:
-    """{kind: "count", and "bytes" of the results} in a program's text; those of a loop count once."""
-    found = {}
-    for result, kind in re.findall(rf"= (.+?) ({COLLECTIVES})(?:-start)?\(", hlo):
-        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        for dtype, sides in re.findall(r"(\w+)\[([\d,]*)\]", result):
-            entry["bytes"] += math.prod(int(n) for n in sides.split(",") if n) * ITEM.get(dtype, 4)
-    return dict(sorted(found.items()))
-
-
 def text(phase: str, found: dict) -> str:
     """A program's lines of the verb `plan`."""
     estimate = in_words(found["estimate"])
@@ -164,4 +153,9 @@ def text(phase: str, found: dict) -> str:
     ]
     for kind, moved in found["collectives"].items():
         lines.append(f"    {moved['count']} x {kind}, {in_words(moved['bytes'])} together")
+    if token := found["token"]:
+        lines.append(
+            f"    a decoded token: {token['kernels']} kernels, {token['kernels_a_layer']} a layer, "
+            f"{in_words(token['copied_bytes'])} copied, {token['collectives']} collectives"
+        )
     return "\n".join(lines)
