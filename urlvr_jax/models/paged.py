@@ -33,11 +33,6 @@ class Reach(NamedTuple):
     column: jax.Array  # int32 scalar, in that page
 
 
-def empty_pool(config, pages: int, page: int) -> Pool:
-    shape = (pages + 1, config.n_kv_heads, 2, page, config.head_dim)
-    return Pool(jnp.zeros(shape, config.compute_dtype))
-
-
 def takes_kernel(kernel: str, platform: str, width: int) -> bool:
     """Whether heads of this width are attended to by a kernel; elsewhere by plain products."""
     fits = {"gpu": width in GPU_WIDTHS, "tpu": width % 64 == 0}.get(platform, False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from urlvr_jax.models import paged, transformer
+from urlvr_jax.models import transformer
 from urlvr_jax.models.paged import Pool, Reach
 from urlvr_jax.models.transformer import Cache, last_prompt_token, prefill
 from urlvr_jax.rollout import pages as books_lib
@@ -128,14 +128,17 @@ def _with_prompts(run: Fixed, prompt_tokens, books: Pages, page: int) -> tuple[P
     column = jnp.arange(most * page) - _start(run.lengths, page)[:, None]
     kept = (column >= 0) & (column < run.lengths[:, None] - 1)
     column = jnp.clip(column, 0, prompt_tokens.shape[1] - 1)
+    # Which prompt's which page each page is: a TPU's compiler held pools twice that were written into.
+    number = jnp.arange(books.prompts.size).reshape(books.prompts.shape)
+    of_page = jnp.full(len(books.free) + 1, -1).at[books.prompts].set(number).at[-1].set(-1)
 
     def placed(kv):
         x = jnp.stack([kv.keys.swapaxes(2, 3), kv.values], axis=2)  # [P, K, 2, L, H]
         x = jnp.take_along_axis(x, column[:, None, None, :, None], axis=3)
         x = jnp.where(kept[:, None, None, :, None], x, 0)
         x = jnp.moveaxis(x.reshape(*x.shape[:3], most, page, x.shape[4]), 3, 1)
-        empty = paged.empty_pool(model.config, len(books.free), page)
-        return Pool(empty.pages.at[books.prompts].set(x, mode="drop"))
+        x = jnp.take(x.reshape(-1, *x.shape[2:]), jnp.clip(of_page, 0), axis=0)
+        return Pool(jnp.where((of_page >= 0)[:, None, None, None, None], x, 0))
 
     return tuple(map(placed, prefill(model, prompt_tokens)))
 
