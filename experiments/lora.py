@@ -36,7 +36,7 @@ def get_config(name="lab"):
     c.data.prompts_per_step = 32
     c.rollout.max_new_tokens = 3072
     c.rollout.response_buckets = (1024, 3072)
-    c.rollout.slots = 24
+    c.rollout.slots, c.rollout.pages = 176, 1700
     c.optim.micro_rows = 8
     c.mesh.fsdp, c.mesh.data = 1, -1
     return c.lock()

@@ -50,8 +50,7 @@ def assert_same(got, want):
     helpers.assert_statistics_close(got, {n: want[n] for n in STATISTICS}, want["length"], 1e-5)
 
 
-@pytest.mark.parametrize("slots", [16, 7, 3, 1])
-@pytest.mark.parametrize("page", [16, 32, 128])
+@pytest.mark.parametrize("slots, page", [(16, 16), (7, 32), (3, 128), (1, 16)])
 def test_pages_hold_what_a_ring_holds_at_any_number_of_slots_and_columns_of_a_page(slots, page):
     shape = 4, 4, 37, 70
     assert_same(rollouts(paged, *shape, slots=slots, page=page), from_the_ring(*shape))
@@ -102,8 +101,9 @@ def test_rows_that_end_at_once_and_rows_left_out():
     assert none["length"].sum() == 0 and none["blocks"].sum() == 0
 
 
-@pytest.mark.parametrize("qk_norm, bias", [("none", "qkv"), ("whole", "qkvo"), ("head", "")])
-@pytest.mark.parametrize("how", ["xla", "pallas"])
+@pytest.mark.parametrize(
+    "qk_norm, bias, how", [("none", "qkv", "pallas"), ("whole", "qkvo", "xla"), ("head", "", "pallas")]
+)
 def test_every_architecture_decodes_from_pages(qk_norm, bias, how):
     config = helpers.model_config(
         tied=False,
@@ -295,8 +295,10 @@ def test_pages_are_refused_beside_a_ring():
         validation.validate(c, 1, "cpu")
 
 
-@pytest.mark.parametrize("mesh", [(2, 1, 2), (1, 4, 1), (1, 1, 2)])
-@pytest.mark.parametrize("how", ["xla", "pallas"])
+@pytest.mark.parametrize(
+    "mesh, how",
+    [((2, 1, 2), "xla"), ((2, 1, 2), "pallas"), ((1, 4, 1), "xla"), ((1, 1, 2), "pallas")],
+)
 def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how):
     config = helpers.model_config(n_layers=1, attention=how, vocab_size=16)
     params = helpers.random_params(config, seed=3)

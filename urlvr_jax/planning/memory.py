@@ -30,7 +30,7 @@ MIB = 2**20
 # programs. Totals are then 0.53 to 1.21 of the compiler's, of 11 for a TPU 0.87 to 1.21: docs/plan.md.
 FACTOR = 1.25
 ESTIMATED = "temporaries (estimate)"
-JOINED = r".*\.(attention\.[qkv]|feedforward\.(gate|up))\.kernel"  # held again side by side when pages are decoded
+JOINED = r".*\.(attention\.[qkv]|feedforward\.(gate|up))\.kernel"  # a TPU's decoding from pages holds about these again
 
 
 class Model:
@@ -212,7 +212,7 @@ def rollout_memory(c, model: Model, platform: str = "tpu") -> dict[str, float]:
         "outputs": 2 * rows * longest * 5 * 4,  # tokens and four statistics
     }
     if config_lib.decodes_from_pages(c, platform):
-        return common | _pages_memory(c, model, logits)
+        return common | _pages_memory(c, model, logits, platform)
     blocks, width = slots_lib.blocks_of(longest, slots_lib.block_width(longest, refill, platform))
     window = slots_lib.window_sizes(blocks - 1)[-1]
     copies = (
@@ -250,15 +250,17 @@ def expected_pages(c, length: float) -> int:
     return paged_sizes.pages_for(wanted, *shape, slots, c.rollout.max_new_tokens, columns)
 
 
-def _pages_memory(c, model: Model, logits: float) -> dict[str, float]:
+def _pages_memory(c, model: Model, logits: float, platform: str) -> dict[str, float]:
     """What decoding from pages holds beside weights and outputs."""
     m = model.config
     columns = paged_sizes.page_columns(c.rollout.page, c.rollout.max_new_tokens)
+    position = cache_bytes(model, dict(c.mesh))
+    prefilled = c.data.prompts_per_step / config_lib.shards(c) * c.data.prompt_buckets[-1] * position
     joined = sum(math.prod(s.shape) for name, s in model.shapes.items() if re.fullmatch(JOINED, name))
-    beside = joined / c.mesh.tensor * item(m.compute_dtype)
+    joined *= (platform == "tpu") * item(m.compute_dtype) / c.mesh.tensor
     return {
-        "pages": (pages_here(c) + 1) * columns * cache_bytes(model, dict(c.mesh)),
-        ESTIMATED: beside + FACTOR * 2 * logits,
+        "pages": (pages_here(c) + 1) * columns * position,
+        ESTIMATED: prefilled + joined + FACTOR * 2 * logits,
     }
 
 
