@@ -48,6 +48,28 @@ def _added(value) -> _Mark:
     return _mark(value, "added")
 
 
+def _rollout() -> ml_collections.ConfigDict:
+    r = ml_collections.ConfigDict()
+    r.group = 8  # rollouts (votes) a prompt
+    r.train_group = 0  # how many of them are trained; 0 = all
+    r.temperature = 1.0
+    r.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
+    r.top_k = 0  # likewise, anything but 0
+    r.max_new_tokens = 44
+    r.slots = _how(64)  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
+    # keys and values while decoding: pages, held once; ring, a window of past blocks, for a CPU; auto: by the machine
+    r.cache = _how(_added("auto"))
+    r.page = _how(_added(128))  # columns of a page
+    r.pages = _how(
+        _added(0)
+    )  # pages a device; where they run out the youngest rows wait or are put back; 0 = all slots at full length
+    r.response_buckets = _how(
+        ()
+    )  # response widths the update is compiled for, the last = max_new_tokens; () = it, and above 128 a quarter of it
+    r.rescore = False  # take statistics from a pass of the training layout, not from the sampler
+    return r
+
+
 def _marked() -> ml_collections.ConfigDict:
     """Every key with its default, those that are special marked `_how` or `_added`."""
     c = ml_collections.ConfigDict()
@@ -106,26 +128,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.answers.compat_workers = _how(_added(2))  # its processes
     c.answers.compat_deadline_s = _how(_added(5.0))  # a pair; then its process is killed
 
-    c.rollout = ml_collections.ConfigDict()
-    c.rollout.group = 8  # rollouts (votes) a prompt
-    c.rollout.train_group = 0  # how many of them are trained; 0 = all
-    c.rollout.temperature = 1.0
-    c.rollout.top_p = 1.0  # training samples by temperature alone; anything but 1 is refused
-    c.rollout.top_k = 0  # likewise, anything but 0
-    c.rollout.max_new_tokens = 44
-    c.rollout.slots = _how(
-        64
-    )  # at most so many rows are decoded at once; they are refilled as rows end; 0 = all
-    # keys and values while decoding: pages, held once; ring, a window of past blocks, for a CPU; auto: by the machine
-    c.rollout.cache = _how(_added("auto"))
-    c.rollout.page = _how(_added(128))  # columns of a page
-    c.rollout.pages = _how(
-        _added(0)
-    )  # pages a device; where they run out the youngest rows wait or are put back; 0 = all slots at full length
-    c.rollout.response_buckets = _how(
-        ()
-    )  # response widths the update is compiled for, the last = max_new_tokens; () = it, and above 128 a quarter of it
-    c.rollout.rescore = False  # take statistics from a pass of the training layout, not from the sampler
+    c.rollout = _rollout()
 
     c.reward = ml_collections.ConfigDict()
     c.reward.name = (

@@ -154,6 +154,7 @@ def test_more_slots_devices_and_recomputation_move_memory_the_right_way():
     c = paper("v5e-16")
     model = model_of(c.model.path)
     total = lambda phase: sum(memory.memory(c, model)[phase].values())
+    c.rollout.slots, c.rollout.pages = 96, 0
     rollout, update = total("rollout"), total("update")
     c.rollout.slots *= 2
     assert total("rollout") > 1.3 * rollout and total("update") == update

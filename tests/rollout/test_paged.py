@@ -13,7 +13,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax import validation
 from urlvr_jax.models import paged as attention
 from urlvr_jax.models import paged_kernels, rope
-from urlvr_jax.models.paged import Pool, Reach
+from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import pages as books_lib
 from urlvr_jax.runtime import random_keys

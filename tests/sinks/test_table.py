@@ -22,6 +22,7 @@ def configured(*names):
     "names, says",
     [
         (("wand",), r"log\.sinks = \('wand',\): 'wand' is none of \['tensorboard', 'trackio', 'wandb'\]"),
+        (({},), r"log\.sinks = \(.*\): .* is none of"),
         (("wandb", "wandb"), r"log\.sinks = \('wandb', 'wandb'\) names one twice"),
     ],
 )

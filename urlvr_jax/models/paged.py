@@ -7,30 +7,12 @@ empty stands before `start`, and nothing is between a prompt and its response.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models.attention import GPU_WIDTHS, wide
+from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.models.rope import Turn, rotate
 from urlvr_jax.runtime import sharding
-
-
-class Pool(NamedTuple):
-    """Keys and values of one layer: every page of every row of a device, held once, and a last one for nothing."""
-
-    pages: jax.Array  # [pages, K, 2, page, H], keys then values
-
-
-class Reach(NamedTuple):
-    """Where each row's keys are, and where those of the column at hand go."""
-
-    table: jax.Array  # int32 [S, M], ids of pages
-    start: jax.Array  # int32 [S], the first key seen, counted over the pages of the table
-    stop: jax.Array  # int32 [S], the key after the last one seen; `start` where a slot has no row
-    page: jax.Array  # int32 [S], the page written; the pool's last one, which is nobody's, without a row
-    column: jax.Array  # int32 scalar, in that page
 
 
 def takes_kernel(kernel: str, platform: str, width: int) -> bool:

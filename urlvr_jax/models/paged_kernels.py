@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from urlvr_jax.models.paged import Pool, Reach
+from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.models.rope import Turn
 from urlvr_jax.runtime import sharding
 

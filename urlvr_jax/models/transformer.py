@@ -26,7 +26,8 @@ from flax import nnx
 
 from urlvr_jax.models.attention import KV, SameId, Segment, attend_to
 from urlvr_jax.models.lora import LoRA
-from urlvr_jax.models.paged import Pool, Reach, write_and_attend
+from urlvr_jax.models.paged import write_and_attend
+from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.models.products import OutputsFirst, frozen_product, product, product_outputs_first
 from urlvr_jax.models.rope import RopeScaling, rotate, turn_of
 from urlvr_jax.runtime import sharding

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax.models import transformer
-from urlvr_jax.models.paged import Pool, Reach
+from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.models.transformer import Cache, last_prompt_token, prefill
 from urlvr_jax.rollout import pages as books_lib
 from urlvr_jax.rollout.column import blank, draw_column

@@ -14,7 +14,7 @@ def check(names) -> None:
     """ConfigError for a name that is none, or stands there twice."""
     names = tuple(names)
     for name in names:
-        if name not in SINKS:
+        if not isinstance(name, str) or name not in SINKS:
             raise ConfigError(f"log.sinks = {names!r:.200}: {name!r:.60} is none of {sorted(SINKS)}")
     if len(set(names)) < len(names):
         raise ConfigError(f"log.sinks = {names!r:.200} names one twice: give each once")
