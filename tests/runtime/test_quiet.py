@@ -15,6 +15,10 @@ def test_only_what_is_orbaxs_is_left_unsaid(caplog):
     task = "Task exception was never retrieved\nfuture: <Task finished coro=<write() done, defined at {}/serialization.py:1>>"
     with caplog.at_level(logging.ERROR, "asyncio"):
         logger.error(task.format("/lib/orbax/checkpoint"))
+        logger.error(
+            "Future exception was never retrieved\nfuture: <Future finished exception=ValueError("
+            "'RESOURCE_EXHAUSTED: Error writing \"params.embed/0.0\" in OCDBT database at local file')>"
+        )
         logger.error(task.format("/my/own"))
     assert [record.getMessage() for record in caplog.records] == [task.format("/my/own")]
 
