@@ -11,12 +11,12 @@ import pytest
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
+from urlvr_jax.models import flash, paged_kernels, rope
 from urlvr_jax.models import paged as attention
-from urlvr_jax.models import paged_kernels, rope
 from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import pages as books_lib
-from urlvr_jax.runtime import random_keys
+from urlvr_jax.runtime import random_keys, sharding
 from urlvr_jax.runtime.engine import Engine, SampleShape
 from urlvr_jax.types import STATISTICS, Prompts
 
@@ -299,7 +299,8 @@ def test_pages_are_refused_beside_a_ring():
     "mesh, how",
     [((2, 1, 2), "xla"), ((2, 1, 2), "pallas"), ((1, 4, 1), "xla"), ((1, 1, 2), "pallas")],
 )
-def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how):
+def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how, monkeypatch):
+    monkeypatch.setattr(flash, "BLOCK", 8)
     config = helpers.model_config(n_layers=1, attention=how, vocab_size=16)
     params = helpers.random_params(config, seed=3)
     tokens, lengths = helpers.random_prompts(np.random.default_rng(0), 4, 20)
@@ -318,3 +319,18 @@ def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how):
     np.testing.assert_array_equal(got.tokens, want.tokens)
     helpers.assert_statistics_close(got.stats, want.stats, want.lengths, 1e-5)
     assert got.put_back == want.put_back == 0
+
+
+def test_a_kernel_is_not_split_again_where_a_device_is_traced_by_itself():
+    """A GPU's lowering refuses it: rows and heads would be divided twice."""
+    kernel = lambda x: x
+    found = []
+
+    def alone(queue, x):
+        found.append(sharding.on_each_device(kernel, 4, 4) is kernel)
+        return x
+
+    mesh = sharding.make_mesh(2, 2, 1, jax.devices()[:4])
+    with sharding.tracing_for(mesh):
+        jax.make_jaxpr(lambda x: sharding.on_its_rows(alone, (True,))(x))(jnp.zeros((4, 2)))
+    assert found == [True]

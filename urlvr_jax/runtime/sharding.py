@@ -213,15 +213,18 @@ def on_each_device(fn, units: int, heads: int):
     devices, and heads likewise.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    rest = set(AXES) - set(mesh.manual_axes)  # none where a device is traced by itself
+    if mesh.empty or mesh.size == 1 or not rest:
         return fn
-    row = ROWS[0] if units % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else None
-    head = "tensor" if heads % mesh.shape["tensor"] == 0 else None
+    by_rows = tuple(axis for axis in ROWS[0] if axis in rest)
+    row = by_rows if by_rows and units % row_shards() == 0 else None
+    head = "tensor" if "tensor" in rest and heads % mesh.shape["tensor"] == 0 else None
     of = lambda x: PartitionSpec(row, head) if x.ndim > 2 else PartitionSpec(row)
 
     def run(*args):
         specs = jax.tree.map(of, args)
-        return jax.shard_map(fn, in_specs=specs, out_specs=PartitionSpec(row, head), check_vma=False)(*args)
+        out = PartitionSpec(row, head)
+        return jax.shard_map(fn, in_specs=specs, out_specs=out, axis_names=rest, check_vma=False)(*args)
 
     return run
 
