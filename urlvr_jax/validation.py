@@ -182,7 +182,7 @@ def _validate_pages(c, platform: str | None) -> None:
         raise ConfigError(f"rollout.page = {page} columns: give a multiple of 16 from 16 to 1024")
     if c.rollout.cache == "ring" and pages:
         raise ConfigError(f"rollout.pages = {pages} is not used with rollout.cache = 'ring': use 'pages'")
-    if pages and (c.rollout.cache == "pages" or platform not in (None, "cpu")):
+    if pages and config.decodes_from_pages(c, platform or "cpu"):
         columns = paged_sizes.page_columns(page, c.rollout.max_new_tokens)
         prompts = -(-c.data.prompts_per_step // shards(c))
         least = paged_sizes.least_pages(

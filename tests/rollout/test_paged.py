@@ -11,8 +11,8 @@ import pytest
 
 from urlvr_jax import config as config_lib
 from urlvr_jax import validation
-from urlvr_jax.models import flash, paged_kernels, rope
 from urlvr_jax.models import paged as attention
+from urlvr_jax.models import paged_kernels, rope
 from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import pages as books_lib
@@ -299,8 +299,7 @@ def test_pages_are_refused_beside_a_ring():
     "mesh, how",
     [((2, 1, 2), "xla"), ((2, 1, 2), "pallas"), ((1, 4, 1), "xla"), ((1, 1, 2), "pallas")],
 )
-def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how, monkeypatch):
-    monkeypatch.setattr(flash, "BLOCK", 8)
+def test_devices_with_pools_of_their_own_draw_the_tokens_of_one(mesh, how):
     config = helpers.model_config(n_layers=1, attention=how, vocab_size=16)
     params = helpers.random_params(config, seed=3)
     tokens, lengths = helpers.random_prompts(np.random.default_rng(0), 4, 20)

@@ -134,10 +134,15 @@ def _until(kv: KV, visible, stop: int):
     return KV(kv.keys[..., :stop], kv.values[:, :, :stop]), seen
 
 
+def fits_kernels(platform: str, width: int) -> bool:
+    """Whether "auto" takes a kernel of this platform for heads of this width, for long rows and for pages."""
+    return {"tpu": width % 64 == 0, "gpu": width in GPU_WIDTHS}.get(platform, False)
+
+
 def takes_kernel(kernel: str, platform: str, columns: int, width: int) -> bool:
     """Whether queries `[B, columns, N, width]` go through `kernel_for`'s, where masks allow; see `attend_to`."""
-    fits = {"tpu": width % 64 == 0, "gpu": width in GPU_WIDTHS}.get(platform, False)
-    return kernel == "pallas" or (kernel == "auto" and fits and columns > QUERY_BLOCK)
+    fits = fits_kernels(platform, width) and columns > QUERY_BLOCK
+    return kernel == "pallas" or (kernel == "auto" and fits)
 
 
 def kernel_for(platform: str) -> Callable:

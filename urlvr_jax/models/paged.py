@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from urlvr_jax.models.attention import GPU_WIDTHS, wide
+from urlvr_jax.models.attention import fits_kernels, wide
 from urlvr_jax.models.pool import Pool, Reach
 from urlvr_jax.models.rope import Turn, rotate
 from urlvr_jax.runtime import sharding
@@ -17,8 +17,7 @@ from urlvr_jax.runtime import sharding
 
 def takes_kernel(kernel: str, platform: str, width: int) -> bool:
     """Whether heads of this width are attended to by a kernel; elsewhere by plain products."""
-    fits = {"gpu": width in GPU_WIDTHS, "tpu": width % 64 == 0}.get(platform, False)
-    return kernel == "pallas" or (kernel == "auto" and fits)
+    return kernel == "pallas" or (kernel == "auto" and fits_kernels(platform, width))
 
 
 def write_and_attend(q, k, v, turn: Turn, pool: Pool, reach: Reach, kernel: str = "auto"):

@@ -1,9 +1,10 @@
 """Rollouts from pages: keys and values are held once, in pages that follow the rows' real lengths.
 
-Each device serves its own rows, and none waits for another, unless `tensor` joins them. Its loop goes in blocks of a page's columns: before a
-block every row that goes on takes a page, waiting rows take free slots, and if the pool is empty the youngest
-rows are put back, to be decoded again to the same tokens; after it ended rows give their pages back. All
-blocks are one program, whatever the lengths, and nothing of the pool is ever copied.
+Each device serves its own rows, and none waits for another, unless `tensor` joins them. Its loop goes in
+blocks of a page's columns: before a block every row that goes on takes a page, waiting rows take free slots,
+and if the pool is empty the youngest rows are put back, to be decoded again to the same tokens; after it ended
+rows give their pages back. All blocks are one program, whatever the lengths. Attention's kernels read pages
+where they lie; plain products, on a CPU, gather a slot's.
 
 Tokens are those of `sample.sample`: a function of (seed, stream, step, global row, token position).
 """

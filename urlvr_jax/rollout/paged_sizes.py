@@ -13,9 +13,14 @@ def page_columns(asked: int, max_new_tokens: int) -> int:
     return min(asked, -(-max_new_tokens // 16) * 16)
 
 
+def prompt_pages(width: int, page: int) -> int:
+    """Pages of the widest prompt, whose last token is not kept; at least 1, so that no array is empty."""
+    return max(1, pages_of(width - 1, page))
+
+
 def most_pages(prompts: int, width: int, slots: int, max_new_tokens: int, page: int) -> int:
     """Pages a device can use: all its slots at full length, and all its prompts."""
-    return prompts * max(1, pages_of(width - 1, page)) + slots * pages_of(max_new_tokens, page)
+    return prompts * prompt_pages(width, page) + slots * pages_of(max_new_tokens, page)
 
 
 def least_pages(prompts: int, width: int, max_new_tokens: int, page: int) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from urlvr_jax.rollout.paged_sizes import pages_of
+from urlvr_jax.rollout.paged_sizes import pages_of, prompt_pages
 
 
 class Pages(NamedTuple):
@@ -28,7 +28,7 @@ def opened(total: int, lengths, width: int, slots: int, columns: int, page: int)
     """The books of a pool of `total` pages in which prompts of `lengths` `[P]` tokens (their last one is not kept)
     of at most `width` have theirs, and `slots` rows of at most `columns` have none yet."""
     needed = pages_of(lengths - 1, page)
-    place = jnp.arange(pages_of(width - 1, page) if width > 1 else 1)
+    place = jnp.arange(prompt_pages(width, page))
     mine = place < needed[:, None]
     ids = jnp.where(mine, (jnp.cumsum(needed) - needed)[:, None] + place, total).astype(jnp.int32)
     taken = jnp.sum(needed)
