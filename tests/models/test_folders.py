@@ -16,7 +16,7 @@ from urlvr_jax.errors import FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.models import folders as folders_lib
 from urlvr_jax.models import transformer
-from urlvr_jax.runtime import opening, sharding
+from urlvr_jax.runtime import hosts, opening, sharding
 from urlvr_jax.scoring import score, token_statistics
 
 torch = pytest.importorskip("torch")
@@ -419,3 +419,18 @@ def test_an_export_in_several_files_is_read_by_both(folders, tmp_path):
     (out / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(FolderError, match="index"):
         folders_lib.load(out, config)
+
+
+def test_a_process_that_does_not_write_is_not_stopped_by_what_the_writer_has_finished(
+    tmp_path, monkeypatch
+):
+    source = shipped.base("plain")
+    config = folders_lib.model_config(source)
+    params = folders_lib.load(source, config)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    with pytest.raises(FolderError, match="exists and is not empty"):
+        folders_lib.save(tmp_path / "out", params, config, source, None)
+    monkeypatch.setattr(hosts, "is_writer", lambda: False)
+    folders_lib.save(tmp_path / "out", params, config, source, None)
+    assert [file.name for file in tmp_path.rglob("*")] == ["out", "config.json"]

@@ -418,8 +418,7 @@ def save(
     for name, value in params.items():
         if not jnp.all(jnp.isfinite(value)):
             raise FolderError(f"parameter {name!r} is not finite; nothing was exported")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FolderError(f"{path} exists and is not empty: name a new folder to export to")
+    hosts.one(lambda: _require_new(path))  # the writer may be done before another process looks
     beside = path.with_name(path.name + ".incomplete")
     if hosts.is_writer():
         _begin(beside, params, source, tokenizer, texts or {})
@@ -429,6 +428,11 @@ def save(
             path.rmdir()
         beside.rename(path)
     hosts.agree(None)  # nobody reads it back before it has its name
+
+
+def _require_new(path: pathlib.Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FolderError(f"{path} exists and is not empty: name a new folder to export to")
 
 
 def _begin(
