@@ -11,6 +11,8 @@ Tokens are those of `sample.sample`: a function of (seed, stream, step, global r
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -125,6 +127,8 @@ def _decode(run: Fixed, prompt_tokens, pages: int, page: int, max_new_tokens: in
 def _with_prompts(run: Fixed, prompt_tokens, books: Pages, page: int) -> tuple[Pool, ...]:
     """Every layer's pool, with the prompts in their pages: a prompt ends where its last page does."""
     model = transformer.bind(run.graph, run.params)
+    # A loop over the layers would hold the weights a second time, here where all of them are whole.
+    model.config = dataclasses.replace(model.config, scan=False)
     most = books.prompts.shape[1]
     column = jnp.arange(most * page) - _start(run.lengths, page)[:, None]
     kept = (column >= 0) & (column < run.lengths[:, None] - 1)
