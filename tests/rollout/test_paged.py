@@ -1,5 +1,6 @@
 """Decoding from pages: the tokens of the ring at any number of slots, pages and columns; a kernel that reads no more."""
 
+import dataclasses
 import functools
 import math
 
@@ -128,25 +129,29 @@ def test_the_sampler_of_pages_reports_the_statistics_of_the_tokens_it_drew():
     helpers.assert_statistics_close(out, theirs, out["length"])
 
 
+def lowered(columns, config=CONFIG) -> str:
+    run = functools.partial(
+        paged.sample,
+        helpers.transformer.structure(config)[0],
+        group=2,
+        slots=4,
+        max_new_tokens=columns,
+        temperature=1.0,
+        top_p=1.0,
+        page=16,
+    )
+    tokens, lengths = helpers.random_prompts(np.random.default_rng(0), 2, 5)
+    return jax.jit(run).lower(PARAMS, tokens, lengths, KEY, STOP).as_text()
+
+
 def test_one_program_serves_every_length():
     """What is traced does not grow with the longest response, as a program for each size of window would."""
+    assert lowered(4096).count("\n") == lowered(256).count("\n")
 
-    def size(columns):
-        graph = helpers.transformer.structure(CONFIG)[0]
-        run = functools.partial(
-            paged.sample,
-            graph,
-            group=2,
-            slots=4,
-            max_new_tokens=columns,
-            temperature=1.0,
-            top_p=1.0,
-            page=16,
-        )
-        tokens, lengths = helpers.random_prompts(np.random.default_rng(0), 2, 5)
-        return jax.jit(run).lower(PARAMS, tokens, lengths, KEY, STOP).as_text().count("\n")
 
-    assert size(4096) == size(256)
+def test_prompts_are_prefilled_without_a_stack_of_the_layers():
+    """`model.scan` would hold the weights a second time, here where each device has them whole."""
+    assert lowered(64, dataclasses.replace(CONFIG, scan=True)) == lowered(64)
 
 
 # ---- the kernels -----------------------------------------------------------------------------
