@@ -26,7 +26,7 @@ EVALUATION = ("hf:HuggingFaceH4/aime_2024:train", "hf:math-ai/aime25:test", "hf:
 
 MACHINES = {
     "h100-8": {"rollout.slots": 512, "optim.micro_rows": 8},
-    "v5e-16": {"rollout.slots": 512, "rollout.pages": 432, "optim.micro_rows": 16, "model.scan": True},
+    "v5e-16": {"rollout.slots": 512, "rollout.pages": 640, "optim.micro_rows": 16, "model.scan": True},
 }
 
 

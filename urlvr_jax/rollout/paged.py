@@ -133,17 +133,19 @@ def _with_prompts(run: Fixed, prompt_tokens, books: Pages, page: int) -> tuple[P
     column = jnp.arange(most * page) - _start(run.lengths, page)[:, None]
     kept = (column >= 0) & (column < run.lengths[:, None] - 1)
     column = jnp.clip(column, 0, prompt_tokens.shape[1] - 1)
-    # Which prompt's which page each page is: a TPU's compiler held pools twice that were written into.
-    number = jnp.arange(books.prompts.size).reshape(books.prompts.shape)
-    of_page = jnp.full(len(books.free) + 1, -1).at[books.prompts].set(number).at[-1].set(-1)
+    # Which prompt's which page each page is, or the zeros behind them all: a TPU's compiler held pools twice that were
+    # written into, and half the layers' twice where zeros were chosen after reading.
+    none = books.prompts.size
+    number = jnp.arange(none).reshape(books.prompts.shape)
+    of_page = jnp.full(len(books.free) + 1, none).at[books.prompts].set(number).at[-1].set(none)
 
     def placed(kv):
         x = jnp.stack([kv.keys.swapaxes(2, 3), kv.values], axis=2)  # [P, K, 2, L, H]
         x = jnp.take_along_axis(x, column[:, None, None, :, None], axis=3)
         x = jnp.where(kept[:, None, None, :, None], x, 0)
         x = jnp.moveaxis(x.reshape(*x.shape[:3], most, page, x.shape[4]), 3, 1)
-        x = jnp.take(x.reshape(-1, *x.shape[2:]), jnp.clip(of_page, 0), axis=0)
-        return Pool(jnp.where((of_page >= 0)[:, None, None, None, None], x, 0))
+        x = x.reshape(-1, *x.shape[2:])
+        return Pool(jnp.take(jnp.pad(x, ((0, 1), *[(0, 0)] * 4)), of_page, axis=0, mode="clip"))
 
     return tuple(map(placed, prefill(model, prompt_tokens)))
 
