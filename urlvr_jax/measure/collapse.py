@@ -110,6 +110,15 @@ def collapse_of(lines: list[dict]) -> tuple[Finding, Finding]:
     return lost, collapsed
 
 
+def peak_step(evals: list[dict]) -> int:
+    """The step of the best evaluation of one set on its questions of even position, the first of equals.
+
+    To be reported on those of odd position: chosen and measured on the same ones, a peak is partly luck.
+    """
+    chosen = {e["step"]: np.mean(e["correct"][0::2]) / e["k"] for e in evals}
+    return max(chosen, key=lambda step: (chosen[step], -step))
+
+
 def rise_and_fall_of(evals: list[dict]) -> RiseAndFall:
     """From the lines of evals.jsonl, one set's, the first at step 0. ValueError for fewer than two steps or questions."""
     accuracy = {e["step"]: np.array(e["correct"]) / e["k"] for e in evals}
@@ -119,9 +128,8 @@ def rise_and_fall_of(evals: list[dict]) -> RiseAndFall:
     questions = len(accuracy[0])
     if questions < 2:
         raise ValueError(f"the peak is chosen on one question and reported on another, has {questions}")
-    choose = {s: accuracy[s][0::2].mean() for s in steps}
     report = {s: accuracy[s][1::2] for s in steps}
-    peak = max(steps, key=lambda s: (choose[s], -s))
+    peak = peak_step(evals)
     last = steps[-1]
     return RiseAndFall(
         base=float(report[0].mean()),

@@ -77,6 +77,12 @@ VERBS = {
         "sweep --config experiments/majority.py --over optim.lr=1e-4,3e-4 --over seed=0:3 --workdir runs/rates",
         ("over", "jobs", "metric", "retry", "engine", "slurm", "workdir"),
     ),
+    "compare": Verb(
+        "print what is really different between runs, and what is not shown",
+        "compare runs/votes runs/selfcert",
+        ("at", "metric", "json"),
+        words=True,
+    ),
     "finding": Verb(
         "make the runs of the paper's findings and tell their verdicts, from a checkout",
         "finding F1 F6 --seeds 0:3 --jobs 2",

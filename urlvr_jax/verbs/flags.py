@@ -88,7 +88,17 @@ FLAGS = {
     ),
     "over": Flag((), "KEY=VALUES", "values of a key, 1e-5,3e-5 or 0:3; given again for each key"),
     "metric": Flag(
-        "", "NAME", "what is shown and summed up; avg@k of the first question file if not given"
+        "",
+        "NAME",
+        {
+            "sweep": "what is shown and summed up; avg@k of the first question file if not given",
+            "compare": "a curve that is compared too",
+        },
+    ),
+    "at": Flag(
+        "last",
+        "WHEN",
+        "last: the latest step that all runs have evaluated; end or peak of each run; or a step; last if not given",
     ),
     "retry": Flag(False, "", "make runs again that failed before; they go on from their checkpoints"),
     "engine": Flag("local", "NAME", "local: processes of this machine; slurm: a job array"),
