@@ -36,7 +36,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["urlvr_jax", "urlvr_jax.*"]),
-    package_data={"urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl", "models/known/*/*"]},
+    package_data={
+        "urlvr_jax": ["lab/bases/*/*", "lab/questions/*.jsonl", "models/known/*/*", "report/page.*"]
+    },
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={
@@ -47,8 +49,11 @@ setup(
             "torch==2.13.0",
             "ruff>=0.9,<0.18",
             "math-verify>=0.9,<0.10",
+            "bokeh>=3.6,<3.10",
+            "selenium>=4.30,<5",  # drives a Chromium that is installed apart; without one its tests skip
         ],
         "peft": ["peft>=0.21,<0.22"],  # for the test that it loads our adapters; without it that is skipped
+        "report": ["bokeh>=3.6,<3.10"],
         "gcs": ["gcsfs>=2025.3"],  # gs:// as workdir, model and data
         # The sinks of `log.sinks`, each imported by its own process only.
         "tensorboard": ["tensorboard>=2.21,<2.22"],

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from folders import write_run
+from run_folders import write_run
 
 from urlvr_jax.comparing import arms, comparison, text
 from urlvr_jax.errors import UserError

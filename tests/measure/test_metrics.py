@@ -363,9 +363,11 @@ def test_the_completions_table_lines_up_rows_and_groups():
         texts = ("p", "q", "r")
 
     reward = np.arange(6.0).reshape(3, 2)
-    answers = classes.Answers(list("abcdef"), [], list("123456"), None, [], None)
+    same = np.array([[0, 0], [1, -1], [0, 1]])
+    answers = classes.Answers(list("abcdef"), [], list("123456"), same, [], None)
     rewards = Rewards(reward, {}, {}, None, labelled=False)
-    table = metrics.completions_table(Settings, prompts, r, answers, rewards, list("xyz"))
+    table = metrics.completions_table(Settings, prompts, r, answers, rewards, list("xyz"), same == 0)
+    assert table["right"] == [True, True, False, False, True] and table["votes"] == [2, 2, 1, 0, 1]
     assert {len(column) for column in table.values()} == {5}
     assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")
     assert table["reward"] == [0, 1, 2, 3, 4] and table["completion"] == list("abcde")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from urlvr_jax.comparing import arms as arms_lib
 from urlvr_jax.comparing.aggregates import FEWEST, bayes_at
@@ -25,26 +26,33 @@ would decide: seeds an arm, or questions where no number of seeds would, if thes
 """
 
 
+class Part(NamedTuple):
+    """A table, and what it is about."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+
 def text(c: Comparison) -> str:
     """All tables, Markdown."""
-    parts = [_arms(c), _configurations(c), _rows("how they differ", c.rows)]
-    if c.together:
-        parts.append(_together(c))
-    if c.parts:
-        parts.append(_rows("what the gain over the base is made of", c.parts))
-    parts += [WORDS, *(f"note: {note}\n" for note in c.notes)]
-    return visible("\n".join(filter(None, parts)))
+    tables = [f"{part.title}\n\n{table(part.head, part.rows)}" for part in parts(c)]
+    return visible("\n".join([*tables, WORDS, *(f"note: {note}\n" for note in c.notes)]))
 
 
-def _arms(c: Comparison) -> str:
+def parts(c: Comparison) -> list[Part]:
+    """The tables of a comparison, those that have rows."""
+    out = [_arms(c), _configurations(c), _rows("how they differ", c.rows), _together(c)]
+    out.append(_rows("what the gain over the base is made of", c.parts))
+    return [part for part in out if part.rows]
+
+
+def _arms(c: Comparison) -> Part:
     """Seeds, tokens and minutes of each arm; its accuracy before and at the step compared."""
     rows = []
     for arm in c.arms:
-        steps = [
-            max((c.scores[arm.name, name].steps[i] for name in c.steps), default=run.step)
-            for i, run in enumerate(arm.runs)
-        ]
-        spent = [run.spent(step) for run, step in zip(arm.runs, steps, strict=True)]
+        at = [c.scores[arm.name, name].steps for name in c.steps] or [[run.step for run in arm.runs]]
+        spent = [run.spent(max(steps)) for run, steps in zip(arm.runs, zip(*at, strict=True), strict=True)]
         tokens, seconds = (sum(x) / len(spent) for x in zip(*spent, strict=True))
         told = [
             _accuracy(c.scores[of, name]) for name in c.steps for of in (f"{BASE} {arm.name}", arm.name)
@@ -56,7 +64,7 @@ def _arms(c: Comparison) -> str:
     for name, step in c.steps.items():
         k = c.scores[c.arms[0].name, name].k
         head += [f"{name}, base: avg@{k}", f"at {AT.get(step, f'step {step}')}"]
-    return table(head, rows)
+    return Part("what is compared", head, rows)
 
 
 def _accuracy(scores: arms_lib.Scores) -> str:
@@ -66,15 +74,13 @@ def _accuracy(scores: arms_lib.Scores) -> str:
     return f"{scores.avg.mean():.3f} ± {deviation:.3f}, Bayes {sum(m for m, _ in each) / len(each):.3f}"
 
 
-def _configurations(c: Comparison) -> str:
+def _configurations(c: Comparison) -> Part:
     apart = arms_lib.differences([arm.config for arm in c.arms])
-    if not apart:
-        return ""
     rows = [[key, *(drawing.number(value) for value in values)] for key, values in apart.items()]
-    return "what differs\n\n" + table(("key", *(arm.name for arm in c.arms)), rows)
+    return Part("what differs between them", ["key", *(arm.name for arm in c.arms)], rows)
 
 
-def _rows(title: str, rows: list[Row]) -> str:
+def _rows(title: str, rows: list[Row]) -> Part:
     lines = [
         [
             row.metric, row.arm, f"{row.found.a:.3f}", row.against, f"{row.found.b:.3f}",
@@ -82,8 +88,7 @@ def _rows(title: str, rows: list[Row]) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    head = ("metric", "arm", "", "against", "", "difference", "verdict", "would decide")
-    return f"{title}\n\n{table(head, lines)}"
+    return Part(title, ["metric", "arm", "", "against", "", "difference", "verdict", "would decide"], lines)
 
 
 def _interval(d: Difference | None) -> str:
@@ -103,14 +108,17 @@ def would_decide(found: Compared) -> str:
     return f"{found.questions} questions" if found.questions else "no number"
 
 
-def _together(c: Comparison) -> str:
+def _together(c: Comparison) -> Part:
+    ends = lambda d: "-" if d is None else f"[{d.low:.2f}, {d.high:.2f}]"
     rows = [
-        [t.arm, f"{t.a:.3f}", t.against, f"{t.b:.3f}", _interval(t.difference), f"{t.improvement:.2f}",
-         "-" if t.improvement_interval is None else f"[{t.improvement_interval.low:.2f}, {t.improvement_interval.high:.2f}]"]
+        [
+            t.arm, f"{t.a:.3f}", t.against, f"{t.b:.3f}", _interval(t.difference), f"{t.improvement:.2f}",
+            ends(t.improvement_interval),
+        ]
         for t in c.together
     ]  # fmt: skip
-    head = ("arm", "interquartile mean", "against", "", "difference", "P(above)", "")
-    return f"over all question sets, avg@k\n\n{table(head, rows)}"
+    head = ["arm", "interquartile mean", "against", "", "difference", "P(above)", ""]
+    return Part("over all question sets, avg@k", head, rows)
 
 
 def as_json(c: Comparison) -> dict:

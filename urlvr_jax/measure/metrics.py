@@ -265,15 +265,21 @@ def of_speed(metrics: dict[str, float]) -> dict[str, float]:
     }
 
 
-def completions_table(c, prompts, rollouts, answers, rewards, gold) -> dict[str, list]:
-    """Columns of a completions table: the first rows of the step, in rollout order. gold `[P]` or None."""
+def completions_table(c, prompts, rollouts, answers, rewards, gold, correct) -> dict[str, list]:
+    """Columns of a completions table: the first rows of the step, in rollout order. gold `[P]`, correct bool `[P, G]`, or None.
+
+    `votes`: how many rollouts of the question give the row's answer, 0 for none.
+    """
     rows = range(min(c.log.completions_rows, len(answers.texts)))
     group = c.rollout.group
+    votes = (answers.classes[..., None] == answers.classes[:, None]).sum(-1) * (answers.classes >= 0)
     return {
         "prompt": [prompts.texts[b // group] for b in rows],
         "completion": [answers.texts[b] for b in rows],
         "answer": [answers.keys[b] for b in rows],
         "gold": [None if gold is None else gold[b // group] for b in rows],
+        "right": [None if correct is None else bool(correct[b // group, b % group]) for b in rows],
+        "votes": [int(votes[b // group, b % group]) for b in rows],
         "reward": [float(rewards.values[b // group, b % group]) for b in rows],
         "length": [int(rollouts.lengths[b]) for b in rows],
         "ended": [bool(rollouts.ended[b]) for b in rows],

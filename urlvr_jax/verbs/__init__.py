@@ -83,6 +83,12 @@ VERBS = {
         ("at", "metric", "json"),
         words=True,
     ),
+    "report": Verb(
+        "write a page of runs: curves, alarms, questions, what the model wrote, what differs",
+        "report runs/votes runs/selfcert --out page.html",
+        ("out",),
+        words=True,
+    ),
     "finding": Verb(
         "make the runs of the paper's findings and tell their verdicts, from a checkout",
         "finding F1 F6 --seeds 0:3 --jobs 2",

@@ -62,6 +62,7 @@ FLAGS = {
             "export": "the folder to write",
             "rewards": "write the formulas anew into this document",
             "countdown": "the question file to write",
+            "report": "the page to write; report.html if not given",
         },
     ),
     "adapter": Flag(False, "", "of a run with model.lora: write its adapters alone, as PEFT reads them"),
