@@ -38,6 +38,7 @@ DOCS = (
     "docs/index.md",
     "docs/library.md",
     "docs/performance.md",
+    "docs/report.md",
     "docs/history.md",
     "docs/experiments/README.md",
     "docs/grid/README.md",

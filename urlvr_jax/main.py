@@ -145,9 +145,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
             line.labelled |= watch.evaluate(state.params, step)
             clock.lap("eval")
         if workdir.completions_due(step, last):
-            table = metrics.completions_table(
-                c, prompts, rollouts, answers, rewards, asked.gold, grade().correct
-            )
+            table = metrics.completions_table(c, prompts, rollouts, answers, rewards, asked, grade())
             workdir.completions(step, table)
         line.free |= clock.metrics() | {"perf/compilations": compiles.count}
         line.free |= metrics.of_speed(line.free)

@@ -362,11 +362,16 @@ def test_the_completions_table_lines_up_rows_and_groups():
     class prompts:
         texts = ("p", "q", "r")
 
+    class asked:
+        gold = ("x", "y", "z")
+
     reward = np.arange(6.0).reshape(3, 2)
     same = np.array([[0, 0], [1, -1], [0, 1]])
     answers = classes.Answers(list("abcdef"), [], list("123456"), same, [], None)
     rewards = Rewards(reward, {}, {}, None, labelled=False)
-    table = metrics.completions_table(Settings, prompts, r, answers, rewards, list("xyz"), same == 0)
+    table = metrics.completions_table(
+        Settings, prompts, r, answers, rewards, asked, Graded(same == 0, None, {})
+    )
     assert table["right"] == [True, True, False, False, True] and table["votes"] == [2, 2, 1, 0, 1]
     assert {len(column) for column in table.values()} == {5}
     assert table["prompt"] == list("ppqqr") and table["gold"] == list("xxyyz")

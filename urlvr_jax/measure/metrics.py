@@ -265,11 +265,12 @@ def of_speed(metrics: dict[str, float]) -> dict[str, float]:
     }
 
 
-def completions_table(c, prompts, rollouts, answers, rewards, gold, correct) -> dict[str, list]:
-    """Columns of a completions table: the first rows of the step, in rollout order. gold `[P]`, correct bool `[P, G]`, or None.
+def completions_table(c, prompts, rollouts, answers, rewards, asked, graded) -> dict[str, list]:
+    """Columns of a completions table: the first rows of the step, in rollout order.
 
-    `votes`: how many rollouts of the question give the row's answer, 0 for none.
+    `gold`, `right`: None without labels. `votes`: how many rollouts of the question give the row's answer, 0 for none.
     """
+    gold, correct = asked.gold, graded.correct
     rows = range(min(c.log.completions_rows, len(answers.texts)))
     group = c.rollout.group
     votes = (answers.classes[..., None] == answers.classes[:, None]).sum(-1) * (answers.classes >= 0)
