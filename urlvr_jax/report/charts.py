@@ -181,7 +181,8 @@ def new_figure(**options):
         height=HEIGHT, sizing_mode="stretch_width", toolbar_location=None, tools="", background_fill_color=None,
         border_fill_color=None, outline_line_color=None, min_border_right=12, **options,
     )  # fmt: skip
-    f.grid.update(grid_line_color="#8A8A8A", grid_line_alpha=0.18)
+    for grid in f.grid:
+        grid.update(grid_line_color="#8A8A8A", grid_line_alpha=0.18)
     for axis in f.axis:
         axis.update(axis_line_color="#8A8A8A", major_tick_line_color="#8A8A8A", minor_tick_line_color=None)
     return f
