@@ -4,7 +4,7 @@ import pathlib
 
 from runs import ALWAYS, EVALS, LABELLED, OF_UPDATES
 
-from urlvr_jax.measure.definitions import DEFINITIONS, definition_of, is_share
+from urlvr_jax.measure.definitions import DEFINITIONS, definition_of, limits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -23,4 +23,5 @@ def test_every_metric_of_a_run_has_a_definition():
     assert definition_of("response_length/max").unit == "tokens"
     assert definition_of("timing_s/reward").unit == "seconds"
     assert definition_of("nobody/knows") is None
-    assert is_share("eval/heldout/avg@8") and not is_share("actor/entropy")
+    assert limits("eval/heldout/avg@8") == (0, 1) and limits("reward/rank_correlation") == (-1, 1)
+    assert limits("actor/entropy") is None

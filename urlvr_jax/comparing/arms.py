@@ -37,7 +37,8 @@ class Run(NamedTuple):
 
     @property
     def done(self) -> bool:
-        return self.step >= self.config["steps"]
+        """Whether it came to its end: its last step, or an end by `collapse`."""
+        return bool(self.record.attempt.get("finished")) or self.step >= self.config["steps"]
 
     def evaluated(self, name: str) -> dict[int, dict]:
         """{step: line of evals.jsonl} of a question set; of several the last in the file."""

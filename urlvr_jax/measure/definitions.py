@@ -109,7 +109,8 @@ def definition_of(metric: str) -> Definition | None:
     return next((of for pattern, of in _KNOWN if pattern.fullmatch(metric)), None)
 
 
-def is_share(metric: str) -> bool:
-    """Whether it lies between 0 and 1."""
+def limits(metric: str) -> tuple[float, float] | None:
+    """The least and the greatest that it can be, where the table says so."""
     of = definition_of(metric)
-    return bool(of) and of.unit in ("0 to 1", "share")
+    found = {"0 to 1": (0.0, 1.0), "share": (0.0, 1.0), "-1 to 1": (-1.0, 1.0)}
+    return found.get(of.unit) if of else None

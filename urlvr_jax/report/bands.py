@@ -9,7 +9,7 @@ import numpy as np
 from urlvr_jax.comparing.arms import Arm, Run
 from urlvr_jax.measure import collapse
 from urlvr_jax.measure.collapse import peak_step
-from urlvr_jax.measure.definitions import is_share
+from urlvr_jax.measure.definitions import limits
 
 ALIGNMENTS = {
     "step": "training step",
@@ -31,9 +31,15 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
+def alarm_of(lines: list[dict]) -> tuple[int, str] | None:
+    """When a run's own watch raised its alarm, and by which detector."""
+    found = next((line for line in lines if line.get("collapse/alarm")), None)
+    return found and (found["step"], str(found.get("collapse/reason", "")))
+
+
 def alarm_step(run: Run) -> int | None:
-    """When the run's own watch raised its alarm."""
-    return next((line["step"] for line in run.record.lines if line.get("collapse/alarm")), None)
+    found = alarm_of(run.record.lines)
+    return found and found[0]
 
 
 def collapse_step(run: Run) -> int | None:
@@ -92,7 +98,7 @@ def band(arm: Arm, metric: str, alignment: str = "step", points: int = POINTS) -
         table = np.full((len(curves), len(x)), np.nan)
         for row, (at, values) in zip(table, curves, strict=True):
             row[np.searchsorted(x, at)] = values
-    return _band(x, table, is_share(metric))
+    return _band(x, table, limits(metric))
 
 
 def _binned(curves: list, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +115,7 @@ def _binned(curves: list, bins: int) -> tuple[np.ndarray, np.ndarray]:
         return ((edges[:-1] + edges[1:]) / 2)[some], (sums / counts)[:, some]
 
 
-def _band(x: np.ndarray, table: np.ndarray, share: bool) -> Band:
+def _band(x: np.ndarray, table: np.ndarray, ends: tuple[float, float] | None) -> Band:
     """table float64 `[S, N]`, NaN where a seed has no value."""
     known = np.isfinite(table)
     count = known.sum(axis=0)
@@ -123,6 +129,6 @@ def _band(x: np.ndarray, table: np.ndarray, share: bool) -> Band:
         reach = t.ppf(0.975, freedom) * np.sqrt(square.sum(axis=0) / freedom / count)
         reach = np.where(count > 1, reach, np.nan)
         low, high = mean - reach, mean + reach
-        if share:
-            low, high = np.maximum(low, 0), np.minimum(high, 1)
+        if ends:
+            low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
     return Band(*(np.asarray(a, np.float32) for a in (x, mean, low, high)))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from urlvr_jax.comparing.arms import Arm
-from urlvr_jax.measure.definitions import definition_of, is_share
+from urlvr_jax.measure.definitions import definition_of, limits
 from urlvr_jax.report import bands
 from urlvr_jax.report.bands import ALIGNMENTS, WORST
 
@@ -194,7 +194,7 @@ def figure(chart: Chart, arms: list[Arm]) -> dict:
     from bokeh.models import ColumnDataSource, HoverTool, HSpan, Line, Scatter, VArea, VSpan
 
     f = new_figure()
-    if is_share(chart.metric):
+    if limits(chart.metric) == (0.0, 1.0):
         f.y_range.update(start=-0.03, end=1.03)
     lines = []
     for i, arm in enumerate(arms):

@@ -50,3 +50,19 @@ class Lock:
         self.text = f"{holder()}\n"
         os.pwrite(descriptor, self.text.encode(), 0)
         os.fsync(descriptor)  # other machines of the run look for it
+
+
+def is_held(folder: pathlib.Path) -> bool:
+    """Whether a process of this machine is at work in a folder."""
+    file = folder / NAME
+    if not file.is_file():
+        return False
+    with open(file) as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import pathlib
 import sys
@@ -9,6 +10,7 @@ import time
 
 from urlvr_jax.measure import figure, questions, summary
 from urlvr_jax.measure.collapse import TRUTH
+from urlvr_jax.measure.sparkline import sparkline
 from urlvr_jax.runtime import hosts, terminal
 from urlvr_jax.runtime.counting import Tell, stage_text
 from urlvr_jax.untrusted import shown
@@ -32,8 +34,12 @@ CHECK_SHOWN = 0.1  # of a step: a check that takes more is shown
 SHADOWS = 8  # the rank of what stands in brackets
 
 
-def step_text(step: int, steps: int, metrics: dict, width: int) -> str:
-    """A step's main numbers in one line; shadows stand after the reward's number of the same kind."""
+CURVE = 13  # the rank of the small curve, and how many steps of a run it has at most
+KEPT = 4096
+
+
+def step_text(step: int, steps: int, metrics: dict, width: int, curve: str = "") -> str:
+    """A step's main numbers in one line; shadows stand after the reward's number of the same kind. curve: a small one."""
     parts = [(0, f"step {step}/{steps}")]
     what, form = ("rank_correlation", "{:+.2f}") if TRUTH in metrics else ("mean", "{:.3f}")
     for rank, name, own in COLUMNS:
@@ -46,7 +52,7 @@ def step_text(step: int, steps: int, metrics: dict, width: int) -> str:
     seconds = metrics["timing_s/step"]
     if (check := metrics.get("timing_s/check", 0.0)) > CHECK_SHOWN * seconds:
         parts.append((1, f"check {check / seconds:.0%} of"))
-    return fitted([*parts, (0, f"{seconds:.2f} s/step")], width)
+    return fitted([*parts, (0, f"{seconds:.2f} s/step"), *([(CURVE, curve)] if curve else [])], width)
 
 
 def fitted(parts: list[tuple[int, str]], width: int) -> str:
@@ -111,6 +117,7 @@ class Progress(Console):
         self.began = time.perf_counter()
         self.warn = lambda text, kind: terminal.warn(text)
         self._noticed: set[str] = set()
+        self._truth = collections.deque(maxlen=KEPT)  # of the steps so far: true reward, else its own
 
     def opened(self, workdir, reward: str, first: int, trained: dict) -> None:
         """From now on warnings are kept in the workdir too. trained: see `summary.kind_of_set`."""
@@ -121,7 +128,9 @@ class Progress(Console):
 
     def step(self, step: int, metrics: dict) -> None:
         """A step's line, and what it says of an evaluation."""
-        text = step_text(step, self.steps, metrics, terminal.width(self.stream))
+        self._truth.append(metrics.get(TRUTH, metrics.get("reward/mean", math.nan)))
+        curve = sparkline(list(self._truth)) if shown.is_guarded(self.stream) else ""
+        text = step_text(step, self.steps, metrics, terminal.width(self.stream), curve)
         self.move(text, keep=True, now=step == self.steps)
         if any(name.startswith("eval/") for name in metrics):
             self.evaluation(metrics)

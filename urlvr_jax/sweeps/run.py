@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import functools
 import json
 import pathlib
@@ -65,24 +64,12 @@ class Run:
     @property
     def error(self) -> str:
         """How it failed, in one line; empty if it did not."""
-        file = self.folder / FAILED
-        return json.loads(file.read_text())["error"] if file.is_file() else ""
+        return failure_of(self.folder)
 
     @property
     def held(self) -> bool:
         """Whether a process of this machine is at work in its folder."""
-        file = self.folder / lock.NAME
-        if not file.is_file():
-            return False
-        with open(file) as opened:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError as error:
-                if error.errno not in lock.NO_LOCKS:
-                    raise
-        return False
+        return lock.is_held(self.folder)
 
     def forget_failure(self) -> None:
         (self.folder / FAILED).unlink(missing_ok=True)
@@ -94,6 +81,12 @@ class Run:
     def keep_failure(self, error: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / FAILED, json.dumps({"error": error[:LONGEST]}))
+
+
+def failure_of(folder: pathlib.Path) -> str:
+    """How the run of a folder failed, in one line; empty if it did not, or nobody kept it."""
+    file = folder / FAILED
+    return json.loads(file.read_text())["error"] if file.is_file() else ""
 
 
 @functools.cache

@@ -77,6 +77,12 @@ VERBS = {
         "sweep --config experiments/majority.py --over optim.lr=1e-4,3e-4 --over seed=0:3 --workdir runs/rates",
         ("over", "jobs", "metric", "retry", "engine", "slurm", "workdir"),
     ),
+    "status": Verb(
+        "print what is running in a folder, the latest numbers and the alarms",
+        "status runs/rates",
+        ("json",),
+        words=True,
+    ),
     "compare": Verb(
         "print what is really different between runs, and what is not shown",
         "compare runs/votes runs/selfcert",
@@ -87,6 +93,12 @@ VERBS = {
         "write a page of runs: curves, alarms, questions, what the model wrote, what differs",
         "report runs/votes runs/selfcert --out page.html",
         ("out",),
+        words=True,
+    ),
+    "figure": Verb(
+        "draw runs for a paper: vector graphics, and the numbers beside them",
+        "figure runs/votes runs/selfcert --kind rise --columns 2 --out rise.pdf",
+        ("kind", "columns", "out"),
         words=True,
     ),
     "finding": Verb(

@@ -63,6 +63,7 @@ FLAGS = {
             "rewards": "write the formulas anew into this document",
             "countdown": "the question file to write",
             "report": "the page to write; report.html if not given",
+            "figure": "the file to write, .pdf, .svg or .png; KIND.pdf if not given",
         },
     ),
     "adapter": Flag(False, "", "of a run with model.lora: write its adapters alone, as PEFT reads them"),
@@ -101,6 +102,8 @@ FLAGS = {
         "WHEN",
         "last: the latest step that all runs have evaluated; end or peak of each run; or a step; last if not given",
     ),
+    "kind": Flag("rise", "NAME", "rise, flips, alignment, mcs or sharpening; rise if not given"),
+    "columns": Flag(1, "N", "1 or 2: how wide it is; 1 if not given"),
     "retry": Flag(False, "", "make runs again that failed before; they go on from their checkpoints"),
     "engine": Flag("local", "NAME", "local: processes of this machine; slurm: a job array"),
     "slurm": Flag(
