@@ -29,7 +29,7 @@ VERBS = {
     "evaluate": Verb(
         "print avg, maj and pass at k on question files",
         "evaluate --model runs/mine --data questions.jsonl --config.eval.k=8",
-        ("model", "step", "data", "align", "out", *SEVERAL),
+        ("model", "step", "data", "align", "contamination", "out", *SEVERAL),
     ),
     "generate": Verb(
         "print completions of a prompt, or of the lines of standard input",

@@ -6,8 +6,9 @@ import json
 import pathlib
 
 from urlvr_jax.config import ConfigError
+from urlvr_jax.data import files, shapes
 from urlvr_jax.errors import DataError
-from urlvr_jax.measure import evaluate
+from urlvr_jax.measure import contamination, evaluate
 from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
@@ -28,6 +29,7 @@ def run(flag) -> int:
     results, rows = {}, {}
     prompt_format = open_prompt_format(c, tokenizer)
     console, rollout_params = Console("stderr"), engine.to_rollout(params)
+    trained = _trained_on(c) if flag.contamination else []
     for name in [flag.data] if flag.data else c.eval.sets:
         try:
             questions, labels = open_evaluation(c, name, prompt_format)
@@ -41,6 +43,11 @@ def run(flag) -> int:
             result, found["alignment"], rows[name] = align.measure(*asked, how, tell)
         else:
             result = evaluate.evaluate(*asked, tell)
+        if flag.contamination:
+            evaluate.compile_for(
+                engine, questions, console.stage("compiling", "programs"), contamination.GREEDY
+            )
+            found["contamination"] = _contamination(*asked, trained, console.stage("probing", "questions"))
         for text in result.notices.values():
             warn(f"{name}: {text}")
         results[name] = {
@@ -56,6 +63,12 @@ def run(flag) -> int:
         "check": c.answers.check,
     }
     options |= {"advantage": c.advantage.name} if flag.align else {}
+    if flag.contamination:
+        options |= {
+            "trained_on": c.data.train,
+            "words_in_a_row": contamination.WORDS,
+            "shown": contamination.SHOWN,
+        }
     told = {"model": flag.model, "step": step, **options, "sets": results}
     print(json.dumps(told, indent=1))
     if flag.out and hosts.is_writer():
@@ -66,3 +79,16 @@ def run(flag) -> int:
         else:
             pathlib.Path(flag.out).write_text(text)
     return 0
+
+
+def _trained_on(c) -> list[str]:
+    """The questions of `data.train`."""
+    rows = files.read(c.data.train, shapes.parse(c.data.columns), strict=False).rows
+    return [row["prompt"] for row in rows]
+
+
+def _contamination(engine, params, tokenizer, questions, labels, step, trained: list[str], tell) -> dict:
+    """`overlap`: how many of the questions share words with training questions; and what the probe finds."""
+    shared = contamination.overlaps(questions.questions or questions.texts, trained)
+    found = contamination.probe(engine, params, tokenizer, questions, labels, step, tell)
+    return {"overlap": int(shared.sum()), **found}

@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import FolderError
 from urlvr_jax.models import folders, lora, peft_folder, transformer
+from urlvr_jax.report import card
 from urlvr_jax.runtime import bucket, hosts, sharding
 from urlvr_jax.runtime.opening import open_model
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.scoring.score import whole_logits
-from urlvr_jax.verbs.opened import SETTINGS, open_flag, settings_text
+from urlvr_jax.verbs.opened import SETTINGS, folder_of, open_flag, settings_text
 
 
 def run(flag) -> int:
@@ -43,7 +44,7 @@ def run(flag) -> int:
     console = Console("stderr")
     with _written(out):
         tell = console.stage("writing", "files")
-        texts = {SETTINGS: settings_text(c)}
+        texts = {SETTINGS: settings_text(c)} | _card(flag.model, step)
         folders.save(
             out, params, lora.plain(engine.model_config), source, tokenizer, tell=tell, texts=texts
         )
@@ -65,6 +66,14 @@ def run(flag) -> int:
         f"{tokens.size} tokens"
     )
     return 0
+
+
+def _card(model: str, step: int | None) -> dict[str, str]:
+    """The file that tells of the run; {} of a model that is no run's, and of a run whose lines are not here."""
+    here = folder_of(model)
+    if step is None or not (here / "metrics.jsonl").is_file():
+        return {}
+    return {"README.md": card.card(here, step)}
 
 
 @contextlib.contextmanager

@@ -52,6 +52,11 @@ FLAGS = {
     "align": Flag(
         False, "", "measure, before training, whether each reward pays right responses more than wrong ones"
     ),
+    "contamination": Flag(
+        False,
+        "",
+        "also measure whether the questions were seen before: words shared with data.train, and a probe",
+    ),
     "prompt": Flag("", "TEXT", "one question; without it the lines of standard input are read"),
     "out": Flag(
         "",
