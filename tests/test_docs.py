@@ -39,6 +39,7 @@ DOCS = (
     "docs/library.md",
     "docs/performance.md",
     "docs/report.md",
+    "docs/gallery.md",
     "docs/history.md",
     "docs/experiments/README.md",
     "docs/grid/README.md",
