@@ -110,9 +110,7 @@ def test_questions(plt) -> None:
     draw(axis, curves_of(lines, arm, "own_reward"), COLOURS[1], "what it is paid")
     draw(axis, curves_of(lines, arm, "truth"), COLOURS[0], "how often it is right")
     drawing.span(axis, 0, 1)
-    axis.set(
-        title="test-time training on 40 questions, 3 seeds", ylabel="share of responses"
-    )
+    axis.set(title="test-time training on 40 questions, 3 seeds", ylabel="share of responses")
     drawing.steps(axis, 300)
     axis.legend(frameon=False, loc="center right", fontsize=8)
     save(plt, figure, "test_questions")

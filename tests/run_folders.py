@@ -22,7 +22,7 @@ def write_run(
     c = config_lib.default()
     c.update_from_flattened_dict({"seed": seed, "steps": steps, **keys})
     (folder / "config.json").write_text(json.dumps(config_lib.flat(c)))
-    attempt = {"commit": "0" * 40, "modified": False, "versions": {"jax": "0.10.2"}}
+    attempt = {"git": {"commit": "0" * 40, "modified": True}, "versions": {"jax": "0.10.2"}}
     (folder / "record.json").write_text(json.dumps({"attempts": [attempt]}))
     rng = np.random.default_rng([seed, 5])
     last = until or steps

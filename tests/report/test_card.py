@@ -20,6 +20,7 @@ def test_a_card_tells_the_runs_own_numbers_and_warns_of_its_alarm(tmp_path):
     assert f"| heldout | held out | 60 | 4 | step 40 | {accuracy:.3f} [" in text
     assert "| base |" in text and "read no gold answer" in text
     assert "alarm of collapse at step 25 (cut), before this checkpoint" in text
+    assert "| commit | `000000000000+changes` |" in text and "`jax 0.10.2`" in text
     assert "alarm" not in card(folder, 20), "which is of the time before it"
     assert "| step 20 |" in card(folder, 25), "the last evaluation up to the step"
 

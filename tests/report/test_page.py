@@ -95,7 +95,7 @@ def test_the_page_has_curves_alarm_questions_texts_and_differences(tmp_path):
     assert "alarm in 2 of 2, at step 30 (cut)" in text and "at its peak 0.6" in text
     for said in (
         "does it get better?", "is collapse near?", "what flips?", "what became of them?", "what is its reward worth?",
-        "which differences are real?", "a long answer", "keys that differ", "reward.name", "before and near the peak",
+        "which differences are real?", "a long answer", "000000000000+changes", "jax 0.10.2", "keys that differ", "reward.name", "before and near the peak",
     ):  # fmt: skip
         assert said in text, said
     found = data_of(text)

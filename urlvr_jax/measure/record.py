@@ -54,6 +54,19 @@ class RunRecord:
         """The record of the latest attempt; {} before the first."""
         return self.record["attempts"][-1] if self.record else {}
 
+    @property
+    def commit(self) -> str:
+        """Of the code of the latest attempt, 12 digits, with "+changes" where the tree differed; "-" where unknown."""
+        git = self.attempt.get("git") or {}
+        return (
+            f"{git['commit'][:12]}{'+changes' if git.get('modified') else ''}" if git.get("commit") else "-"
+        )
+
+    @property
+    def versions(self) -> str:
+        """Packages of the latest attempt, in a line; "" where unknown."""
+        return ", ".join(f"{name} {version}" for name, version in self.attempt.get("versions", {}).items())
+
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a metric, where it is a number, in the order of steps."""
         known = by_step(self.lines, name)

@@ -124,12 +124,11 @@ def _warnings(run: RunRecord, step: int) -> str:
 
 
 def _made(run: RunRecord, step: int) -> dict[str, str]:
-    c, attempt = run.config, run.attempt
+    c = run.config
     tokens = sum(x.get("perf/rollout_tokens", 0) for x in run.lines if x["step"] <= step)
     out = {"questions": c["data.train"], "tokens sampled": f"{tokens:.3g}", "seed": c["seed"]}
     out |= {
         key: drawing.number(c[key])
         for key in ("optim.lr", "kl.coef", "advantage.name", "rollout.temperature")
     }
-    out["commit"] = f"{attempt.get('commit') or '-'}"[:12] + "+changes" * bool(attempt.get("modified"))
-    return out | {"versions": ", ".join(f"{k} {v}" for k, v in (attempt.get("versions") or {}).items())}
+    return out | {"commit": run.commit, "versions": run.versions}

@@ -168,14 +168,9 @@ def _record(arms: list[Arm]) -> dict:
     for arm in arms:
         for run in arm.runs:
             tokens, seconds = run.spent(run.step)
-            attempt = run.record.attempt
-            commit = f"{attempt.get('commit') or '-'}"[:12] + (
-                "+changes" if attempt.get("modified") else ""
-            )
-            versions = ", ".join(f"{k} {v}" for k, v in (attempt.get("versions") or {}).items())
             rows.append([
                 arm.name, run.record.path.resolve().name, str(run.seed), str(run.step), f"{tokens:.3g}",
-                f"{seconds / 60:.1f}", commit, versions,
+                f"{seconds / 60:.1f}", run.record.commit, run.record.versions,
             ])  # fmt: skip
     return {"head": head, "rows": rows}
 

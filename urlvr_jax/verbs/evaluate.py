@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import pathlib
 
@@ -13,6 +14,7 @@ from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
 from urlvr_jax.runtime.terminal import warn
+from urlvr_jax.runtime.workdir import PACKAGES
 from urlvr_jax.verbs import align
 from urlvr_jax.verbs.opened import open_flag
 
@@ -61,6 +63,10 @@ def run(flag) -> int:
         "max_new_tokens": c.rollout.max_new_tokens,
         "style": c.answers.style,
         "check": c.answers.check,
+        "prompt_format": c.data.prompt_format,
+        "template": c.data.template,
+        "system": c.data.system,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     options |= {"advantage": c.advantage.name} if flag.align else {}
     if flag.contamination:
