@@ -68,11 +68,14 @@ def test_a_step_without_an_evaluation_is_refused_with_those_there_are(two_arms):
     assert compare(two_arms, at=20).steps == {"heldout": 20}
 
 
-def test_sets_that_not_every_run_was_asked_are_left_out_and_said(tmp_path):
+def test_a_set_that_not_every_run_was_asked_is_compared_where_it_can_be_and_said(tmp_path):
     write_run(tmp_path / "a", sets=("one", "two", "three"))
     write_run(tmp_path / "b", sets=("one", "two"), **{"optim.lr": 3e-4})
     found = compare(tmp_path)
-    assert list(found.steps) == ["one", "two"] and "three is left out" in found.notes[0]
+    assert list(found.steps) == ["one", "two", "three"] and "b has not evaluated three" in found.notes[0]
+    assert [(r.arm, r.against) for r in found.rows if r.metric == "eval/three/avg@4"] == [
+        (found.arms[0].name, "base")
+    ]
     assert found.arms[0].name.startswith("optim.lr=") and len(found.together) == 3
 
 
@@ -143,11 +146,125 @@ def test_what_cannot_be_compared_is_refused(launcher, words, said):
     assert call.status == 2 and said in call.err
 
 
-def test_a_torn_last_line_and_a_value_that_is_none_are_survived(two_arms):
+def edited(folder, change, file="metrics"):
+    """A run's file with each line changed in place."""
+    lines = [json.loads(line) for line in (folder / f"{file}.jsonl").read_text().splitlines()]
+    for line in lines:
+        change(line)
+    (folder / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "a string", [1], 1e400])
+def test_values_that_are_no_numbers_count_as_missing(two_arms, value):
+    names = ("perf/rollout_tokens", "timing_s/step", "response_length/mean", "collapse/cut", "reward/mean")
+    edited(
+        two_arms / "votes0",
+        lambda line: line.update(dict.fromkeys(names, value) if line["step"] % 2 else {}),
+    )
+    found = compare(two_arms, metrics=["reward/mean"])
+    assert all(np.isfinite([r.found.a, r.found.b]).all() for r in found.rows)
+    assert "1.5e+05" not in text.text(found)
+
+
+def test_runs_that_were_not_evaluated_before_training_are_compared_with_each_other(two_arms):
+    for seed in range(3):
+        folder = two_arms / f"votes{seed}"
+        kept = [
+            line for line in (folder / "evals.jsonl").read_text().splitlines() if json.loads(line)["step"]
+        ]
+        (folder / "evals.jsonl").write_text("\n".join(kept) + "\n")
+    found = compare(two_arms)
+    pairs = {(r.arm, r.against) for r in found.rows if r.metric == "eval/heldout/avg@4"}
+    assert pairs == {("self_certainty", "base"), ("majority_voting", "self_certainty")}
+    assert any(
+        "majority_voting has no evaluation of heldout before training" in note for note in found.notes
+    )
+    assert "| - |" in text.text(found)
+
+
+def test_arms_whose_names_are_cut_alike_stay_apart(tmp_path):
+    for i in range(3):
+        write_run(tmp_path / str(i), accuracy=(0.3, 0.3 + i / 5), **{"data.system": "x" * 90, "reward.name": f"0.25*majority_voting + 0.25*self_certainty + 0.{i + 1}*probability"})  # fmt: skip
+    found = compare(tmp_path)
+    names = [arm.name for arm in found.arms]
+    assert len(set(names)) == 3
+    last = [found.scores[name, "heldout"].avg.mean() for name in names]
+    assert last == sorted(last) and last[2] - last[0] > 0.2
+
+
+def test_a_gain_is_split_among_arms_that_differ_in_their_reward_alone(tmp_path):
+    for lr in (1e-4, 9e-4):
+        write_run(tmp_path / f"r{lr}", **{"reward.name": "random", "optim.lr": lr})
+    write_run(tmp_path / "v", **{"reward.name": "majority_voting", "optim.lr": 1e-4})
+    write_run(tmp_path / "s", **{"reward.name": "self_certainty", "optim.lr": 5e-4})
+    found = compare(tmp_path)
+    (null,) = [row for row in found.parts if row.arm == "null"]
+    assert [row.arm for row in found.parts] == ["null", "elicitation"]
+    assert null.found.a == found.scores[next(arm.name for arm in found.arms if arm.config["reward.name"] == "random" and arm.config["optim.lr"] == 1e-4), "heldout"].avg.mean()  # fmt: skip
+
+
+def test_arms_with_other_numbers_of_responses_are_told_by_their_own(tmp_path):
+    write_run(tmp_path / "a", k=4, **{"reward.name": "majority_voting"})
+    write_run(tmp_path / "b", k=8, **{"reward.name": "self_certainty"})
+    said = text.text(compare(tmp_path))
+    assert (
+        "avg@4 0." in said
+        and "avg@8 0." in said
+        and "eval/heldout/avg " in said
+        and "eval/heldout/pass@4" in said
+    )
+
+
+def test_a_curve_that_no_run_has_is_refused_and_one_that_some_have_is_said(two_arms):
+    with pytest.raises(UserError, match="--metric reward/maen is in no run's lines"):
+        compare(two_arms, metrics=["reward/maen"])
+    edited(two_arms / "votes0", lambda line: line.pop("actor/entropy", None))
+    assert (
+        "actor/entropy is not in the lines of every run"
+        in compare(two_arms, metrics=["actor/entropy"]).notes
+    )
+
+
+def test_questions_from_other_files_are_said_and_a_peak_needs_two(tmp_path):
+    for name, file in (("a", "x/heldout.jsonl"), ("b", "y/heldout.jsonl")):
+        write_run(
+            tmp_path / name,
+            questions=1,
+            **{"eval.sets": (file,), "reward.name": "random" if name == "a" else "format"},
+        )
+    assert any("taken to be the same questions" in note for note in compare(tmp_path).notes)
+    found = compare(tmp_path, at="peak")
+    assert not found.steps and any(
+        "left out: evaluations have [1] questions" in note for note in found.notes
+    )
+
+
+def test_curves_at_a_peak_are_those_of_the_peak(two_arms):
+    rows = {r.metric: r.found for r in compare(two_arms, at="peak").rows}
+    assert rows["train/ensemble/ground_truth_reward"].b > 0.35, (
+        "of self-certainty at step 20, not at its end"
+    )
+
+
+def test_seeds_that_are_all_alike_say_nothing_of_the_next(two_arms):
+    for folder in two_arms.iterdir():
+        value = 0.01 if folder.name.startswith("votes") else 0.0
+        edited(folder, lambda line, value=value: line.update({"response_length/clip_ratio": value}))
+    rows = {r.metric: r.found for r in compare(two_arms).rows}
+    assert rows["response_length/clip_ratio"].verdict == "no difference shown"
+
+
+def test_a_torn_last_line_is_survived_and_a_file_that_is_broken_is_named(two_arms):
     for name, torn in (("metrics", '{"step": 41, "rew'), ("evals", '{"step": 41, "se')):
         with open(two_arms / "votes0" / f"{name}.jsonl", "a") as file:
             file.write(torn)
     assert compare(two_arms).steps == {"heldout": 40}
+    edited(two_arms / "votes2", lambda line: line.pop("k", None), "evals")
+    with pytest.raises(UserError, match="votes2/evals.jsonl: a line is no evaluation"):
+        compare(two_arms)
+    (two_arms / "votes1" / "record.json").write_text("{}")
+    with pytest.raises(UserError, match="votes1/record.json has no list of attempts"):
+        compare(two_arms / "votes1")
 
 
 def test_a_folder_of_another_tool_is_named(tmp_path):

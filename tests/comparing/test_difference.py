@@ -62,7 +62,7 @@ def test_a_known_difference_is_found_more_often_the_more_seeds_there_are():
         found = [of_questions(*simulated(rng, seeds, 200, 0.5, 0.1, 0.4)) for _ in range(100)]
         assert not any(c.verdict == WORSE for c in found)
         power.append(np.mean([c.verdict == BETTER for c in found]))
-    assert power == sorted(power) and power[0] < 0.7 and power[-1] == 1.0, power
+    np.testing.assert_allclose(power, [0.2, 0.67, 0.98, 1.0], atol=0.06)  # as docs/report.md says
 
 
 def test_one_seed_ranks_nothing_however_far_apart():

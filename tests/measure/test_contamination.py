@@ -25,6 +25,7 @@ def test_a_short_question_must_stand_there_whole():
     trained = ["Tell me: what is 2+3? And why?", "2 is what"]
     np.testing.assert_array_equal(overlaps(asked, trained), [True, False, False, False])
     np.testing.assert_array_equal(overlaps(asked, []), [False] * 4)
+    np.testing.assert_array_equal(overlaps(["What is 3+4?"], ["What is 3-4?"]), [False])
 
 
 def test_a_question_is_completed_by_all_its_words_in_order():

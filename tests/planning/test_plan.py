@@ -327,7 +327,8 @@ def test_kernels_and_copies_of_a_decoded_token_are_counted_in_a_compiled_program
 }}
 %token (p: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {{
   %p = (s32[], bf16[4,8]) parameter(0){body}
-  %copy.1 = (f32[3]{{0}}, pred[2]{{0}}) copy-start(%p)
+  %copy.1 = (f32[3]{{0}}, f32[3]{{0}}, u32[]) copy-start(%p)
+  %copy.2 = f32[999]{{0:T(1024)S(1)}} copy(%p)
   %sum = f32[3]{{0}} all-reduce(%y), to_apply=%add
   ROOT %t = (s32[], bf16[4,8]) tuple(%p)
 }}
@@ -335,7 +336,7 @@ ENTRY %main (p: s32[]) -> s32[] {{
   ROOT %w = (s32[], bf16[4,8]) while(%p), condition=%c, body=%token
 }}"""
     assert program_text.token_loop(hlo) == {
-        "kernels": 11, "kernels_a_layer": 3, "copied_bytes": 14, "collectives": 1,
+        "kernels": 12, "kernels_a_layer": 3, "copied_bytes": 12, "collectives": 1,
     }  # fmt: skip
     assert program_text.token_loop(hlo.replace("paged_attention", "other")) == {}
 

@@ -36,9 +36,11 @@ def test_a_rise_has_the_bands_of_the_runs_and_their_numbers_beside_it(arms, tmp_
     mine = [r for r in rows if r["arm"] == arms[0].name and r["panel"] == "held-out accuracy"]
     np.testing.assert_allclose([float(r["y"]) for r in mine], band.mean, rtol=1e-6)
     np.testing.assert_allclose([float(r["low"]) for r in mine], band.low, rtol=1e-6)
-    again = tmp_path / "again.pdf"
-    figures.write("rise", arms, again, 2)
-    assert again.read_bytes() == out.read_bytes(), "the same runs give the same file"
+    for ending in ("pdf", "svg"):
+        once, again = tmp_path / f"once.{ending}", tmp_path / f"again.{ending}"
+        for file in (once, again):
+            figures.write("rise", arms, file, 2)
+        assert again.read_bytes() == once.read_bytes(), "the same runs give the same file"
 
 
 @pytest.mark.parametrize("kind", ["flips", "sharpening"])
@@ -57,6 +59,8 @@ def test_what_runs_have_nothing_of_is_refused_with_what_it_needs(arms, tmp_path)
         figures.write("mcs", arms, tmp_path / "mcs.pdf", 1)
     with pytest.raises(UserError, match="give a name that ends in .pdf"):
         figures.write("rise", arms, tmp_path / "rise.doc", 1)
+    with pytest.raises(UserError, match="there is no such folder"):
+        figures.write("rise", arms, tmp_path / "nowhere" / "rise.pdf", 1)
     assert not list(tmp_path.glob("*.csv"))
 
 

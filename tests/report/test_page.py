@@ -59,7 +59,7 @@ def test_curves_are_aligned_at_tokens_peak_and_collapse(tmp_path):
     folder = write_run(tmp_path / "a", accuracy=(0.3, 0.6, 0.02, 0.02), alarm=30)
     arm = arm_of(folder)
     (run,) = arm.runs
-    assert bands.peak_of(run) == 10 and bands.alarm_step(run) == 30
+    assert run.peak == 10 and bands.alarm_step(run) == 30
     collapse = bands.collapse_step(run)
     assert 20 < collapse < 28, "where the true reward is below half the base's, not the alarm"
     at = {axis: bands.band(arm, "reward/mean", axis).x for axis in bands.ALIGNMENTS}
@@ -126,13 +126,18 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path):
     parquet = next((tmp_path / "good" / "completions").glob("*"))
     parquet.write_bytes(b"not parquet")
     (tmp_path / "empty").mkdir()
+    (write_run(tmp_path / "norecord", seed=5) / "record.json").write_text('{"attempts": []}')
+    unbegun = write_run(tmp_path / "unbegun", seed=6)
+    evals = [e for e in (unbegun / "evals.jsonl").read_text().splitlines() if json.loads(e)["step"]]
+    (unbegun / "evals.jsonl").write_text("\n".join(evals) + "\n")
     text = made(tmp_path, tmp_path / "empty")
     for said in (
+        "norecord is left out", "has no evaluation of heldout before training", "other has not evaluated heldout",
         "broken is left out", "short is not done: step 7 of 40", "again is left out", "empty is no run",
         "other has no evaluations",
     ):  # fmt: skip
         assert said in text, said
-    assert "hello" in text and "seeds 0, 1, 2, 4" in text
+    assert "hello" in text and "seeds 0, 1, 2, 4, 6" in text
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):

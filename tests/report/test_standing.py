@@ -48,12 +48,23 @@ def test_what_is_running_done_failed_stopped_and_broken_is_told(tmp_path):
     assert json.dumps(standing.as_json(list(found.values())))
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"att', '{"attempts": []}', '{"attempts": [null]}', '{"attempts": 3}']
+)
+def test_a_broken_record_is_one_broken_run_among_others(tmp_path, text):
+    for name in ("a", "b"):
+        write_run(tmp_path / name)
+    (tmp_path / "b" / "record.json").write_text(text)
+    found = {s.folder.name: s.state for s in standing.of(tmp_path)}
+    assert found == {"a": "done", "b": "broken"}
+
+
 def test_a_folder_without_runs_is_refused(tmp_path, launcher):
     with pytest.raises(UserError, match="has no run in it"):
         standing.of(tmp_path)
     write_run(tmp_path / "a")
     call = launcher.run(["status", str(tmp_path)])
-    assert call.status == 0 and "1 run: 1 stopped" in call.out
+    assert call.status == 0 and "1 run: 1 done" in call.out
     assert json.loads(launcher.run(["status", str(tmp_path), "--json"]).out)[0]["steps"] == 40
     for words, said in (
         (["/nowhere"], "/nowhere is no folder"),

@@ -13,8 +13,10 @@ from urlvr_jax.comparing.aggregates import pass_at
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.collapse import peak_step
-from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.measure.record import RunRecord, is_number
+from urlvr_jax.untrusted import json_text
 
+BASE = "base"  # the policy before training: each run's evaluation at step 0
 LAST, END, PEAK = "last", "end", "peak"
 MOST_RUNS = 1000
 ALL, ODD = slice(None), slice(1, None, 2)  # questions by position
@@ -40,6 +42,12 @@ class Run(NamedTuple):
         """Whether it came to its end: its last step, or an end by `collapse`."""
         return bool(self.record.attempt.get("finished")) or self.step >= self.config["steps"]
 
+    @property
+    def peak(self) -> int | None:
+        """The best evaluation of its first set, chosen on even questions; None of a run not evaluated after its base."""
+        evals = self.record.first_set()
+        return peak_step(evals) if len({e["step"] for e in evals}) > 1 else None
+
     def evaluated(self, name: str) -> dict[int, dict]:
         """{step: line of evals.jsonl} of a question set; of several the last in the file."""
         return {e["step"]: e for e in self.record.evals if e["set"] == name}
@@ -47,7 +55,7 @@ class Run(NamedTuple):
     def spent(self, step: int) -> tuple[float, float]:
         """Tokens sampled and seconds until a step."""
         made = [line for line in self.record.lines if 0 < line["step"] <= step]
-        total = lambda name: float(sum(line.get(name, 0.0) for line in made))
+        total = lambda name: float(sum(line[name] for line in made if is_number(line.get(name))))
         return total("perf/rollout_tokens"), total("timing_s/step")
 
 
@@ -100,8 +108,31 @@ def folders_of(words: Iterable[str]) -> list[pathlib.Path]:
 
 
 def opened(folder: pathlib.Path) -> Run:
-    """UserError where a file of the folder is broken."""
-    return Run(RunRecord(folder), config_lib.flat(config_lib.recorded(folder)))
+    """UserError where a file of the folder is broken, which is then named."""
+    record, config = RunRecord(folder), config_lib.flat(config_lib.recorded(folder))
+    attempts = json_text.read(folder / "record.json", UserError).get("attempts")
+    if not isinstance(attempts, list) or not attempts or not all(isinstance(a, dict) for a in attempts):
+        raise UserError(f"{folder / 'record.json'} has no list of attempts: it is no record of a run")
+    if not (folder / "metrics.jsonl").is_file():
+        raise UserError(f"{folder / 'metrics.jsonl'} is missing")
+    for line in (*record.lines, *record.evals, *record.votes):
+        if not isinstance(line.get("step"), int):
+            raise UserError(f"{folder}: a line has no step: {line!s:.80}")
+    for e in record.evals:
+        if not _is_evaluation(e):
+            raise UserError(f"{folder / 'evals.jsonl'}: a line is no evaluation: {e!s:.80}")
+    return Run(record, config)
+
+
+def _is_evaluation(e: dict) -> bool:
+    lists = [e.get("correct"), e.get("majority")]
+    counts = all(isinstance(x, list) and x and all(map(is_number, x)) for x in lists)
+    return (
+        counts
+        and isinstance(e.get("set"), str)
+        and isinstance(e.get("k"), int)
+        and len(lists[0]) == len(lists[1])
+    )
 
 
 def arms_of(runs: Iterable[Run]) -> list[Arm]:
@@ -131,25 +162,39 @@ def differences(configs: list[dict]) -> dict[str, list]:
 
 
 def _names(configs: list[dict]) -> list[str]:
-    """What tells each configuration from the others; alone, its reward."""
+    """What tells each configuration from the others, no two the same; alone, its reward."""
     rewards = [c["reward.fn"].rpartition(":")[2] or c["reward.name"] for c in configs]
-    apart = differences(configs)
-    if len(set(rewards)) == len(configs):  # what else differs stands in the table of differences
-        return [drawing.name(reward) for reward in rewards]
-    text = lambda key, value: f"{key}={drawing.number(value)}"
-    return [
-        drawing.name(", ".join(text(key, row[i]) for key, row in apart.items()), 80)
-        for i in range(len(configs))
-    ]
+    text = lambda key, value: f"{key}={drawing.name(drawing.number(value), 24)}"
+    names = [
+        drawing.name(reward) for reward in rewards
+    ]  # what else differs stands in the table of differences
+    if len(set(rewards)) < len(configs):
+        apart = differences(configs)
+        names = [", ".join(text(key, row[i]) for key, row in apart.items()) for i in range(len(configs))]
+    names = [f"arm {name}" if name.startswith(BASE) else drawing.name(name, 80) for name in names]
+    seen: dict[str, int] = {}
+    for i, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        names[i] = f"{name} ({seen[name]})" if seen[name] > 1 else name
+    return names
 
 
-def sets_of(arms: list[Arm]) -> list[str]:
-    """Question sets that every run has evaluated with answers to as many questions; in the first run's order."""
-    size = lambda run, name: {len(e["correct"]) for e in run.evaluated(name).values()}
-    runs = [run for arm in arms for run in arm.runs]
-    names = dict.fromkeys(e["set"] for e in runs[0].record.evals)
-    same = lambda name: len({n for run in runs for n in size(run, name)}) == 1
-    return [name for name in names if all(run.evaluated(name) for run in runs) and same(name)]
+def having(arms: list[Arm], name: str) -> list[Arm]:
+    """The arms, of each the runs that have evaluated a set; without those that have none."""
+    out = [arm._replace(runs=[run for run in arm.runs if run.evaluated(name)]) for arm in arms]
+    return [arm for arm in out if arm.runs]
+
+
+def sizes_of(arms: list[Arm], name: str) -> set[int]:
+    """How many questions of a set were asked: one number, if all evaluations are of the same."""
+    return {len(e["correct"]) for arm in arms for run in arm.runs for e in run.evaluated(name).values()}
+
+
+def file_of(run: Run, name: str) -> str:
+    """Where a run's configuration says that a question set stands; "" where that cannot be told."""
+    names = list(dict.fromkeys(e["set"] for e in run.record.evals))
+    files = run.config["eval.sets"]
+    return dict(zip(names, files, strict=True)).get(name, "") if len(names) == len(files) else ""
 
 
 def common_step(arms: list[Arm], name: str) -> int | None:

@@ -62,6 +62,8 @@ def of_numbers(a, b) -> Compared:
     if seeds is None:
         return Compared(a.mean(), b.mean(), Difference(mean, math.nan, math.nan), ONE_SEED, None, None)
     half = seeds.half()
+    if not half:  # all seeds alike say nothing of how far apart they could be
+        return Compared(a.mean(), b.mean(), Difference(mean, math.nan, math.nan), NOT_SHOWN, None, None)
     difference = Difference(mean, mean - half, mean + half)
     verdict = _verdict(difference, HIGHER, LOWER)
     wanted = seeds.wanted(abs(mean), 0.0) if verdict == NOT_SHOWN and mean else None

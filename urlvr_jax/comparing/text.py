@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from urlvr_jax.comparing import arms as arms_lib
 from urlvr_jax.comparing.aggregates import FEWEST, bayes_at
-from urlvr_jax.comparing.comparison import BASE, Comparison, Row
+from urlvr_jax.comparing.comparison import Comparison, Row, of_base
 from urlvr_jax.comparing.difference import NOT_SHOWN, ONE_SEED, Compared
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import Difference
@@ -19,7 +19,7 @@ AT = {
     arms_lib.PEAK: "each run's peak, chosen on even questions, told of odd ones",
 }
 WORDS = """Differences are paired by question; intervals are 95 %, over questions and training seeds together.
-better, worse: the interval leaves out 0; of 20 rows without a difference one at most says so. higher, lower: of what has no good direction.
+better, worse: the interval leaves out 0; of 20 rows without a difference about one says so, or fewer. higher, lower: of what has no good direction.
 one seed: nothing is known of the next seed, so nothing is ranked; the interval is over questions alone.
 ± in the first table: one standard deviation of sampling responses alone, by Bayes@N, whose flat prior draws few samples towards one half.
 would decide: seeds an arm, or questions where no number of seeds would, if these means and spreads stay.
@@ -51,27 +51,33 @@ def _arms(c: Comparison) -> Part:
     """Seeds, tokens and minutes of each arm; its accuracy before and at the step compared."""
     rows = []
     for arm in c.arms:
-        at = [c.scores[arm.name, name].steps for name in c.steps] or [[run.step for run in arm.runs]]
-        spent = [run.spent(max(steps)) for run, steps in zip(arm.runs, zip(*at, strict=True), strict=True)]
+        known = [name for name in c.steps if (arm.name, name) in c.scores]
+        steps = [run.step for run in arm.runs]
+        if known and all(len(c.scores[arm.name, name].steps) == len(arm.runs) for name in known):
+            steps = [
+                max(at) for at in zip(*(c.scores[arm.name, name].steps for name in known), strict=True)
+            ]
+        spent = [run.spent(step) for run, step in zip(arm.runs, steps, strict=True)]
         tokens, seconds = (sum(x) / len(spent) for x in zip(*spent, strict=True))
         told = [
-            _accuracy(c.scores[of, name]) for name in c.steps for of in (f"{BASE} {arm.name}", arm.name)
+            _accuracy(c.scores.get((of, name))) for name in c.steps for of in (of_base(arm.name), arm.name)
         ]
         rows.append(
             [arm.name, " ".join(map(str, arm.seeds)), f"{tokens:.3g}", f"{seconds / 60:.1f}", *told]
         )
     head = ["arm", "seeds", "tokens a run", "minutes a run"]
     for name, step in c.steps.items():
-        k = c.scores[c.arms[0].name, name].k
-        head += [f"{name}, base: avg@{k}", f"at {AT.get(step, f'step {step}')}"]
+        head += [f"{name}, base", f"at {AT.get(step, f'step {step}')}"]
     return Part("what is compared", head, rows)
 
 
-def _accuracy(scores: arms_lib.Scores) -> str:
-    """Mean over the seeds; what sampling alone adds to it; Bayes@N, near one half of few samples."""
+def _accuracy(scores: arms_lib.Scores | None) -> str:
+    """Mean over the seeds; what sampling alone adds to it; Bayes@N, near one half of few samples; "-" without any."""
+    if scores is None:
+        return "-"
     each = [bayes_at(correct, scores.k) for correct in scores.correct]
     deviation = math.sqrt(sum(d**2 for _, d in each)) / len(each)
-    return f"{scores.avg.mean():.3f} ± {deviation:.3f}, Bayes {sum(m for m, _ in each) / len(each):.3f}"
+    return f"avg@{scores.k} {scores.avg.mean():.3f} ± {deviation:.3f}, Bayes {sum(m for m, _ in each) / len(each):.3f}"
 
 
 def _configurations(c: Comparison) -> Part:

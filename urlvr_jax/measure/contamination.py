@@ -24,8 +24,8 @@ GREEDY = {"k": 1, "temperature": 0.0, "top_p": 1.0}
 
 
 def words_of(text: str) -> list[str]:
-    """Letters and digits that stand together, in small letters."""
-    return re.findall(r"\w+", text.lower())
+    """Letters and digits that stand together, in small letters, and signs of arithmetic, each alone."""
+    return re.findall(r"\w+|[-+*/=<>^%]", text.lower())
 
 
 def overlaps(asked: Sequence[str], trained: Iterable[str], count: int = WORDS) -> np.ndarray:

@@ -98,10 +98,13 @@ def _names(text: str) -> list[str]:
 def _pattern(name: str) -> re.Pattern:
     """`<..>` stands for anything, and @k for a number."""
     text = re.sub(r"<[^>]*>", ".+", re.sub(r"([.()+])", r"\\\1", name))
-    return re.compile(re.sub(r"@[kG]$", r"@\\d+", text))
+    return re.compile(re.sub(r"@[kG]$", r"@(\\d+|\\*)", text))
 
 
 _KNOWN = [(_pattern(name), of) for of in DEFINITIONS for name in _names(of.names)]
+
+
+_KNOWN.sort(key=lambda known: ".+" in known[0].pattern)  # a name's own before one that stands for many
 
 
 def definition_of(metric: str) -> Definition | None:

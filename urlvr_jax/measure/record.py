@@ -10,9 +10,14 @@ import pathlib
 from urlvr_jax.runtime.lines import read_lines
 
 
+def is_number(value: object) -> bool:
+    """Whether a value of a line is a finite number: others' lines may hold anything."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def by_step(lines: list[dict], name: str) -> dict[int, float]:
     """{step: value} of a metric in the order of steps, where it is a finite number; of several the last in the file."""
-    numbers = [line for line in lines if line.get(name) is not None and math.isfinite(line[name])]
+    numbers = [line for line in lines if is_number(line.get(name))]
     return dict(sorted({line["step"]: line[name] for line in numbers}.items()))
 
 
@@ -29,8 +34,9 @@ class RunRecord:
 
     @functools.cached_property
     def evals(self) -> list[dict]:
-        """Of evals.jsonl: `correct` of each question out of `k`, one line a set and evaluation."""
-        return read_lines(self.path / "evals.jsonl")
+        """Of evals.jsonl: `correct` of each question out of `k`, one line a set and evaluation; none without the file."""
+        file = self.path / "evals.jsonl"
+        return read_lines(file) if file.is_file() else []
 
     @functools.cached_property
     def votes(self) -> list[dict]:
@@ -65,7 +71,8 @@ class RunRecord:
     @property
     def versions(self) -> str:
         """Packages of the latest attempt, in a line; "" where unknown."""
-        return ", ".join(f"{name} {version}" for name, version in self.attempt.get("versions", {}).items())
+        versions = self.attempt.get("versions") or {}
+        return ", ".join(f"{name} {version}" for name, version in versions.items())
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a metric, where it is a number, in the order of steps."""

@@ -30,11 +30,15 @@ def collectives(hlo: str) -> dict[str, dict[str, int]]:
     return dict(sorted(found.items()))
 
 
+ON_CHIP = "S(1)"  # a layout in a TPU's vector memory
+
+
 def token_loop(hlo: str) -> dict[str, int]:
     """What decoding from pages runs for a token; {} of a program without its kernel.
 
     "kernels", in order as they are launched; "kernels_a_layer", those from one layer's attention to the next
-    (median, 0 with a single layer); "copied_bytes" by copies; "collectives".
+    (median, 0 with a single layer); "copied_bytes" by copies in main memory: those into a TPU's own are how its
+    kernels read; "collectives".
     """
     bodies = set(re.findall(r"body=%?([\w.\-]+)", hlo))
     for name, lines in _computations(hlo).items():
@@ -42,11 +46,16 @@ def token_loop(hlo: str) -> dict[str, int]:
         if name in bodies and any(marks):
             at = [i for i, mark in enumerate(marks) if mark]
             between = [b - a for a, b in zip(at, at[1:], strict=False)]
-            copied = (re.match(r".*?= (.+?) (copy|copy-start)\(", line) for line in lines)
+            copied = (
+                re.match(r".*?= \(?(\w+\[[\d,]*\](?:\{.*?\})?).*? (copy|copy-start)\(", line)
+                for line in lines
+            )
             return {
                 "kernels": len(lines),
                 "kernels_a_layer": round(statistics.median(between)) if between else 0,
-                "copied_bytes": sum(bytes_of(found[1]) for found in copied if found),
+                "copied_bytes": sum(
+                    bytes_of(found[1]) for found in copied if found and ON_CHIP not in found[1]
+                ),
                 "collectives": sum(
                     bool(re.search(rf" ({COLLECTIVES})(-start)?\(", line)) for line in lines
                 ),

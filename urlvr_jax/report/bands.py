@@ -8,8 +8,8 @@ import numpy as np
 
 from urlvr_jax.comparing.arms import Arm, Run
 from urlvr_jax.measure import collapse
-from urlvr_jax.measure.collapse import peak_step
 from urlvr_jax.measure.definitions import limits
+from urlvr_jax.measure.record import is_number
 
 ALIGNMENTS = {
     "step": "training step",
@@ -48,34 +48,32 @@ def collapse_step(run: Run) -> int | None:
     return alarm_step(run) if found is None else found
 
 
-def peak_of(run: Run) -> int | None:
-    """The best evaluation, chosen on even questions; None of a run that was not evaluated after its base."""
-    evals = run.record.first_set()
-    return peak_step(evals) if len(evals) > 1 else None
-
-
 def along(run: Run, alignment: str, steps: list[int]) -> np.ndarray | None:
     """Where steps lie on an axis, float64 `[N]`; None of a run without what it is aligned at."""
     steps = np.asarray(steps, np.float64)
     if alignment == "step":
         return steps
     if alignment == "tokens":
-        lines = [line for line in run.record.lines if "perf/rollout_tokens" in line]
-        if not lines:
-            return None
-        known = np.array([[line["step"], line["perf/rollout_tokens"]] for line in lines], np.float64)
-        return np.interp(steps, np.r_[0, known[:, 0]], np.r_[0, np.cumsum(known[:, 1])]) / 1e6
-    origin = peak_of(run) if alignment == "peak" else collapse_step(run)
+        made, tokens = run.record.curve("perf/rollout_tokens")
+        return np.interp(steps, [0, *made], [0, *np.cumsum(tokens)]) / 1e6 if made else None
+    origin = run.peak if alignment == "peak" else collapse_step(run)
     return None if origin is None else steps - origin
 
 
 def curve(run: Run, metric: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a metric, or of WORST, in the order of steps."""
+    """Steps and values of a metric, of WORST, or of one such as eval/heldout/avg@* at the run's own k, in the order of steps."""
+    if metric.endswith("@*"):
+        names = dict.fromkeys(n for line in run.record.lines for n in line if n.startswith(metric[:-1]))
+        metric = next((n for n in names if n[len(metric) - 1 :].isdecimal()), metric)
     if metric != WORST:
         return run.record.curve(metric)
     of = {}
     for line in run.record.lines:
-        scores = [v for n, v in line.items() if n.startswith("collapse/") and n not in NO_DETECTORS]
+        scores = [
+            v
+            for n, v in line.items()
+            if n.startswith("collapse/") and n not in NO_DETECTORS and is_number(v)
+        ]
         if scores:
             of[line["step"]] = max(scores)
     return list(of), list(of.values())
@@ -92,13 +90,21 @@ def band(arm: Arm, metric: str, alignment: str = "step", points: int = POINTS) -
     if not curves:
         return None
     x = np.unique(np.concatenate([x for x, _ in curves]))
-    if len(x) > points or (alignment == "tokens" and len(curves) > 1):
-        x, table = _binned(curves, min(points, max(len(x) for x, _ in curves)))
+    if alignment == "tokens" and len(curves) > 1:
+        x, table = _between(curves, min(points, max(len(x) for x, _ in curves)))
+    elif len(x) > points:
+        x, table = _binned(curves, points)
     else:
         table = np.full((len(curves), len(x)), np.nan)
         for row, (at, values) in zip(table, curves, strict=True):
             row[np.searchsorted(x, at)] = values
     return _band(x, table, limits(metric))
+
+
+def _between(curves: list, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """A grid `[N]`, and each curve there `[S, N]`, straight between its points: no two seeds have sampled the same tokens."""
+    x = np.linspace(min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves), points)
+    return x, np.array([np.interp(x, at, values, np.nan, np.nan) for at, values in curves])
 
 
 def _binned(curves: list, bins: int) -> tuple[np.ndarray, np.ndarray]:

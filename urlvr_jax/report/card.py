@@ -6,10 +6,11 @@ import pathlib
 
 import numpy as np
 
+from urlvr_jax import config as config_lib
 from urlvr_jax.comparing.aggregates import pass_at
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import mean_interval
-from urlvr_jax.measure.record import RunRecord
+from urlvr_jax.measure.record import RunRecord, is_number
 from urlvr_jax.measure.summary import kind_of_set, test_time_text
 from urlvr_jax.report.bands import alarm_of
 from urlvr_jax.studies.page import table
@@ -21,7 +22,7 @@ TRUTHS = ("ground_truth", "verifier")  # rewards that read labels
 def card(folder: pathlib.Path, step: int) -> str:
     """Markdown with the Hub's header, of a run's checkpoint."""
     run = RunRecord(folder)
-    c = run.config
+    c = config_lib.flat(config_lib.recorded(folder))  # with defaults for keys that came later
     given = pathlib.Path(c["model.path"]).expanduser()
     model = _line(
         given.name if given.is_absolute() else c["model.path"]
@@ -37,7 +38,7 @@ def card(folder: pathlib.Path, step: int) -> str:
         "## How it was asked\n",
         table(("key", "value"), [[key, _code(drawing.number(c[key]))] for key in ASKED]),
         "## How it was made\n",
-        table(("key", "value"), [[key, _code(value)] for key, value in _made(run, step).items()]),
+        table(("key", "value"), [[key, _code(value)] for key, value in _made(run, c, step).items()]),
     ]
     return visible("\n".join(filter(None, parts)))
 
@@ -123,9 +124,12 @@ def _warnings(run: RunRecord, step: int) -> str:
     )
 
 
-def _made(run: RunRecord, step: int) -> dict[str, str]:
-    c = run.config
-    tokens = sum(x.get("perf/rollout_tokens", 0) for x in run.lines if x["step"] <= step)
+def _made(run: RunRecord, c: dict, step: int) -> dict[str, str]:
+    tokens = sum(
+        x["perf/rollout_tokens"]
+        for x in run.lines
+        if x["step"] <= step and is_number(x.get("perf/rollout_tokens"))
+    )
     out = {"questions": c["data.train"], "tokens sampled": f"{tokens:.3g}", "seed": c["seed"]}
     out |= {
         key: drawing.number(c[key])

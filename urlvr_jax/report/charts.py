@@ -70,6 +70,12 @@ def charts_of(arms: list[Arm]) -> list[Chart]:
     names = dict.fromkeys(n for arm in arms for run in arm.runs for line in run.record.lines for n in line)
     sets = list(dict.fromkeys(e["set"] for arm in arms for run in arm.runs for e in run.record.evals))
     accuracies = [n for n in names if re.fullmatch(r"eval/.+/(avg|maj|pass)@\d+", n)]
+    kinds = [n.rpartition("@")[0] for n in accuracies]  # of runs with other k: each run's own
+    accuracies = list(
+        dict.fromkeys(
+            n if kinds.count(k) == 1 else f"{k}@*" for n, k in zip(accuracies, kinds, strict=True)
+        )
+    )
     accuracies.sort(
         key=lambda n: (sets.index(s) if (s := n.split("/")[1]) in sets else 99, "avg@" not in n)
     )

@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 from urlvr_jax.comparing.arms import Run
-from urlvr_jax.report.bands import peak_of
 from urlvr_jax.untrusted.shown import visible
 
 ROWS = 12  # of a table
@@ -39,7 +38,7 @@ def stages(run: Run, rows: int = ROWS, longest: int = LONGEST) -> list[Stage]:
     if not tables:
         return []
     wanted = {min(tables): ["before"]}
-    if (peak := peak_of(run)) is not None:
+    if (peak := run.peak) is not None:
         wanted.setdefault(min(tables, key=lambda s: (abs(s - peak), s)), []).append("near the peak")
     wanted.setdefault(max(tables), []).append("after")
     found = [

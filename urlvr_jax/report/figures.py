@@ -21,6 +21,7 @@ from urlvr_jax.untrusted.shown import visible
 
 WIDTHS = {1: 3.25, 2: 6.75}  # inches of one and two columns, as conferences ask for
 POINTS = 200
+SUFFIXES = (".pdf", ".svg", ".png")
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -49,7 +50,7 @@ def rise(arms: list[Arm]) -> list[Panel]:
     """Held-out accuracy, and beside it what the policy is paid."""
     accuracy = _first_accuracy(arms)
     return [
-        _curves(arms, accuracy, "held-out accuracy", accuracy.removeprefix("eval/")),
+        _curves(arms, accuracy, "held-out accuracy", accuracy.removeprefix("eval/").removesuffix("@*")),
         _curves(arms, "reward/mean", "its own reward", "mean reward"),
     ]
 
@@ -119,7 +120,7 @@ KINDS: dict[str, Callable[[list[Arm]], list[Panel]]] = {
 
 def _first_accuracy(arms: list[Arm]) -> str:
     evals = next((run.record.first_set() for arm in arms for run in arm.runs if run.record.evals), None)
-    return f"eval/{evals[0]['set']}/avg@{evals[0]['k']}" if evals else "no evaluation"
+    return f"eval/{evals[0]['set']}/avg@*" if evals else "no evaluation"
 
 
 def _curves(arms: list[Arm], metric: str, title: str, y: str) -> Panel:
@@ -137,6 +138,10 @@ def write(kind: str, arms: list[Arm], out: pathlib.Path, columns: int) -> pathli
     UserError where the runs have nothing of it.
     """
     panels = [panel for panel in KINDS[kind](arms) if panel.rows]
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"--out={out}: give a name that ends in {', '.join(SUFFIXES)}")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out={out}: there is no such folder to write it in")
     if not panels:
         raise UserError(f"--kind={kind}: these runs have nothing of it; {_needs(kind)}")
     table = io.StringIO()
@@ -178,12 +183,9 @@ def _draw(panels: list[Panel], arms: list[str], out: pathlib.Path, width: float)
         figure.legend(handles, labels, loc="outside lower center", ncols=2 if width < 4 else 4, frameon=False, fontsize=6.5)  # fmt: skip
     # Without the time of its making: the same runs give the same file.
     metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(out.suffix)
-    try:
+    with plt.rc_context({"svg.hashsalt": "urlvr_jax"}):
         figure.savefig(out, dpi=300, metadata=metadata)
-    except ValueError as error:
-        raise UserError(f"--out={out}: {error}; give a name that ends in .pdf, .svg or .png") from None
-    finally:
-        plt.close(figure)
+    plt.close(figure)
 
 
 def _of(panel: Panel, arms: list[str]) -> Iterator[tuple[str, dict, list[Row]]]:

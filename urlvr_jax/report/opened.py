@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from urlvr_jax import config as config_lib
 from urlvr_jax.comparing import arms as arms_lib
 from urlvr_jax.comparing.arms import Arm, Run
 from urlvr_jax.errors import UserError
@@ -20,7 +21,7 @@ def arms_of(words: Iterable[str]) -> tuple[list[Arm], list[str]]:
             continue
         for folder in folders:
             try:
-                runs.append(_read(arms_lib.opened(folder)))
+                runs.append(arms_lib.opened(folder))
             except (UserError, OSError, ValueError) as error:
                 notes.append(f"{folder} is left out: {error}")
     runs, doubled = _each_once(runs)
@@ -32,20 +33,12 @@ def arms_of(words: Iterable[str]) -> tuple[list[Arm], list[str]]:
     return arms_lib.arms_of(runs), notes
 
 
-def _read(run: Run) -> Run:
-    """The same; UserError where one of its files is broken."""
-    for lines in (run.record.lines, run.record.evals, run.record.votes):
-        if not all(isinstance(line.get("step"), int) for line in lines):
-            raise UserError("a line has no `step`")
-    return run
-
-
 def _each_once(runs: list[Run]) -> tuple[list[Run], list[str]]:
     """One run of a configuration and seed; the longest, and of equals the first."""
     kept: dict[str, Run] = {}
     notes = []
     for run in runs:
-        hash = arms_lib.config_lib.config_hash(run.config)
+        hash = config_lib.config_hash(run.config)
         other = kept.get(hash)
         if other is None:
             kept[hash] = run

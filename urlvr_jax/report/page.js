@@ -96,6 +96,8 @@
     if (event.key === "/" && field && document.activeElement !== field) { event.preventDefault(); field.focus(); }
   });
 
+  addEventListener("beforeprint", () => { for (const each of document.querySelectorAll("details")) each.open = true; });
+
   (async () => {
     const charts = page.charts.map((_, i) => i);
     for (const chart of charts.slice(0, 3)) await draw(chart);

@@ -14,10 +14,10 @@ import numpy as np
 from urlvr_jax.comparing import arms as arms_lib
 from urlvr_jax.comparing import comparison
 from urlvr_jax.comparing import text as comparing_text
-from urlvr_jax.comparing.arms import Arm
+from urlvr_jax.comparing.arms import Arm, Run
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure import drawing
-from urlvr_jax.measure.collapse import rise_and_fall_of
+from urlvr_jax.measure.collapse import RiseAndFall, rise_and_fall_of
 from urlvr_jax.report import bands, charts, completions, questions
 from urlvr_jax.untrusted.shown import visible
 
@@ -46,6 +46,8 @@ def html(arms: list[Arm], notes: list[str]) -> str:
         "arrays": arrays, "charts": items, "marks": charts.marks_of(arms), "axes": bands.ALIGNMENTS,
         "colours": [charts.style(i)[0] for i in range(len(arms))],
     }  # fmt: skip
+    tables, said = _comparison(arms)
+    notes = list(dict.fromkeys([*notes, *said]))
     library = next(script for script in INLINE.js_raw if "Bokeh" in script)
     scripts = [_inert(script) for script in (library, (HERE / "page.js").read_text())]
     environment = jinja2.Environment(
@@ -54,7 +56,7 @@ def html(arms: list[Arm], notes: list[str]) -> str:
     return environment.get_template("page.html").render(
         title=_title(arms), made=_made(arms), arms=[_arm(i, arm) for i, arm in enumerate(arms)],
         notes=notes[:MOST_NOTES] + [f"and {len(notes) - MOST_NOTES} notes more"] * (len(notes) > MOST_NOTES),
-        axes=bands.ALIGNMENTS, groups=_groups(shown), comparison=_comparison(arms), words=comparing_text.WORDS,
+        axes=bands.ALIGNMENTS, groups=_groups(shown), comparison=tables, words=comparing_text.WORDS,
         texts=_texts(arms), record=_record(arms), apart=_apart(arms), config=_configuration(arms[0]),
         css=(HERE / "page.css").read_text(), hashes=" ".join(map(_hash, scripts)), scripts=scripts,
         data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
@@ -91,6 +93,7 @@ def _made(arms: list[Arm]) -> str:
 
 def _arm(i: int, arm: Arm) -> dict:
     colour, dash = charts.style(i)
+    dash = dash.replace("dotdash", "double")  # which CSS has not
     seeds = f"seed{'s' * (len(arm.seeds) > 1)} {', '.join(map(str, arm.seeds))}"
     return {"name": arm.name, "seeds": seeds, "said": _said(arm), "colour": colour, "dash": dash}
 
@@ -98,7 +101,7 @@ def _arm(i: int, arm: Arm) -> dict:
 def _said(arm: Arm) -> str:
     """Rise, fall and alarms in a sentence, means over the seeds; how far its own reward went."""
     told = []
-    found = [rise_and_fall_of(e) for run in arm.runs if len(e := run.record.first_set()) > 1]
+    found = list(filter(None, map(_rise, arm.runs)))
     if found:
         mean = lambda key: f"{np.mean([getattr(r, key) for r in found]):.2f}"
         told.append(
@@ -120,6 +123,14 @@ def _said(arm: Arm) -> str:
     return "; ".join(told) + "." if told else "No metrics."
 
 
+def _rise(run: Run) -> RiseAndFall | None:
+    """None of a run that was not evaluated before and after, or on one question."""
+    try:
+        return rise_and_fall_of(run.record.first_set())
+    except ValueError:
+        return None
+
+
 def _span(steps) -> str:
     """One step, or from the first to the last."""
     low, *_, high = sorted({*steps}) * 2
@@ -133,13 +144,14 @@ def _groups(shown: list[charts.Chart]) -> dict[str, list[dict]]:
     return out
 
 
-def _comparison(arms: list[Arm]) -> list[dict]:
-    """The tables of `compare`; [] where nothing can be compared."""
+def _comparison(arms: list[Arm]) -> tuple[list[dict], list[str]]:
+    """The tables of `compare`, and what it says of runs and sets that it leaves out."""
     try:
         found = comparison.compared(arms)
-    except UserError:
-        return []
-    return [part._asdict() for part in comparing_text.parts(found) if "what differs" not in part.title]
+    except UserError as error:
+        return [], [str(error)]
+    tables = [part._asdict() for part in comparing_text.parts(found) if "what differs" not in part.title]
+    return tables, found.notes
 
 
 def _texts(arms: list[Arm]) -> list[dict]:

@@ -14,7 +14,7 @@ from urlvr_jax.measure.sparkline import sparkline
 from urlvr_jax.report.bands import alarm_of
 from urlvr_jax.runtime import lock
 from urlvr_jax.sweeps.run import failure_of
-from urlvr_jax.sweeps.watch import default_metric, in_words
+from urlvr_jax.sweeps.watch import in_words
 from urlvr_jax.untrusted.shown import visible
 
 DEEP = 3  # folders within folders
@@ -56,7 +56,7 @@ def standing(folder: pathlib.Path, now: float) -> Standing:
             RUNNING
             if lock.is_held(folder)
             else DONE
-            if attempt.get("finished")
+            if attempt.get("finished") or step >= config["steps"]
             else FAILED
             if failure
             else STOPPED
@@ -66,15 +66,23 @@ def standing(folder: pathlib.Path, now: float) -> Standing:
         said += [f"alarm at step {alarm[0]} ({alarm[1]})"] if alarm else []
         seconds = now - (folder / "metrics.jsonl").stat().st_mtime if lines else None
         return Standing(folder, state, step, config["steps"], _numbers(record), said, seconds)
-    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        UserError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # whatever a file holds
         return Standing(folder, BROKEN, 0, 0, "", [f"{error!s:.200}"], None)
 
 
 def _numbers(record: RunRecord) -> str:
     """The reward and the accuracy as curves, and their latest values."""
-    names = {name for line in record.lines for name in line}
+    evals = record.first_set()
+    accuracy = [f"eval/{evals[0]['set']}/avg@{evals[0]['k']}"] if evals else []
     out = []
-    for name in dict.fromkeys((default_metric(dict.fromkeys(sorted(names))), "reward/mean")):
+    for name in (*accuracy, "reward/mean"):
         _, values = record.curve(name)
         if values:
             out.append(f"{name.removeprefix('eval/')} {values[-1]:.3f} {sparkline(values, 16)}")
