@@ -107,6 +107,7 @@ def run_benchmark(file: str, *options, **variables) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_tiny_specification_runs_from_weights_to_the_table(tmp_path):
     (tmp_path / "spec.json").write_text(json.dumps(WORK | {"repeats": 1}))
     run_benchmark(
@@ -125,6 +126,7 @@ def test_a_published_model_is_lowered_at_full_size_with_its_own_number_of_parame
     assert "| 1,543,714,304 |" in run_benchmark("checks/full_size.py", "Qwen2.5-1.5B")
 
 
+@pytest.mark.slow
 def test_the_accelerators_phases_run_on_a_small_shape(tmp_path):
     run_benchmark("accelerator.py", "--small", "--out", tmp_path / "out.json")
     phases = json.loads((tmp_path / "out.json").read_text())["phases"]

@@ -9,7 +9,7 @@ import pytest
 from urlvr_jax import validation
 from urlvr_jax.errors import UserError
 from urlvr_jax.findings import at_scale, bases, f01, f02, f03, f09, figures, report, store
-from urlvr_jax.findings.finding import FAILS, HOLDS, OPEN, Rule, outcome, verdict
+from urlvr_jax.findings.finding import FAILS, HOLDS, OPEN, Line, Rule, outcome, verdict
 from urlvr_jax.findings.table import FINDINGS
 from urlvr_jax.planning.machines import machine
 from urlvr_jax.studies.cell import Cell
@@ -262,7 +262,7 @@ def test_priors_decide_only_where_the_order_of_votes_is_that_of_collapse():
         for i, base in enumerate(bases.BASES):
             fallen = [0.5 if order[i] is None or step < order[i] else 0.0 for step in range(1, 201)]
             curves = {"label_accuracy": [0.1 * i], "entropy": [0.5], "reward_accuracy": fallen}
-            made[f"{base}, {bases.VOTED}"] = {"mcs": order[i], "steps": 200, "curves": curves}
+            made[f"{base}, {bases.VOTED}"] = Line({"mcs": order[i], "steps": 200, "curves": curves})
         return made
 
     rising, falling = [10, 20, 30, 40, 50, 60, 70, None], [80, 70, 60, 50, 40, 30, 20, 10]

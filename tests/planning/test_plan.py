@@ -103,7 +103,10 @@ def test_the_cache_is_counted_as_the_rollout_makes_it():
     assert memory.cache_bytes(model, {"tensor": 1}) * 3 * 5 == size
 
 
-@pytest.fixture(scope="module", params=["2 x fsdp, 2 x tensor", "1 device, remat, scan"])
+@pytest.fixture(
+    scope="module",
+    params=["2 x fsdp, 2 x tensor", pytest.param("1 device, remat, scan", marks=pytest.mark.slow)],
+)
 def compiled(request):
     """{phase: (parts planned, bytes by the compiler)} of a small model, most of it temporaries."""
     changes = {"mesh.data": 1} | {

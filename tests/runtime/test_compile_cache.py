@@ -38,6 +38,7 @@ def test_a_cache_that_cannot_be_made_is_said_once_and_the_run_goes_on(launcher, 
     assert line.startswith("warning: no compilation cache") and "Not a directory" in line
 
 
+@pytest.mark.slow
 def test_damaged_entries_of_the_cache_are_said_once_and_the_run_goes_on(launcher, tmp_path):
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     assert errors_of(launcher.run(tiny(tmp_path / "first", SHORT), env=env)) == []

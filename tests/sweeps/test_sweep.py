@@ -25,6 +25,7 @@ def ends(run):
     return len(attempts), "finished" in attempts[-1]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_and_makes_no_finished_run_again(launcher, tmp_path):
     folder = tmp_path / "sweep"
     call = launcher.start(sweep(folder, "--jobs=1"))

@@ -71,7 +71,9 @@ def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_folder(finished, lau
 # ---- names --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gs::x", "a ü\n😀'b\"c$HOME;{}#%2F"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("gs::x", marks=pytest.mark.slow), "a ü\n😀'b\"c$HOME;{}#%2F"]
+)
 def test_a_run_lives_in_a_folder_of_an_odd_name(launcher, tmp_path, name):
     run = tmp_path / name
     for steps in (2, 3):

@@ -44,7 +44,7 @@ def test_a_checkpoint_has_adapters_their_moments_and_the_step_alone(trained):
     assert max(line.get("actor/sampler_logp_diff_max", 0) for line in metrics_of(trained)) < 1e-4
 
 
-@pytest.mark.parametrize("base", ["param_dtype", "int8"])
+@pytest.mark.parametrize("base", ["param_dtype", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_run_that_is_extended_is_bit_for_bit_an_uninterrupted_one(launcher, trained, tmp_path, base):
     how = LORA | {"model.lora.base": base}
     whole = trained
@@ -141,6 +141,7 @@ def test_supervised_mode_trains_adapters_too(launcher, tmp_path):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_adapters_learn_from_votes_in_the_laboratory(launcher, tmp_path):
     """Ten steps at twice the rate of the experiment, where held-out accuracy goes from 0.62 to 0.82."""
     changes = {"steps": 10, "optim.lr": 2e-3, "eval.max_questions": 200, "log.completions_every": 0}

@@ -69,7 +69,7 @@ def steady_step(line: dict) -> int:
 
 def of_bases(runs: Runs, kind: str, what, names=BASES) -> list[float]:
     """A number of each base's line, in the order of `names`."""
-    return [float(what(runs[f"{base}, {kind}"])) for base in names]
+    return [float(runs[f"{base}, {kind}"].once(what)) for base in names]
 
 
 def of_seeds(seeds: list[Runs], kind: str, what, names=BASES) -> list[float]:

@@ -127,12 +127,19 @@ class Line(dict):
     def __init__(self, values: dict, of: str = ""):
         super().__init__(values)
         self.of = of or " ".join(str(values.get(name)) for name in ("finding", "arm", "seed"))
+        self._known: dict[Callable, object] = {}
 
     def __getitem__(self, key):
         value = self.get(key)
         if value is None and key != "mcs":  # which is None of a run that never collapsed
             raise LackingError(f"no {key!r} in {self.of}")
         return Line(value, self.of) if isinstance(value, dict) else value
+
+    def once(self, what: Callable):
+        """what(self), computed once: seeds are drawn again a thousand times, and each has the same numbers."""
+        if what not in self._known:
+            self._known[what] = what(self)
+        return self._known[what]
 
 
 def outcome(rule: Rule, by_seed: dict[int, Runs]) -> Outcome:

@@ -56,7 +56,8 @@ def find(finding: Finding, name: str, seed: int, lines: list[dict]) -> dict | No
     """The line of an arm and a seed, whichever finding made it."""
     cell, curves = finding.cell(name, seed), finding.arms[name].curves
     fits = lambda line: cell.has(line) and all(curve in line.get("curves", {}) for curve in curves)
-    return next(filter(fits, lines), None)
+    hash = cell.hash
+    return next((line for line in lines if line["config_hash"] == hash and fits(line)), None)
 
 
 def by_seed(finding: Finding, seeds, lines: list[dict]) -> dict[int, Runs]:
