@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax.lab import shipped
+from urlvr_jax.measure.collapse import TRUTH
 from urlvr_jax.models import folders
 from urlvr_jax.runtime import counting, hosts, progress, terminal
 from urlvr_jax.untrusted import shown
@@ -194,6 +195,15 @@ def test_a_line_moves_and_what_else_is_said_wipes_a_stage_but_keeps_a_step(clock
     first, second = (progress.step_text(s, 2, USUAL, 99) for s in (1, 2))
     assert screen.getvalue() == f"{clear}{first}{clear}{second}\nerror: it went wrong\n"
     assert len(second) < 100
+
+
+def test_after_some_steps_a_terminal_draws_the_true_reward_as_a_small_curve(clock, screen):
+    screen = screen()
+    run = progress.Progress(8)
+    for step in range(1, 9):
+        run.step(step, {"reward/mean": 0.5, TRUTH: step / 8, "timing_s/step": 1.0})
+    lines = screen.getvalue().split(shown.CLEAR)
+    assert lines[-1].rstrip().endswith("▁▂▃▄▅▆▇█") and "▁" not in lines[-2]
 
 
 def test_a_finished_stage_leaves_no_line_and_names_of_others_move_no_cursor(clock, screen):

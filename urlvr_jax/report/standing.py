@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import pathlib
-import time
 from typing import NamedTuple
 
 from urlvr_jax import config as config_lib
@@ -64,7 +64,7 @@ def standing(folder: pathlib.Path, now: float) -> Standing:
         said = [failure] if state == FAILED else []
         alarm = alarm_of(lines)
         said += [f"alarm at step {alarm[0]} ({alarm[1]})"] if alarm else []
-        seconds = now - (folder / "metrics.jsonl").stat().st_mtime if lines else None
+        seconds = max(0.0, now - (folder / "metrics.jsonl").stat().st_mtime) if lines else None
         return Standing(folder, state, step, config["steps"], _numbers(record), said, seconds)
     except (
         UserError,
@@ -124,5 +124,5 @@ def of(folder: pathlib.Path) -> list[Standing]:
         raise UserError(
             f"{folder} has no run in it, {DEEP} folders deep: a run's has config.json and record.json"
         )
-    now = time.time()
+    now = datetime.datetime.now().timestamp()  # a file's time is of the clock on the wall too
     return [standing(run, now) for run in found]

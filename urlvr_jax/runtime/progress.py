@@ -34,8 +34,8 @@ CHECK_SHOWN = 0.1  # of a step: a check that takes more is shown
 SHADOWS = 8  # the rank of what stands in brackets
 
 
-CURVE = 13  # the rank of the small curve, and how many steps of a run it has at most
-KEPT = 4096
+CURVE = 13  # the rank of the small curve, and how many steps it has at least and at most
+FEWEST, KEPT = 8, 4096
 
 
 def step_text(step: int, steps: int, metrics: dict, width: int, curve: str = "") -> str:
@@ -129,7 +129,8 @@ class Progress(Console):
     def step(self, step: int, metrics: dict) -> None:
         """A step's line, and what it says of an evaluation."""
         self._truth.append(metrics.get(TRUTH, metrics.get("reward/mean", math.nan)))
-        curve = sparkline(list(self._truth)) if shown.is_guarded(self.stream) else ""
+        drawn = len(self._truth) >= FEWEST and shown.is_guarded(self.stream)
+        curve = sparkline(list(self._truth)) if drawn else ""
         text = step_text(step, self.steps, metrics, terminal.width(self.stream), curve)
         self.move(text, keep=True, now=step == self.steps)
         if any(name.startswith("eval/") for name in metrics):
