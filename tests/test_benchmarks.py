@@ -122,6 +122,7 @@ def test_a_tiny_specification_runs_from_weights_to_the_table(tmp_path):
     assert all(ours[phase]["seconds"] > 0 for phase in ("rollout", "score", "update", "step"))
 
 
+@pytest.mark.slow
 def test_a_published_model_is_lowered_at_full_size_with_its_own_number_of_parameters():
     assert "| 1,543,714,304 |" in run_benchmark("checks/full_size.py", "Qwen2.5-1.5B")
 

@@ -103,10 +103,7 @@ def test_the_cache_is_counted_as_the_rollout_makes_it():
     assert memory.cache_bytes(model, {"tensor": 1}) * 3 * 5 == size
 
 
-@pytest.fixture(
-    scope="module",
-    params=["2 x fsdp, 2 x tensor", pytest.param("1 device, remat, scan", marks=pytest.mark.slow)],
-)
+@pytest.fixture(scope="module", params=["2 x fsdp, 2 x tensor", "1 device, remat, scan"])
 def compiled(request):
     """{phase: (parts planned, bytes by the compiler)} of a small model, most of it temporaries."""
     changes = {"mesh.data": 1} | {
@@ -139,6 +136,7 @@ def compiled(request):
     }
 
 
+@pytest.mark.slow
 def test_weights_state_and_batch_are_the_compilers_arguments(compiled):
     for phase, (planned, sizes) in compiled.items():
         at_rest = sum(planned.get(part, 0) for part in ("weights", "optimizer", "batch"))
@@ -147,6 +145,7 @@ def test_weights_state_and_batch_are_the_compilers_arguments(compiled):
         )  # token ids, lengths and layouts are left out
 
 
+@pytest.mark.slow
 def test_the_estimate_is_within_a_factor_of_two_of_the_compilers_bytes(compiled):
     for phase, (planned, sizes) in compiled.items():
         assert planned[memory.ESTIMATED] > 0.4 * sizes["total"], phase  # not the exact parts alone

@@ -147,6 +147,7 @@ def test_a_bucket_that_fails_later_is_said_once_and_tried_again(there, tmp_path,
     assert mirror.close() and there.texts("run/") == {"x": b"x"}
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_the_run_on_a_disk_and_goes_on_after_a_kill(there, launcher, tmp_path):
     options = {"eval.every": 0, "log.completions_every": 0}
     env = there.environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -58,6 +58,7 @@ def test_a_run_that_is_extended_is_bit_for_bit_an_uninterrupted_one(launcher, tr
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_another_base_under_the_same_name_is_refused(launcher, tmp_path):
     base, run = tmp_path / "base", tmp_path / "run"
     shutil.copytree(shipped.base("lab:plain"), base)

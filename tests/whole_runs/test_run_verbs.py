@@ -117,6 +117,7 @@ def test_generate_without_a_prompt_or_with_a_long_one_says_so(finished, launcher
     assert call.status == 2 and "43 tokens" in call.err and "16" in call.err
 
 
+@pytest.mark.slow
 def test_a_run_fills_four_devices_and_is_read_on_one(launcher, tmp_path):
     four = {"XLA_FLAGS": f"{environment()['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
     options = {"steps": 2, "rollout.slots": 6, "checkpoint.every": 0}
