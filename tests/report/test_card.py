@@ -51,3 +51,10 @@ def test_a_run_without_evaluations_says_so(tmp_path):
     folder = write_run(tmp_path / "b")
     (folder / "record.json").write_text(json.dumps({"attempts": [{}]}))
     assert "| commit | `-` |" in card(folder, 40)
+
+
+def test_a_reward_that_reads_labels_within_a_sum_is_said_to_read_them(tmp_path):
+    text = card(write_run(tmp_path / "a", **{"reward.name": "majority_voting + 0.5*ground_truth"}), 40)
+    assert "read gold answers" in text
+    assert "read no gold answer" in card(write_run(tmp_path / "b", **{"reward.name": "format"}), 40)
+    assert "of its makers" in card(write_run(tmp_path / "c", **{"reward.name": "0.5*'mine.py:paid'"}), 40)

@@ -13,7 +13,7 @@ from urlvr_jax.comparing.aggregates import pass_at
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.collapse import peak_step
-from urlvr_jax.measure.record import RunRecord, is_number
+from urlvr_jax.measure.record import RunRecord, by_step, is_number
 from urlvr_jax.untrusted import json_text
 
 BASE = "base"  # the policy before training: each run's evaluation at step 0
@@ -54,8 +54,8 @@ class Run(NamedTuple):
 
     def spent(self, step: int) -> tuple[float, float]:
         """Tokens sampled and seconds until a step."""
-        made = [line for line in self.record.lines if 0 < line["step"] <= step]
-        total = lambda name: float(sum(line[name] for line in made if is_number(line.get(name))))
+        made = lambda name: by_step(self.record.lines, name).items()
+        total = lambda name: float(sum(value for at, value in made(name) if at <= step))
         return total("perf/rollout_tokens"), total("timing_s/step")
 
 

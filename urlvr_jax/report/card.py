@@ -10,13 +10,12 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.comparing.aggregates import pass_at
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import mean_interval
-from urlvr_jax.measure.record import RunRecord, is_number
+from urlvr_jax.measure.record import RunRecord, by_step
 from urlvr_jax.measure.summary import kind_of_set, test_time_text
 from urlvr_jax.report.bands import alarm_of
+from urlvr_jax.rewards import expression
 from urlvr_jax.studies.page import table
 from urlvr_jax.untrusted.shown import visible
-
-TRUTHS = ("ground_truth", "verifier")  # rewards that read labels
 
 
 def card(folder: pathlib.Path, step: int) -> str:
@@ -67,9 +66,9 @@ def _quoted(text: str) -> str:
 def _how(c: dict, reward: str) -> str:
     if c["mode"] != "rl":
         return "It imitated documents; no reward was used."
-    if c["reward.fn"]:
+    if c["reward.fn"] or "'" in c["reward.name"] or '"' in c["reward.name"]:  # whose file need not be here
         return f"Its reward was a function of its makers, `{reward}`."
-    reads = any(name in c["reward.name"] for name in TRUTHS)
+    reads = expression.needs_labels(expression.load(c["reward.name"], ""))
     return f"Its reward, `{reward}`, read {'gold answers' if reads else 'no gold answer'}."
 
 
@@ -116,20 +115,14 @@ def _warnings(run: RunRecord, step: int) -> str:
         )
     if shared := test_time_text(run.trained_on()):
         out.append(f"{shared[0].upper()}{shared[1:]}.")
-    clip = {line["step"]: line.get("response_length/clip_ratio") for line in run.lines}.get(step)
+    clip = by_step(run.lines, "response_length/clip_ratio").get(step)
     if clip and clip > 0.1:
         out.append(f"{clip:.0%} of its training responses at this step were cut at the longest length.")
-    return "".join(f"- {text}\n" for text in out) and "## Beware\n\n" + "".join(
-        f"- {text}\n" for text in out
-    )
+    return "## Beware\n\n" + "".join(f"- {text}\n" for text in out) if out else ""
 
 
 def _made(run: RunRecord, c: dict, step: int) -> dict[str, str]:
-    tokens = sum(
-        x["perf/rollout_tokens"]
-        for x in run.lines
-        if x["step"] <= step and is_number(x.get("perf/rollout_tokens"))
-    )
+    tokens = sum(n for s, n in by_step(run.lines, "perf/rollout_tokens").items() if s <= step)
     out = {"questions": c["data.train"], "tokens sampled": f"{tokens:.3g}", "seed": c["seed"]}
     out |= {
         key: drawing.number(c[key])

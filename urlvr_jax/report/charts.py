@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from urlvr_jax.comparing.arms import Arm
+from urlvr_jax.measure.collapse import TRUTH
 from urlvr_jax.measure.definitions import definition_of, limits
 from urlvr_jax.report import bands
 from urlvr_jax.report.bands import ALIGNMENTS, WORST
@@ -21,7 +22,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 DASHES = ("solid", "dashed", "dotted", "dotdash")
 MOST_BYTES = 900_000  # of the arrays of a page, as text
 HEIGHT = 230  # pixels
-TRUTH = "train/ensemble/ground_truth_reward"
 
 
 class Chart(NamedTuple):

@@ -7,8 +7,9 @@ import numpy as np
 from urlvr_jax import theory
 from urlvr_jax.comparing.arms import Arm
 from urlvr_jax.measure import ledger, questions
+from urlvr_jax.measure.collapse import TRUTH
 from urlvr_jax.report import bands
-from urlvr_jax.report.charts import TRUTH, Chart, new_figure, plain, style
+from urlvr_jax.report.charts import Chart, new_figure, plain, style
 
 GROUP = "questions that came again"
 MOST_ARMS, MOST_POINTS, MOST_STEPS = 4, 600, 60
@@ -29,19 +30,18 @@ def figures(arms: list[Arm]) -> list[tuple[Chart, dict]]:
         if not found:
             continue
         which = f"{arm.name}, seed {run.seed}"
-        last = max(int(p.steps[-1]) for p in found)
         for draw, title, says in (
             (_law, "does the law predict it?", "measured share of each question's first majority against the law's fitted one; on the line they are equal"),
             (_flips, "what flips?", "share of each question's majority at its first and its last visit, by what became of it"),
             (_ledger, "what became of them?", "share of questions right at both visits (kept), at the last (learned), at the first (corrupted), at neither (never)"),
         ):  # fmt: skip
-            figure = draw(found, last)
+            figure = draw(found)
             if figure is not None:
                 out.append((Chart(GROUP, title, which, says), figure))
     return out
 
 
-def _law(found: list[questions.Path], last: int) -> dict | None:
+def _law(found: list[questions.Path]) -> dict | None:
     fit = questions.law(found)
     if fit is None:
         return None
@@ -59,7 +59,7 @@ def _law(found: list[questions.Path], last: int) -> dict | None:
     return _json(f)
 
 
-def _flips(found: list[questions.Path], last: int) -> dict:
+def _flips(found: list[questions.Path]) -> dict:
     of = questions.kinds(found)
     first, final = (np.array([p.majority[i] for p in found]) for i in (0, -1))
     # Shares are counts of a group: moved apart a little, so that equal ones are seen as many.
@@ -76,7 +76,7 @@ def _flips(found: list[questions.Path], last: int) -> dict:
     return _json(f)
 
 
-def _ledger(found: list[questions.Path], last: int) -> dict | None:
+def _ledger(found: list[questions.Path]) -> dict | None:
     steps = np.unique(np.concatenate([p.steps[1:] for p in found]))
     steps = steps[np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).round().astype(int))]
     books = {int(step): book for step in steps if (book := questions.book(found, int(step)))}
