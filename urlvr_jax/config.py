@@ -6,6 +6,7 @@ locked, so a misspelt key stops the run at the line that makes it, with the near
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -142,8 +143,13 @@ def _marked() -> ml_collections.ConfigDict:
     c.verify = ml_collections.ConfigDict()  # the second generation of self-verification
     # the question as in its file, and the response as decoded
     c.verify.template = _added("V{prompt}{response}?")
-    # how a verdict is read: lab (Y, N), boxed (True, False), word (yes, no, ...)
+    # how a verdict is read: lab (Y, N), lab_last (the same, after a computation), boxed (True, False), word (yes, no, ...)
     c.verify.verdict = _added("lab")
+    # who judges: "policy", as it is; "base", as it was; or a model, as in model.path
+    c.verify.judge = _added("policy")
+    c.verify.votes = _added(1)  # verdicts a response, the one that more than half give counts
+    # "majority": the policy is also trained to judge, by an update of its own, as the majority answer says; "none"
+    c.verify.train = _added("none")
     c.verify.temperature = _added(0.5)
     c.verify.max_new_tokens = _added(4)
     # widths compiled; a longer verification prompt is not asked, and counted
@@ -246,6 +252,27 @@ def marked(mark: str) -> frozenset[str]:
     return frozenset(k for k, v in flat(_marked()).items() if isinstance(v, _Mark) and mark in v.marks)
 
 
+OWN_JUDGES = ("policy", "base")  # values of verify.judge that name no model of its own
+
+
+def of_judge(c) -> ml_collections.ConfigDict:
+    """The configuration with the judge's model in the place of the policy's."""
+    c = copy.deepcopy(c)
+    c.model.path, c.model.init, c.model.lora.rank = c.verify.judge, "pretrained", 0
+    return c
+
+
+def of_verdicts(c) -> ml_collections.ConfigDict:
+    """The second generation as a configuration of rollouts: a prompt for each response, a group of verdicts on it."""
+    rows, c = rows_per_step(c), copy.deepcopy(c)
+    c.data.prompts_per_step, c.data.prompt_buckets = rows, c.verify.prompt_buckets
+    c.rollout.group, c.rollout.train_group = c.verify.votes, 0
+    c.rollout.temperature, c.rollout.max_new_tokens = c.verify.temperature, c.verify.max_new_tokens
+    c.rollout.response_buckets = ()
+    c.optim.minibatch_prompts, c.optim.epochs, c.kl.coef, c.eval.every = 0, 1, 0.0, 0
+    return c
+
+
 class ConfigError(UserError):
     """A value that cannot work; the message names key, value and remedy."""
 
@@ -309,7 +336,7 @@ def updates_per_step(c) -> int:
 
 
 def total_updates(c) -> int:
-    return c.steps * updates_per_step(c)
+    return c.steps * (updates_per_step(c) + (c.verify.train != "none"))
 
 
 def checkpoints_at_once(c) -> int:

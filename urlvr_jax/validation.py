@@ -29,6 +29,7 @@ MANY = 10**9  # far more than any run has, far less than what overflows or never
 RANGES = {  # (least, greatest) value of a key
     (1, MANY): (
         "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens", "verify.max_new_tokens",
+        "verify.votes",
         "optim.epochs", "mesh.data", "mesh.fsdp", "mesh.tensor", "eval.k", "checkpoint.keep",
         "log.repetition_ngram", "log.max_skipped_updates", "answers.compat_workers",
     ),
@@ -86,6 +87,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
         _one_of(c, key, ("float32", "bfloat16"))
     validate_answers(c)
     _one_of(c, "verify.verdict", self_verification.VERDICTS)
+    _validate_verifier(c)
     _one_of(c, "advantage.name", advantages.ESTIMATORS)
     _one_of(c, "loss.aggregation", objective.AGGREGATIONS)
     _one_of(c, "loss.sampler_correction", ("none", "token", "sequence"))
@@ -120,6 +122,28 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
                 f"{key} = {count} does not divide over mesh.data * mesh.fsdp = {shards(c)}: "
                 f"choose a multiple of {shards(c)}"
             )
+
+
+def _validate_verifier(c) -> None:
+    """`verify.train` needs what it trains, and verdicts to compare."""
+    _one_of(c, "verify.train", ("none", "majority"))
+    if c.verify.train == "none":
+        return
+    if c.verify.judge != "policy":
+        raise ConfigError(
+            f"verify.train = {c.verify.train!r} trains the policy's own verdicts, but verify.judge = {c.verify.judge!r}: "
+            "set it to 'policy'"
+        )
+    if c.verify.votes < 2:
+        raise ConfigError(
+            f"verify.train = {c.verify.train!r} compares the verdicts on one response, and verify.votes = {c.verify.votes}: "
+            "give 2 or more"
+        )
+    if c.advantage.name == "none" or c.mode != "rl":
+        raise ConfigError(
+            f"verify.train = {c.verify.train!r} needs mode = 'rl' and an advantage with a baseline: "
+            f"they are {c.mode!r}, advantage.name = {c.advantage.name!r}"
+        )
 
 
 def validate_heads(attention: str, width: int, platform: str) -> None:

@@ -338,7 +338,9 @@ def test_the_policy_is_asked_for_its_verdict_in_the_same_format(root):
         c=c, sample=sample, to_rollout=lambda params: params, verification_shape=lambda *shape: shape
     )
     prompts = Prompts(("0",), ("as rendered",), np.zeros((1, 4), int), np.array([4]), ("1+1?",))
-    verdicts = self_verification.ask(engine, None, tokenizer, prompts, 1, ["2", "<|eot_id|>"])
-    assert verdicts.tolist() == [self_verification.YES] * 2
+    verdicts = self_verification.ask(
+        self_verification.Judge(engine, {}, tokenizer), prompts, 1, ["2", "<|eot_id|>"]
+    )
+    assert verdicts.verdicts.tolist() == [self_verification.YES] * 2
     form = PromptFormat(tokenizer, "chat")
     assert asked == [form.render("1+1? Is 2 right?"), form.render("1+1? Is <|eot_id|> right?")]

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from urlvr_jax.checks import countdown
 from urlvr_jax.data import corpus
 from urlvr_jax.data.files import read_rows
 from urlvr_jax.data.tokenizer import Tokenizer
@@ -176,3 +177,31 @@ def test_running_values_stay_in_range():
 def test_every_question_fits_the_default_bucket_and_every_solution_the_page():
     for row in shipped("train") + shipped("heldout"):
         assert len(row["prompt"]) <= 16
+
+
+@pytest.mark.parametrize(
+    "expression, steps",
+    [
+        ("(3+7)*5", "3+7=10;10*5=50;"), ("3+7*5", "7*5=35;3+35=38;"), ("3*(4-5)", "4-5=-1;3*-1=-3;"), ("9*6", "9*6=54;"),
+        ("7", ""), ("05-3", ""), ("1+2+3+4", ""), ("3/1", ""), ("-2+5", ""), ("3+", ""), ("99999*99999", ""), ("(" * 99, ""),
+    ],
+)  # fmt: skip
+def test_a_judge_that_computes_works_an_expression_out_as_a_solution_does(expression, steps):
+    assert countdown_world.working(expression) == steps
+
+
+def test_verdicts_that_compute_are_right_and_fit_and_judge_near_misses():
+    found = [
+        d for step in range(30) for d in countdown_world.documents("countdown_checker", 4, step, 128, 25)
+        if d[0].startswith("V")
+    ]  # fmt: skip
+    assert len(found) > 2000 and {d[1][-1] for d in found} == {"Y", "N"}
+    assert max(len(d[1]) for d in found) < 20 and all(d[2] for d in found)
+    for prompt, reply, _ in found:
+        work, _, verdict = reply.rpartition(";")
+        task = countdown.parse(prompt)
+        reached = work.rpartition("=")[2]
+        assert verdict == "N" or int(reached) == task.target
+        assert all(eval(left) == int(right) for left, right in (s.split("=") for s in work.split(";") if s))
+    missed = [d for d in found if d[1].endswith("N") and d[1].count(";") == 2]
+    assert len(missed) > 0.25 * len(found)

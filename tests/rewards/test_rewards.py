@@ -104,7 +104,7 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
     expression.compute(control, inputs(), reference)
     assert isinstance(seen[0], RewardInputs) and seen[1] is reference
     controls = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
-    assert controls == {"ground_truth", "verifier"} and set(LABEL_FREE) | controls == set(
+    assert controls == {"ground_truth", "verifier", "noisy_verifier"} and set(LABEL_FREE) | controls == set(
         expression.REWARDS
     )
 
@@ -176,10 +176,12 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "weighted_voting": ("answers", "logp"),
         "unified": ("self_certainty",),
         "self_verify": ("verification",),
+        "coverrl": ("answers", "verification"),
         "co_reward": ("answers", "rephrased"),
         "countdown": ("answer_text",),
         "ground_truth": (),
         "verifier": (),
+        "noisy_verifier": (),
         "random": (),
         "format": ("answers",),
         "length": (),

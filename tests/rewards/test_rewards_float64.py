@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from urlvr_jax.rewards import expression, unified
+from urlvr_jax.rewards.interface import RewardError
 from urlvr_jax.scoring import token_statistics
 from urlvr_jax.types import STATISTICS, Reference
 
@@ -230,6 +231,25 @@ def test_a_control_equals_float64(case):
     reference = Reference(jnp.asarray(want), jnp.asarray(scores, jnp.float32))
     helpers.assert_close(case.computed("verifier", reference=reference), scores)
     assert set(np.unique(case.computed("random"))) <= {0, 1}
+    certain = case.computed(
+        "noisy_verifier", "yes_if_right=1.0, yes_if_wrong=0.0", reference=Reference(jnp.asarray(want))
+    )
+    helpers.assert_close(certain, want)
+
+
+def test_a_noisy_verifier_has_the_rates_it_is_given():
+    right = np.arange(4000).reshape(500, 8) % 2 == 0
+    fn = expression.load("noisy_verifier(yes_if_right=0.9, yes_if_wrong=0.2)")
+    given = helpers.reward_inputs(fn, lengths=np.ones(4000, np.int32), group=8)
+    said = np.asarray(expression.compute(fn, given, Reference(jnp.asarray(right))))
+    assert set(np.unique(said)) == {0, 1}
+    assert abs(said[right].mean() - 0.9) < 0.03 and abs(said[~right].mean() - 0.2) < 0.03
+
+
+@pytest.mark.parametrize("option", ["yes_if_right=1.1", "yes_if_wrong=-0.1"])
+def test_a_noisy_verifier_refuses_what_is_no_chance(option):
+    with pytest.raises(RewardError, match="give a chance from 0 to 1"):
+        expression.load(f"noisy_verifier({option})")
 
 
 def test_no_reward_goes_without_a_reference_here():
@@ -241,9 +261,15 @@ def test_no_reward_goes_without_a_reference_here():
         "length",
         "ground_truth",
         "verifier",
+        "noisy_verifier",
         "random",
     }
-    elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py
+    elsewhere = {
+        "self_verify",
+        "coverrl",
+        "co_reward",
+        "countdown",
+    }  # test_external.py, test_self_verification.py
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 

@@ -9,11 +9,13 @@ A question gives three numbers and a target, "C3,7,5=26?". A document answers it
 
 A recipe may also contain documents that judge a question and a response to it, in one of two wordings, and
 end with "Y" or "N". Only a base that has read such documents can be asked for a verdict. Some judge a bluff: a
-response that looks right and is not, as a policy might learn to write.
+response that looks right and is not, as a policy might learn to write; some a near miss: right numbers, right sums,
+another result. A judge that computes works the answer out first, "3*7=21;21+5=26;Y".
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 
 import numpy as np
@@ -29,6 +31,8 @@ QUESTIONS = {"train": 800, "heldout": 600}
 LARGEST_NUMBER, LARGEST = 9, 99
 _DOCUMENT_STREAM = 202
 _TRIES = 1000
+MOST_WORKING = 18  # characters: "9*9=81;81*9=729;" has 16
+_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 WORDINGS = {"question_first": "V{prompt}{response}?", "response_first": "V{response}?{prompt}"}
 
 
@@ -45,13 +49,26 @@ class Recipe:
     judging: float = 0.0  # share of documents that give a verdict
     verdict_wrong: float = 0.0
     bluff: float = 0.0  # share of judged responses that are made to look right
+    near: float = 0.0  # and of those that reach another result by right steps
+    computing: bool = False  # whether a verdict follows the steps of the answer's expression
 
 
 _ANSWERS = dict(solved=0.60, tried=0.25, direct=0.10, junk=0.05, slip=0.03, direct_wrong=0.5)
+_CLEAN = dict(solved=1.0, tried=0.0, direct=0.0, junk=0.0, slip=0.0, direct_wrong=0.0)
 RECIPES = {
     "countdown": Recipe(**_ANSWERS),
     "countdown_judge": Recipe(**_ANSWERS, judging=0.5, verdict_wrong=0.03, bluff=0.2),
     "countdown_verdicts": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),  # goes on from it
+    # These go on from lab:countdown_judge.
+    "countdown_longer": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),
+    "countdown_near": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2, near=0.4),
+    "countdown_checker": Recipe(
+        **_ANSWERS, judging=0.7, verdict_wrong=0.0, bluff=0.2, near=0.3, computing=True
+    ),
+    # And this from lab:countdown_checker, as an instruction-tuned model does from its base.
+    "countdown_clean": Recipe(
+        **_CLEAN, judging=0.5, verdict_wrong=0.0, bluff=0.2, near=0.3, computing=True
+    ),
 }
 
 
@@ -140,17 +157,50 @@ def _bluff(numbers, solution: Chain, rng) -> str:
     return f"{_steps(solution, 0.0, rng).rpartition('A')[0]}A{guess.expression()}"
 
 
+def _response_to_judge(numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> str:
+    kind = rng.random()
+    if kind < recipe.bluff:
+        return _bluff(numbers, solution, rng)[:longest]
+    if kind < recipe.bluff + recipe.near:
+        return _steps(_draw(numbers, rng), 0.0, rng)[:longest]
+    return respond(numbers, solution, recipe, rng, longest)
+
+
 def _judged(text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> tuple[str, str]:
     """A document that judges: its prompt, and the verdict of the exact check, but for a few mistakes."""
-    if rng.random() < recipe.bluff:
-        response = _bluff(numbers, solution, rng)[:longest]
-    else:
-        response = respond(numbers, solution, recipe, rng, longest)
+    response = _response_to_judge(numbers, solution, recipe, rng, longest)
     found = extract.extract(response, "lab_expression")
     right = countdown.solves(found and found.text, countdown.Task(numbers, solution.values()[1]))
     right ^= rng.random() < recipe.verdict_wrong
     wording = list(WORDINGS.values())[int(rng.integers(len(WORDINGS)))]
-    return wording.format(prompt=text, response=response), "Y" if right else "N"
+    work = working(found.text) if found and recipe.computing else ""
+    return wording.format(prompt=text, response=response), f"{work}{'Y' if right else 'N'}"
+
+
+def working(expression: str) -> str:
+    """The steps of an expression of at most three numbers, as a solution writes them: "(3+7)*5" -> "3+7=10;10*5=50;".
+
+    Empty for any other text, and where they would be longer than MOST_WORKING.
+    """
+    steps: list[str] = []
+    try:
+        _work(countdown.parsed(expression), steps)
+    except countdown.ExpressionError:
+        return ""
+    text = "".join(steps)
+    return text if len(steps) <= 2 and len(text) <= MOST_WORKING else ""
+
+
+def _work(node: ast.expr, steps: list[str]) -> int:
+    """The value of a tree; its operations are added to the steps."""
+    match node:
+        case ast.Constant(value=int()):
+            return node.value
+        case ast.BinOp() if type(node.op) in _SIGNS:
+            sign, left, right = _SIGNS[type(node.op)], _work(node.left, steps), _work(node.right, steps)
+            steps.append(f"{left}{sign}{right}={_apply(sign, left, right)};")
+            return _apply(sign, left, right)
+    raise countdown.ExpressionError(f"{type(node).__name__} has no place here")
 
 
 def documents(recipe: str, seed: int, step: int, count: int, longest: int):

@@ -192,6 +192,17 @@ def of_verdicts(verdicts: np.ndarray) -> dict[str, float]:
     }
 
 
+def of_lesson(lesson) -> dict[str, float]:
+    """The second update of a judge that is trained: a `runtime.judges.Lesson`, on the host."""
+    out = {"verifier/kept": float(lesson.kept)}
+    if lesson.paid is not None:
+        out["verifier/paid"] = float(lesson.paid)
+    for update in lesson.updates:  # one, or none
+        for name in ("loss", "grad_norm", "entropy", "skipped_updates"):
+            out[f"verifier/{name}"] = float(update[f"actor/{name}"])
+    return out
+
+
 def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:
     """Rates over the step's rollouts, where there are right or wrong ones. verdicts int, correct bool `[P, G]`."""
     yes = verdicts == YES

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import lora, transformer
+from urlvr_jax.rewards import expression
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
@@ -330,7 +331,17 @@ def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]
         out["rollout"]["train state beside"] = held + moments
     if "score" in out:
         out["score"]["optimizer beside"] = moments
-    if (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed" and not m.lora:
+    compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
+    judge = c.verify.judge if verifies(c) else "policy"
+    if (compared or judge == "base") and not m.lora:
         for parts in out.values():
             parts["reference weights"] = held
+    if judge not in config_lib.OWN_JUDGES:
+        for parts in out.values():
+            parts["judge's weights"] = weight_bytes(open_model(config_lib.of_judge(c)), dict(c.mesh))
     return out
+
+
+def verifies(c) -> bool:
+    """Whether a step asks a judge."""
+    return c.mode == "rl" and "verification" in expression.load_configured(c).needs

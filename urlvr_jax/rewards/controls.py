@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from urlvr_jax.rewards.interface import about, needs
+from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.types import Reference, RewardInputs
 
 
@@ -33,6 +33,23 @@ def ground_truth(inputs: RewardInputs, reference: Reference):
 def verifier(inputs: RewardInputs, reference: Reference):
     """The score of `answers.check`, such as a function of your own file; of a built-in check 1 or 0."""
     return reference.score
+
+
+@about(
+    family="control",
+    formula="Bernoulli(yes_if_right) where y_g is right, Bernoulli(yes_if_wrong) elsewhere",
+    norm="none",
+    range="{0, 1}",
+    papers="-",
+    failure="none of its own: errors by chance cancel, so that it learns what is right, more slowly; a judge's own errors do not",
+)
+def noisy_verifier(inputs: RewardInputs, reference: Reference, *, yes_if_right=0.9, yes_if_wrong=0.3):
+    """A verifier with these true- and false-positive rates, whose errors are chance. Beside `self_verify`."""
+    for name, chance in (("yes_if_right", yes_if_right), ("yes_if_wrong", yes_if_wrong)):
+        if not 0 <= chance <= 1:
+            raise RewardError(f"noisy_verifier({name}={chance}): give a chance from 0 to 1")
+    chance = jnp.where(reference.correct, yes_if_right, yes_if_wrong)
+    return jax.random.bernoulli(inputs.key, chance, inputs.shape).astype(jnp.float32)
 
 
 @about(
@@ -82,4 +99,4 @@ def constant(inputs: RewardInputs):
     return jnp.ones(inputs.shape, jnp.float32)
 
 
-METHODS = (ground_truth, verifier, random, format, length)
+METHODS = (ground_truth, verifier, noisy_verifier, random, format, length)

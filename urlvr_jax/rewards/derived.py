@@ -14,6 +14,7 @@ import numpy as np
 
 from urlvr_jax.answers.classes import Answers, partner_classes
 from urlvr_jax.answers.tokens import answer_mask
+from urlvr_jax.rewards.self_verification import Verification
 from urlvr_jax.types import Rollouts
 
 
@@ -23,7 +24,7 @@ class Facts(NamedTuple):
     answers: Answers
     rollouts: Rollouts
     tokenizer: object
-    verify: Callable[[list[str]], np.ndarray]  # texts [B] -> the policy's verdicts, int32 [B]
+    verify: Callable[[], Verification]  # the second generation, made when it is first asked for
 
 
 class Derived(NamedTuple):
@@ -42,7 +43,7 @@ def _answer_span(facts: Facts):
 
 
 def _verification(facts: Facts):
-    return jnp.asarray(facts.verify(facts.answers.texts).reshape(facts.answers.classes.shape))
+    return jnp.asarray(facts.verify().verdicts.reshape(facts.answers.classes.shape))
 
 
 DERIVED = {

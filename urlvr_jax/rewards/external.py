@@ -11,6 +11,7 @@ import numpy as np
 
 from urlvr_jax.checks import countdown as countdown_check
 from urlvr_jax.rewards.interface import RewardError, about, needs
+from urlvr_jax.rewards.self_verification import kept_majority
 from urlvr_jax.types import RewardInputs
 
 
@@ -28,6 +29,23 @@ from urlvr_jax.types import RewardInputs
 def self_verify(inputs: RewardInputs):
     """1 where the policy, asked by `verify.template`, says yes to its response; ambiguous is no."""
     return (inputs.verification == 1).astype(jnp.float32)
+
+
+@about(
+    family="external",
+    formula="1[a_g = m], m the majority answer, where pi says yes to more than half of its supporters; else 0",
+    norm="none",
+    range="{0, 1}",
+    papers="CoVerRL (2603.17775)",
+    failure="a mistake that most make and the judge believes; a judge that never says yes ends all training",
+    differs="with verify.train = majority the judge learns, by an update of its own, to say yes to the majority's responses and no to the "
+    "others; the paper's balance of both and its schedule are not reproduced",
+)
+@needs("answers", "verification")
+def coverrl(inputs: RewardInputs):
+    """1 where the answer is the majority answer and the judge keeps that; see `verify.train` for the judge."""
+    label = kept_majority(inputs.answers, inputs.verification, jnp)[:, None]
+    return ((inputs.answers == label) & (inputs.answers >= 0)).astype(jnp.float32)
 
 
 @about(
@@ -65,4 +83,4 @@ def countdown(inputs: RewardInputs, *, mode="strict"):
     return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
 
 
-METHODS = (self_verify, co_reward, countdown)
+METHODS = (self_verify, coverrl, co_reward, countdown)

@@ -1,19 +1,22 @@
 """Self-verification: the policy that wrote a response judges it in a second generation.
 
 The verdict is a reward without labels as long as checking is easier than solving. It is read strictly:
-whatever is not clearly yes or no is ambiguous, counted, and never earns.
+whatever is not clearly yes or no is ambiguous, counted, and never earns. `verify.judge` may name another judge than the
+policy as it is: the base, which stays as it was at the start, or another model.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
+from urlvr_jax.answers.classes import majority_class
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.runtime.random_keys import random_key
-from urlvr_jax.types import Prompts
+from urlvr_jax.types import Prompts, Rollouts
 
 YES = 1
 NO = 0
@@ -38,8 +41,13 @@ def _lab(text: str) -> int:
     return {"Y": YES, "N": NO}.get(text.strip(), AMBIGUOUS)
 
 
+def _lab_last(text: str) -> int:
+    return _lab(text.rpartition(";")[2])
+
+
 VERDICTS = {
     "lab": _lab,  # the whole generation is Y or N
+    "lab_last": _lab_last,  # what follows its last ";" is Y or N: a judge may compute before
     "boxed": _boxed,  # \boxed{True} or \boxed{False}, and not both
     "word": _word,  # yes, true, correct, right; or no, not, false, incorrect, wrong; and not both
 }
@@ -51,14 +59,32 @@ def render(template: str, question: str, response: str) -> str:
     return re.sub(r"\{prompt\}|\{response\}", lambda m: values[m.group()], template)
 
 
-def ask(engine, params, tokenizer, prompts: Prompts, step: int, texts: list[str]) -> np.ndarray:
-    """Verdicts int32 `[B]` of `params` (training layout) on `texts` `[B]`, the responses to `prompts` `[P]`.
+class Verification(NamedTuple):
+    """The second generation of a step."""
 
-    One generation a response, at `verify.temperature`, its randomness a function of the step. A verification prompt that
-    is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
+    verdicts: np.ndarray  # int32 [B], see `outvoted`
+    each: np.ndarray  # int32 [B, votes]
+    prompts: Prompts  # [B], what the judge was asked
+    rollouts: Rollouts  # [B * votes], what it replied
+
+
+class Judge(NamedTuple):
+    """Who is asked for verdicts."""
+
+    engine: object
+    params: dict  # in the layout of training
+    tokenizer: object
+
+
+def ask(judge: Judge, prompts: Prompts, step: int, texts: list[str]) -> Verification:
+    """What a judge says of `texts` `[B]`, the responses to `prompts` `[P]`.
+
+    `verify.votes` generations a response, at `verify.temperature`, their randomness a function of the step; see
+    `outvoted`. A verification prompt that is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
     """
+    engine, _, tokenizer = judge
     c = engine.c
-    key = random_key(engine.c.seed, "verify", step)
+    key = random_key(c.seed, "verify", step)
     group = len(texts) // len(prompts.ids)
     questions = [question for question in prompts.questions for _ in range(group)]
     asked = [render(c.verify.template, q, t) for q, t in zip(questions, texts, strict=True)]
@@ -69,9 +95,44 @@ def ask(engine, params, tokenizer, prompts: Prompts, step: int, texts: list[str]
     tokens, lengths = padded(rows, bucket(max(map(len, rows)), c.verify.prompt_buckets))
     asked = Prompts(("",) * len(rows), ("",) * len(rows), tokens, lengths)
     shape = engine.verification_shape(tokens.shape[1], len(rows))
-    out = engine.sample(engine.to_rollout(params), asked, key, shape)
+    out = engine.sample(engine.to_rollout(judge.params), asked, key, shape)
     replies = tokenizer.decode(out.rows())
     read = VERDICTS[c.verify.verdict]
     # A reply cut at its limit may have been about to say the contrary.
-    clear = fits & out.ended
-    return np.array([read(t) if ok else AMBIGUOUS for t, ok in zip(replies, clear, strict=True)], np.int32)
+    clear = np.repeat(fits, c.verify.votes) & out.ended
+    each = np.array([read(t) if ok else AMBIGUOUS for t, ok in zip(replies, clear, strict=True)], np.int32)
+    each = each.reshape(-1, c.verify.votes)
+    return Verification(outvoted(each), each, asked, out)
+
+
+def outvoted(each: np.ndarray) -> np.ndarray:
+    """int32 `[B, votes]` -> `[B]`: YES or NO where more than half of a response's votes say so, else AMBIGUOUS."""
+    more = lambda verdict: 2 * (each == verdict).sum(axis=1) > each.shape[1]
+    return np.where(more(YES), YES, np.where(more(NO), NO, AMBIGUOUS)).astype(np.int32)
+
+
+# ---- the judge is trained too: CoVerRL (2603.17775) -----------------------------------------------------
+
+
+def kept_majority(answers, verdicts, xp=np):
+    """Class of each group's majority answer int32 `[P]`, -1 where the judge does not keep it.
+
+    It is kept where more than half of its supporters are called right. answers, verdicts int32 `[P, G]`.
+    """
+    label = majority_class(answers, xp)
+    supports = (answers == label[:, None]) & (answers >= 0)
+    yes = (supports & (verdicts == YES)).sum(axis=1)
+    return xp.where(2 * yes > supports.sum(axis=1), label, -1).astype(np.int32)
+
+
+def lessons(answers: np.ndarray, verification: Verification) -> tuple[np.ndarray, np.ndarray]:
+    """What the judge is paid for each verdict, float32 `[B, votes]`, and which of them are trained, bool `[B, votes]`.
+
+    1 where it says yes to a response with the majority answer, or no to any other. Only groups whose majority it keeps
+    are trained: see `kept_majority`. answers int32 `[P, G]`.
+    """
+    label = kept_majority(answers, verification.verdicts.reshape(answers.shape))
+    with_label = (answers == label[:, None]).reshape(-1, 1) & (label >= 0).repeat(answers.shape[1])[:, None]
+    paid = verification.each == np.where(with_label, YES, NO)
+    trained = np.broadcast_to((label >= 0).repeat(answers.shape[1])[:, None], paid.shape)
+    return paid.astype(np.float32), trained

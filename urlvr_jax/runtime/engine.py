@@ -153,10 +153,10 @@ class Engine:
         return SampleShape(count, width, k, slots, temperature, top_p, self.c.rollout.max_new_tokens)
 
     def verification_shape(self, width: int, rows: int) -> SampleShape:
-        """One verdict on each of `rows` responses."""
+        """`verify.votes` verdicts on each of `rows` responses."""
         v = self.c.verify
-        slots = min(self.c.rollout.slots or rows, rows)
-        return SampleShape(rows, width, 1, slots, v.temperature, 1.0, v.max_new_tokens)
+        slots = min(self.c.rollout.slots or rows * v.votes, rows * v.votes)
+        return SampleShape(rows, width, v.votes, slots, v.temperature, 1.0, v.max_new_tokens)
 
     def sampler(self, shape: SampleShape):
         """The compiled rollout of one shape."""
@@ -330,7 +330,11 @@ class Engine:
     def reference(self, params: dict) -> dict:
         """What the policy is compared with where no other parameters are held: its base without adapters, or itself."""
         fixed = self.model_config.lora and self.c.kl.reference == "fixed"
-        return self._base.of(params) if fixed else params
+        return self.base_of(params) if fixed else params
+
+    def base_of(self, params: dict) -> dict:
+        """The base of a policy with adapters: its parameters, with adapters that change nothing."""
+        return self._base.of(params)
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""
@@ -440,21 +444,25 @@ class Engine:
         batch = packed.batch
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
-    def compile_all(
-        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, verifying: bool = False
-    ) -> None:
+    def compile_all(self, stage: Stage = unwatched, *, sampling: bool, scoring: bool) -> None:
         """Compile every declared bucket."""
-        tell = stage("compiling", "programs")
-        for build, *args in counted(list(self._declared(sampling, scoring, verifying)), tell):
+        self._compile(self._declared(sampling, scoring), stage)
+
+    def compile_verifier(self, stage: Stage = unwatched) -> None:
+        """Compile the second generation, of whoever judges."""
+        c = self.c
+        shapes = [self.verification_shape(w, config_lib.rows_per_step(c)) for w in c.verify.prompt_buckets]
+        self._compile([(self.sampler, shape) for shape in shapes], stage)
+
+    def _compile(self, programs, stage: Stage) -> None:
+        for build, *args in counted(list(programs), stage("compiling", "programs")):
             build(*args)
 
-    def _declared(self, sampling: bool, scoring: bool, verifying: bool):
+    def _declared(self, sampling: bool, scoring: bool):
         """Each program of the configuration: what compiles it, and for what."""
         c = self.c
         if sampling and c.collapse.watch:
             yield self.scorer, *self.few_widths(), True
-        for width in c.verify.prompt_buckets if verifying else ():
-            yield self.sampler, self.verification_shape(width, config_lib.rows_per_step(c))
         for prompt_width in c.data.prompt_buckets:
             if sampling:
                 yield self.sampler, self.rollout_shape(prompt_width)

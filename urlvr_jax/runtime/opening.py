@@ -86,10 +86,14 @@ class Run:
             state = state._replace(params=self.base_params(stage) | state.params)
         return state, step
 
-    @property
-    def holds_base(self) -> bool:
-        """Whether a KL to the base needs it beside the policy: not where the policy is the base and adapters."""
-        return self.c.kl.reference == "fixed" and self.model_config.lora is None
+    def holds_base(self, kl: bool, verifying: bool) -> bool:
+        """Whether the base stands beside the policy: for a KL to it, or its verdicts. Not where the policy is the base and adapters."""
+        wanted = (kl and self.c.kl.reference == "fixed") or (verifying and self.c.verify.judge == "base")
+        return wanted and self.model_config.lora is None
+
+    def reference(self, base: dict | None, params: dict) -> dict:
+        """What the policy is compared with by a KL: the base, where it is held and `kl.reference` is fixed, or what the engine has."""
+        return base if base and self.c.kl.reference == "fixed" else self.engine.reference(params)
 
     def begin(self, params, step: int) -> tuple[Prompts, object]:
         """The prompts of a step, and its rollouts under way: `finish` waits for them.
@@ -227,6 +231,11 @@ def open_run(c, columns: bool = False) -> Run:
 
 def require_inputs(reward: expression.Configured, run: Run) -> None:
     """UserError if these rewards, or the check, need what the configuration or its files do not give."""
+    if run.c.verify.train != "none" and "verification" not in reward.needs:
+        raise ConfigError(
+            f"verify.train = {run.c.verify.train!r} trains verdicts, and no reward asks for any: give reward.name = coverrl, or "
+            "another that needs verification"
+        )
     if own.is_own(run.c.answers.check):
         for labels in (run.labels, *(labels for _, _, labels in run.eval_sets)):
             own.require_columns(run.c.answers.check, labels.rows.values())

@@ -24,7 +24,7 @@ from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
-from urlvr_jax.runtime import own_rows
+from urlvr_jax.runtime import judges, own_rows
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
@@ -147,7 +147,8 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         warn(text)
     asked = labels.of(prompts)
     grade = own_rows.begin(check, answers, asked)
-    verify = functools.partial(self_verification.ask, engine, params, tokenizer, prompts, step)
+    judge = _judge(engine, params, tokenizer) if "verification" in reward.needs else None
+    verify = functools.partial(self_verification.ask, judge, prompts, step, answers.texts)
     facts = Facts(answers, rollouts, tokenizer, verify)
     inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
     rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)
@@ -165,6 +166,15 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
                 line[key] = {name: float(x[at]) for name, x in values.items()}
         out[row.line] = line
     return [out[row.line] for row in rows]
+
+
+def _judge(engine: Engine, params: dict, tokenizer) -> self_verification.Judge:
+    """Who judges; ConfigError for a base beside the weights that are scored, which only a run has."""
+    if engine.c.verify.judge == "base" and not engine.model_config.lora:
+        raise ConfigError(
+            "verify.judge = 'base': `score` has one model; name the other, --config.verify.judge=lab:plain or a folder"
+        )
+    return judges.asked(engine, tokenizer, judges.opened(engine.c), None)(params)
 
 
 def _check_characters(groups, most: int) -> None:

@@ -10,6 +10,7 @@ from urlvr_jax.verbs.flags import jobs_of
 STUDIES = {
     "grid": ("run", "draw", "check"),
     "countdown": ("run", "draw", "check"),
+    "judges": ("run", "draw", "check"),
     "experiments": ("run", "check", "write"),
 }
 

@@ -1,0 +1,84 @@
+"""Who judges in self-verification, `verify.judge`: the policy as it is, the base as it was, or another model; and its lessons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.config import ConfigError
+from urlvr_jax.errors import FolderError
+from urlvr_jax.learning.advantages import step_advantages
+from urlvr_jax.learning.step import TrainState
+from urlvr_jax.models import folders
+from urlvr_jax.rewards import self_verification
+from urlvr_jax.rewards.self_verification import Judge, Verification
+from urlvr_jax.runtime.counting import Stage, unwatched
+from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.opening import Run, base_params, open_model
+
+
+def opened(c, stage: Stage = unwatched) -> Judge | None:
+    """The judge that is a model of its own; None where `verify.judge` is the policy or its base.
+
+    It reads texts, so its tokenizer may be another. ConfigError, naming the key, where its folder cannot be read or
+    its verdicts would not fit its positions.
+    """
+    if c.verify.judge in config_lib.OWN_JUDGES:
+        return None
+    c = config_lib.of_judge(c)
+    widest = c.verify.prompt_buckets[-1] + c.verify.max_new_tokens
+    try:
+        path, model_config, tokenizer = open_model(c)
+        folders.check_weights(path, model_config)
+        folders.check_length(path, model_config, widest)
+    except (FolderError, ConfigError) as error:
+        raise ConfigError(f"verify.judge = {c.verify.judge!r}: {error}") from None
+    engine = Engine(c, model_config, tokenizer.stop_ids)
+    return Judge(engine, base_params(engine, path, stage), tokenizer)
+
+
+def asked(engine: Engine, tokenizer, other: Judge | None, base: dict | None) -> Callable[[dict], Judge]:
+    """Of the policy's parameters, who judges. other: what `opened` gave; base: the base's parameters, where they are held."""
+    if other is not None:
+        return lambda params: other
+    if engine.c.verify.judge == "base":
+        return lambda params: Judge(engine, base or engine.base_of(params), tokenizer)
+    return lambda params: Judge(engine, params, tokenizer)
+
+
+class Lesson(NamedTuple):
+    """What a second update tells."""
+
+    kept: float  # share of groups whose majority answer the judge keeps
+    paid: float | None  # mean reward of the verdicts that are trained; None without any
+    updates: list[dict]  # metrics of the update, on the device; empty where nothing could move
+
+
+class Teacher:
+    """Trains the policy to judge, `verify.train`: a second update of a step, on its verdicts. See `lessons`.
+
+    The verdicts were sampled before the step's first update. Ratio and clipping are left out, as in a run with one
+    update a step: the update is at most one behind.
+    """
+
+    def __init__(self, run: Run, stage: Stage = unwatched):
+        c = config_lib.of_verdicts(run.c)
+        self.c, self.engine = c, Engine(c, run.model_config, run.tokenizer.stop_ids)
+        self.engine.optimizer = run.engine.optimizer  # one schedule, whichever update comes
+        self.engine.compile_all(stage, sampling=False, scoring=False)
+
+    def teach(self, state: TrainState, answers: np.ndarray, verification: Verification):
+        """-> (the state after the update, a `Lesson`). answers int32 `[P, G]`. The state given is donated."""
+        _, _, prompts, rollouts = verification
+        paid, trained = self_verification.lessons(answers, verification)
+        advantages = step_advantages(self.c, paid, None, rollouts) * trained.reshape(-1, 1)
+        zeros, told = np.zeros(advantages.shape, np.float32), []
+        for batch in self.engine.minibatches(prompts, rollouts, advantages, rollouts.stats["logp"], zeros):
+            state, one = self.engine.update(state, batch)
+            told.append(one)
+        return state, Lesson(
+            float(trained.mean()), float(paid[trained].mean()) if trained.any() else None, told
+        )
