@@ -16,6 +16,7 @@ from urlvr_jax import config
 from urlvr_jax.lab import countdown_world
 from urlvr_jax.studies import judge_rates
 
+QUESTIONS, GROUP = 150, 8
 COUNTDOWN = pathlib.Path(__file__).resolve().parents[2] / "experiments" / "countdown.py"
 
 
@@ -26,7 +27,7 @@ def rates(model: str, wording: str) -> dict[str, dict[str, float]]:
     c = config.load_experiment(f"{COUNTDOWN}:{'checker' if computing else 'judge'}")
     c.verify.template = countdown_world.WORDINGS[wording]
     c.model.path = model
-    return judge_rates.measure(c).rates()
+    return judge_rates.measure(c, QUESTIONS, GROUP, 1).rates()
 
 
 if __name__ == "__main__":

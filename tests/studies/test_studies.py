@@ -5,12 +5,13 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.studies import cell as cell_lib
-from urlvr_jax.studies import countdown, experiments, grid, page, rule
+from urlvr_jax.studies import countdown, experiments, grid, judges, page, rule
 from urlvr_jax.studies import run as run_lib
 from urlvr_jax.studies.cell import Cell
 from urlvr_jax.studies.rule import Need, Rule
@@ -240,3 +241,41 @@ def test_a_run_on_one_question_has_no_rise_and_fall():
         is None
     )
     assert run_lib.rise_and_fall([{"step": 0, "k": 1, "correct": [1, 0]}]) is None
+
+
+# ---- judges -------------------------------------------------------------------------------------------
+
+
+RIGHT = np.random.default_rng(0).random((40, 8)) < 0.3
+
+
+def test_theory_of_an_exact_judge_is_the_papers_optimum():
+    p = RIGHT.mean(axis=1)
+    want = np.mean(p * np.exp(1.7) / (p * np.exp(1.7) + 1 - p))
+    assert judges.predicted(RIGHT, RIGHT.astype(float), 1.7) == pytest.approx(want, abs=1e-12)
+    assert judges.inverse_beta_of(RIGHT, want) == pytest.approx(1.7, rel=0.03)
+
+
+def test_theory_tells_errors_by_chance_from_errors_that_can_be_sought():
+    """The same true- and false-positive rates: spread over all wrong solutions, or always of the same ones."""
+    by_chance = np.where(RIGHT, 0.9, 0.3)
+    same = np.where(RIGHT, 0.9, 0.0)
+    for row, right in zip(same, RIGHT, strict=True):
+        wrong = np.flatnonzero(~right)
+        row[wrong[: round(0.3 * len(wrong))]] = 1.0
+    assert judges.predicted(RIGHT, by_chance, 20) > RIGHT.mean() + 0.3
+    assert judges.predicted(RIGHT, same, 20) < judges.predicted(RIGHT, same, 1)
+    assert judges.predicted(RIGHT, np.full(RIGHT.shape, 0.7), 5) == pytest.approx(RIGHT.mean())
+
+
+def test_laws_of_judges_are_computed_from_their_points():
+    rate = lambda x: {"mean": x, "low": x, "high": x}
+    found = [
+        judges.Point(f"judge, {i}", rate(0.9), rate(x), 0.2 - x, [0.2 - x + d for d in (-0.01, 0.0, 0.01)])
+        for i, x in enumerate((0.0, 0.1, 0.3, 0.5))
+    ]
+    texts = judges.laws(found)
+    assert [holds for _, _, holds in texts] == ["yes", "yes", "yes", "-"]
+    assert texts[0][1].startswith("-1.000") and texts[3][1].startswith("+0.200")
+    turned = [p._replace(expected=-p.expected) for p in found]
+    assert [holds for _, _, holds in judges.laws(turned)] == ["yes", "no", "no", "-"]

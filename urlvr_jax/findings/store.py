@@ -46,9 +46,9 @@ def folder() -> pathlib.Path:
 
 
 def on_file() -> list[dict]:
-    """The lines of all findings, those of attempts before, and those of the study that F12 stands on."""
+    """The lines of all findings, those of attempts before, and those of the studies that F12 stands on."""
     mine = sorted([*folder().glob("F*.jsonl"), *folder().glob("earlier/F*.jsonl")])
-    files = [*mine, root() / "docs" / "countdown" / "runs.jsonl"]
+    files = [*mine, *(root() / "docs" / study / "runs.jsonl" for study in ("countdown", "judges"))]
     return [line for file in files for line in read_runs(file)]
 
 

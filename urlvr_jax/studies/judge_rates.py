@@ -14,7 +14,6 @@ from urlvr_jax.rewards import self_verification
 from urlvr_jax.runtime import judges, opening
 from urlvr_jax.runtime.random_keys import random_key
 
-QUESTIONS, GROUP = 150, 8
 RATES = ("true_positive_rate", "false_positive_rate")
 
 
@@ -44,19 +43,19 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
-def measure(c, times: int = 1) -> Judged:
+def measure(c, questions: int, group: int, times: int) -> Judged:
     """What the judge of a configuration says of its base's solutions. c: of `experiments/countdown.py`, not yet opened."""
-    c.data.prompts_per_step, c.rollout.group, c.rollout.slots = QUESTIONS, GROUP, 64
+    c.data.prompts_per_step, c.rollout.group, c.rollout.slots = questions, group, 64
     run = opening.open_run(c)
     params = run.engine.place(run.base_params())
     judge = judges.asked(run.engine, run.tokenizer, judges.opened(c), params)(params)
     _, held_out, _ = run.eval_sets[0]
-    prompts = stream.take(held_out, range(QUESTIONS))
+    prompts = stream.take(held_out, range(questions))
     shape = run.engine.rollout_shape(prompts.tokens.shape[1])
     key = random_key(c.seed, "evaluate", 0)
     out = run.engine.sample(run.engine.to_rollout(params), prompts, key, shape)
     texts = run.tokenizer.decode(out.rows())
-    answers = read_answers(texts, GROUP, c.answers.style, run.check.key_of)
+    answers = read_answers(texts, group, c.answers.style, run.check.key_of)
     correct = run.check.grade(answers, Asked(prompts.questions, prompts.texts, None)).correct
     said = [self_verification.ask(judge, prompts, time, texts) for time in range(times)]
     accepted = (

@@ -20,14 +20,14 @@ from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import over_seeds, rank_correlation, resampled, spread
 from urlvr_jax.runtime.lines import write_whole
 from urlvr_jax.studies import cell as cell_lib
-from urlvr_jax.studies import judge_rates, page
+from urlvr_jax.studies import page
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.rule import Need, Rule, verdict_table
 from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 STEPS, LONG = 60, 120
-TIMES = 8  # verdicts on each solution, when a judge is measured
+QUESTIONS, GROUP, TIMES = 150, 8, 8  # of which a judge is measured: solutions to each, verdicts on each
 BASES = ("judge", "near", "checker", "clean")  # lab:countdown_...
 JUDGED = {"reward.name": "self_verify"}
 SECOND = {"verify.template": WORDINGS["response_first"]}
@@ -119,7 +119,9 @@ def _measured(name: str) -> dict:
     known = {"config_hash": cell.hash, "base_sha256": cell.base_sha256, "judge_sha256": _judge_sha256(cell)}
     if name in lines and all(lines[name][key] == value for key, value in known.items()):
         return lines[name]
-    judged = judge_rates.measure(copy.deepcopy(cell.config), TIMES)
+    from urlvr_jax.studies import judge_rates  # imported late: it opens models
+
+    judged = judge_rates.measure(copy.deepcopy(cell.config), QUESTIONS, GROUP, TIMES)
     lines[name] = {
         "arm": name, **known, **judged.rates(), "correct": judged.correct.astype(int).tolist(),
         "yes": np.round(judged.accepted * TIMES).astype(int).tolist(),
@@ -316,7 +318,7 @@ def draw() -> None:
         f"All rules were fixed in `{FIXED_IN}`. Differences of final held-out accuracy: mean over the seeds and a 95 % t interval; over all "
         "judges: bootstrap over seeds.\n\n"
         f"## Judges\n\n{table(found, runs)}\n"
-        f"TPR, FPR at the start: of {judge_rates.QUESTIONS} held-out questions × {judge_rates.GROUP} solutions of the base at T = 1, each judged "
+        f"TPR, FPR at the start: of {QUESTIONS} held-out questions × {GROUP} solutions of the base at T = 1, each judged "
         f"{TIMES} times. Theory: the change of accuracy at T = 1 that the optimum under this judge has, π ∝ π_ref exp(r / β) with r the chance of a "
         "yes to each of these solutions, and with the β at which the oracle's optimum is as good as the oracle's runs became. FPR at the "
         "end: the last three steps drawn.\n\n"
