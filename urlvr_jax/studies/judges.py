@@ -77,7 +77,15 @@ LONGER = {
         "checker", {"reward.name": "trajectory_level_entropy", "steps": LONG}
     ),
 }
-ARMS = JUDGES | CONTROLS | CHANCE | LONGER
+TAUGHT = {"reward.name": "coverrl", "verify.votes": 4, "verify.train": "majority"}
+VOTED = {
+    **{
+        f"{base}, majority voting": Arm(base, {"reward.name": "majority_voting"})
+        for base in ("judge", "checker")
+    },
+    **{f"{base}, CoVerRL": Arm(base, TAUGHT) for base in ("judge", "checker")},
+}
+ARMS = JUDGES | CONTROLS | CHANCE | VOTED | LONGER
 HOLDING = ("checker, question first, long", "checker, response first, long")
 
 
@@ -192,7 +200,7 @@ def points(runs: list[dict]) -> list[Point]:
 
 # ---- rules, written before the runs ---------------------------------------------------------------------
 
-FIXED_IN = "FIXED"
+FIXED_IN = "eddde82"
 
 
 def _rules(arm: str) -> tuple[Rule, ...]:
