@@ -140,20 +140,7 @@ def _marked() -> ml_collections.ConfigDict:
         _added(())
     )  # rewards, written as `name` is, that are computed and logged beside it; none that asks for labels
 
-    c.verify = ml_collections.ConfigDict()  # the second generation of self-verification
-    # the question as in its file, and the response as decoded
-    c.verify.template = _added("V{prompt}{response}?")
-    # how a verdict is read: lab (Y, N), lab_last (the same, after a computation), boxed (True, False), word (yes, no, ...)
-    c.verify.verdict = _added("lab")
-    # who judges: "policy", as it is; "base", as it was; or a model, as in model.path
-    c.verify.judge = _added("policy")
-    c.verify.votes = _added(1)  # verdicts a response, the one that more than half give counts
-    # "majority": the policy is also trained to judge, by an update of its own, as the majority answer says; "none"
-    c.verify.train = _added("none")
-    c.verify.temperature = _added(0.5)
-    c.verify.max_new_tokens = _added(4)
-    # widths compiled; a longer verification prompt is not asked, and counted
-    c.verify.prompt_buckets = _added((64,))
+    c.verify = _verify()
 
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
@@ -222,6 +209,25 @@ def _marked() -> ml_collections.ConfigDict:
         _added(())
     )  # where metrics go beside metrics.jsonl: tensorboard, wandb, trackio; docs/sinks.md
 
+    return c
+
+
+def _verify() -> ml_collections.ConfigDict:
+    """The second generation of self-verification."""
+    c = ml_collections.ConfigDict()
+    # the question as in its file, and the response as decoded
+    c.template = _added("V{prompt}{response}?")
+    # how a verdict is read: lab (Y, N), lab_last (the same, after a computation), boxed (True, False), word (yes, no, ...)
+    c.verdict = _added("lab")
+    # who judges: "policy", as it is; "base", as it was; or a model, as in model.path
+    c.judge = _added("policy")
+    c.votes = _added(1)  # verdicts a response, the one that more than half give counts
+    # "majority": the policy is also trained to judge, by an update of its own, as the majority answer says; "none"
+    c.train = _added("none")
+    c.temperature = _added(0.5)
+    c.max_new_tokens = _added(4)
+    # widths compiled; a longer verification prompt is not asked, and counted
+    c.prompt_buckets = _added((64,))
     return c
 
 

@@ -33,7 +33,7 @@ from urlvr_jax.learning.advantages import kl_penalty, sampler_weights, step_adva
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
-from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards import expression
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime import hosts, judges, own_rows, settled
@@ -71,17 +71,13 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
-    other = judges.opened(c, progress.stage) if verifying else None
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore)
-    if verifying:
-        (other or run).engine.compile_verifier(progress.stage)
-    teacher = judges.Teacher(run, progress.stage) if c.verify.train != "none" else None
+    judging = judges.Judging(run, verifying, progress.stage)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
     state, first = run.state(restored, progress.stage)
     base = run.base_params(progress.stage) if run.holds_base(kl, verifying) else None
-    judge = judges.asked(engine, tokenizer, other, base)
     workdir.truncate_after(first if restored else -1)
     sinks = Sinks(c.log.sinks, workdir.path, workdir.writes)
     watch = evaluate.Watch(run, workdir, progress.stage)
@@ -115,9 +111,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         grade = clock.timed("check", own_rows.begin(run.check, answers, asked))
 
         # ---- 5 rewards -------------------------------------------------------------------------
-        verify = functools.partial(self_verification.ask, judge(state.params), prompts, step, answers.texts)
-        verify = functools.cache(clock.timed("verify", verify))
-        facts = Facts(answers, rollouts, tokenizer, verify)
+        verify = judging.asked(state.params, base, prompts, step, answers.texts)
+        facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
         with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
             inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
             rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)
@@ -133,8 +128,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         for batch in engine.minibatches(prompts, rollouts, advantages, stats["logp"], ref_logp):
             state, one = engine.update(state, batch)
             updates.append(one)
-        if teacher:
-            state, lesson = teacher.teach(state, answers.classes, verify())
+        state, lesson = judging.teach(state, answers.classes, verify)
         early.look(engine, state.params, step)
         clock.lap("pack")
         # From here on the device works without the host: it ends this update, then rolls out the next step.
@@ -145,7 +139,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         line.free |= early.votes(step, prompts, rollouts, answers, grade().correct)
         clock.lap("metrics")
         metrics.add_updates(c, line, jax.device_get(updates), rewards.labelled, rollouts, stats, weights)
-        line.free |= metrics.of_lesson(jax.device_get(lesson)) if teacher else {}
+        line.free |= metrics.of_lesson(jax.device_get(lesson))
         line.free |= early.see(step, line.free)
         progress.notice(notices.of_step(c, rollouts, answers, rewards, grade()) | early.notices())
         clock.lap("update")

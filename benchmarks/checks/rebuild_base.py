@@ -115,7 +115,8 @@ def main() -> int:
         shipped_file = BASES / options.name / "recipe.json"
         if options.record:
             shutil.rmtree(BASES / options.name, ignore_errors=True)
-            shutil.copytree(folder / options.name, BASES / options.name)
+            of_run = shutil.ignore_patterns("README.md", "urlvr_jax.json")  # what an export says of its run
+            shutil.copytree(folder / options.name, BASES / options.name, ignore=of_run)
             shipped_file.write_text(json.dumps(rebuilt, indent=1) + "\n")
     shipped = json.loads(shipped_file.read_text())
     print(f"{options.name}: rebuilt sha256 {rebuilt['sha256'][:16]}, shipped {shipped['sha256'][:16]}")

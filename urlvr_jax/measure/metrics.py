@@ -193,7 +193,9 @@ def of_verdicts(verdicts: np.ndarray) -> dict[str, float]:
 
 
 def of_lesson(lesson) -> dict[str, float]:
-    """The second update of a judge that is trained: a `runtime.judges.Lesson`, on the host."""
+    """The second update of a judge that is trained: a `runtime.judges.Lesson`, on the host, or None."""
+    if lesson is None:
+        return {}
     out = {"verifier/kept": float(lesson.kept)}
     if lesson.paid is not None:
         out["verifier/paid"] = float(lesson.paid)

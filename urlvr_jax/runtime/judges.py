@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from urlvr_jax.rewards.self_verification import Judge, Verification
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import Run, base_params, open_model
+from urlvr_jax.types import Prompts
 
 
 def opened(c, stage: Stage = unwatched) -> Judge | None:
@@ -82,3 +84,23 @@ class Teacher:
         return state, Lesson(
             float(trained.mean()), float(paid[trained].mean()) if trained.any() else None, told
         )
+
+
+class Judging:
+    """The second generation of a run: who judges, asked once a step, and taught where `verify.train` says so."""
+
+    def __init__(self, run: Run, verifying: bool, stage: Stage = unwatched):
+        self.run = run
+        self.other = opened(run.c, stage) if verifying else None
+        if verifying:
+            (self.other or run).engine.compile_verifier(stage)
+        self.teacher = Teacher(run, stage) if run.c.verify.train != "none" else None
+
+    def asked(self, params: dict, base: dict | None, prompts: Prompts, step: int, texts: list[str]):
+        """A function that asks for verdicts on the responses `[B]` when it is first called, and gives the same `Verification` after."""
+        judge = asked(self.run.engine, self.run.tokenizer, self.other, base)
+        return functools.cache(lambda: self_verification.ask(judge(params), prompts, step, texts))
+
+    def teach(self, state: TrainState, answers: np.ndarray, verify: Callable[[], Verification]):
+        """-> (state, `Lesson`), or the state as it is and None where the judge is not trained."""
+        return self.teacher.teach(state, answers, verify()) if self.teacher else (state, None)

@@ -7,9 +7,10 @@ python -m urlvr_jax.main study judges check    list missing cells and stale line
 
 from __future__ import annotations
 
-import copy
 import json
 import pathlib
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -115,7 +116,8 @@ def check() -> int:
 # ---- what a judge is like at the start ----------------------------------------------------------------
 
 
-def _cell(name: str) -> Cell:
+def cell_of(name: str) -> Cell:
+    """The first seed's."""
     return next(cell for cell in cells() if cell.about["arm"] == name and cell.seed == SEEDS[0])
 
 
@@ -123,17 +125,13 @@ def _measured(name: str) -> dict:
     """A judge's rates and what it says of each solution, from the file or measured and written there."""
     file = folder() / "judges.jsonl"
     lines = {line["arm"]: line for line in read_runs(file)}
-    cell = _cell(name)
+    cell = cell_of(name)
     known = {"config_hash": cell.hash, "base_sha256": cell.base_sha256, "judge_sha256": _judge_sha256(cell)}
     if name in lines and all(lines[name][key] == value for key, value in known.items()):
         return lines[name]
-    from urlvr_jax.studies import judge_rates  # imported late: it opens models
-
-    judged = judge_rates.measure(copy.deepcopy(cell.config), QUESTIONS, GROUP, TIMES)
-    lines[name] = {
-        "arm": name, **known, **judged.rates(), "correct": judged.correct.astype(int).tolist(),
-        "yes": np.round(judged.accepted * TIMES).astype(int).tolist(),
-    }  # fmt: skip
+    words = [sys.executable, str(root() / "benchmarks" / "checks" / "judge_rates.py"), "--arm", name]
+    printed = subprocess.run(words, cwd=root(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    lines[name] = {"arm": name, **known, **json.loads(printed)}
     file.parent.mkdir(parents=True, exist_ok=True)
     ordered = [lines[n] for n in JUDGES if n in lines]
     write_whole(file, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in ordered))
