@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from urlvr_jax.rewards.ensemble import majority_voting
 from urlvr_jax.rewards.interface import about, needs
 from urlvr_jax.types import Reference, RewardInputs
 
@@ -33,6 +34,22 @@ def ground_truth(inputs: RewardInputs, reference: Reference):
 def verifier(inputs: RewardInputs, reference: Reference):
     """The score of `answers.check`, such as a function of your own file; of a built-in check 1 or 0."""
     return reference.score
+
+
+@about(
+    family="control",
+    formula="1[a_g = majority of a_1..a_G], 0 where the majority is wrong",
+    norm="none",
+    range="{0, 1}",
+    papers="zero_wrong_majority of CARE's code (2605.25864)",
+    failure="needs labels: the upper bound of whatever filters a vote's labels",
+)
+@needs("answers")
+def zero_wrong_majority(inputs: RewardInputs, reference: Reference):
+    """Majority voting in groups whose majority is right, no signal in the others: a perfect filter of labels."""
+    votes = majority_voting(inputs)
+    right = jnp.any((votes > 0) & reference.correct, axis=1, keepdims=True)
+    return jnp.where(right, votes, 0.0)
 
 
 @about(
@@ -82,4 +99,4 @@ def constant(inputs: RewardInputs):
     return jnp.ones(inputs.shape, jnp.float32)
 
 
-METHODS = (ground_truth, verifier, random, format, length)
+METHODS = (ground_truth, verifier, zero_wrong_majority, random, format, length)

@@ -21,6 +21,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface
+from urlvr_jax.rewards.derived import TWO_WORDINGS
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
@@ -235,7 +236,7 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
     for fn in reward.all:
         if expression.needs_labels(fn):
             _require_labels(f"reward {fn.__name__!r}", run)
-        if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:
+        if TWO_WORDINGS.intersection(interface.needs_of(fn)) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
             )

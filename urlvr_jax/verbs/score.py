@@ -23,7 +23,7 @@ from urlvr_jax.errors import DataError
 from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
 from urlvr_jax.runtime import own_rows
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.terminal import warn
@@ -109,10 +109,10 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     """
     c = engine.c
     reward = expression.load_configured(c)
-    if "rephrased" in reward.needs:
+    if TWO_WORDINGS & reward.needs:
         raise DataError(
-            "saved completions have no other wording of their prompts: give --config.reward.name another than "
-            "co_reward, which needs one"
+            f"saved completions have no other wording of their prompts, which {c.reward.fn or c.reward.name!r} or a "
+            "shadow needs: give --config.reward.name another, such as majority_voting"
         )
     groups = by_prompt(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
