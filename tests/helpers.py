@@ -136,6 +136,7 @@ def reward_inputs(
     derived = {n: made.example(len(lengths) // group, group, 1) for n, made in DERIVED.items()}
     if answers is not None:  # any integers will do
         derived |= {"answers": answers, "verification": answers, "rephrased": np.max(answers, axis=1)}
+        derived |= {"rephrased_votes": np.maximum(answers, 0)}
     derived |= {} if span is None else {"answer_span": span}
     values = {**derived, "max_new_tokens": 10, "key": jax.random.key(key), **changes}
     given = interface.own_inputs(lengths, group, stats=stats, **values)

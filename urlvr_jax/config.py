@@ -114,7 +114,9 @@ def _marked() -> ml_collections.ConfigDict:
     c.data.rephrase = _added(
         ""
     )  # a second wording beside every question: "lab", "column" (`rephrased`), "my.py:function"
-    c.data.documents = ""  # "supervised" only: lab:WORLD, the corpus
+    c.data.documents = (
+        ""  # "supervised" only: lab:WORLD, or a file of completions such as `generate --out` writes
+    )
 
     c.answers = ml_collections.ConfigDict()
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md

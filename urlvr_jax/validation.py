@@ -312,7 +312,9 @@ def _validate_objective(c) -> None:
                 f"reward.shadow = {c.reward.shadow}: mode = 'supervised' has no rewards; set it to ()"
             )
         if not c.data.documents:
-            raise ConfigError("mode = 'supervised' needs data.documents, e.g. 'lab:plain'")
+            raise ConfigError(
+                "mode = 'supervised' needs data.documents, e.g. 'lab:plain', or a file of completions"
+            )
     else:
         if c.advantage.name == "none":
             raise ConfigError("advantage.name = 'none' is for mode = 'supervised'")

@@ -104,9 +104,8 @@ def test_only_a_reward_that_asks_for_the_reference_receives_it():
     expression.compute(control, inputs(), reference)
     assert isinstance(seen[0], RewardInputs) and seen[1] is reference
     controls = {name for name, fn in expression.REWARDS.items() if expression.needs_labels(fn)}
-    assert controls == {"ground_truth", "verifier", "noisy_verifier"} and set(LABEL_FREE) | controls == set(
-        expression.REWARDS
-    )
+    assert controls == {"ground_truth", "verifier", "noisy_verifier", "zero_wrong_majority"}
+    assert set(LABEL_FREE) | controls == set(expression.REWARDS)
 
 
 def test_reward_inputs_have_no_field_that_could_hold_a_label():
@@ -116,7 +115,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
-        "verification", "rephrased",
+        "verification", "rephrased", "rephrased_votes",
     }  # fmt: skip
 
 
@@ -174,14 +173,18 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "ttrl": ("answers",),
         "empo": ("answers",),
         "weighted_voting": ("answers", "logp"),
+        "scrl": ("answers", "entropy"),
+        "snr": ("answers",),
         "unified": ("self_certainty",),
         "self_verify": ("verification",),
         "coverrl": ("answers", "verification"),
         "co_reward": ("answers", "rephrased"),
+        "self_harmony": ("answers", "rephrased_votes"),
         "countdown": ("answer_text",),
         "ground_truth": (),
         "verifier": (),
         "noisy_verifier": (),
+        "zero_wrong_majority": ("answers",),
         "random": (),
         "format": ("answers",),
         "length": (),

@@ -94,7 +94,7 @@ def test_the_words_become_a_verb_with_flags_and_a_configuration():
         (["generate", "--modle=x"], "--modle --model?"),
         (["--zzz"], "--zzz --help"),
         (["--model=lab:plain"], "--model train evaluate --config.model.path=lab:plain"),
-        (["generate", "--data=x"], "--data generate evaluate score answers `generate --help`"),
+        (["export", "--data=x"], "--data export evaluate score answers `export --help`"),
         (["study", "grid", "run", "--jobs=two"], "--jobs=two whole number"),
         (["plan", "--json=maybe"], "--json=maybe true false"),
         (["generate", "--prompt"], "--prompt"),

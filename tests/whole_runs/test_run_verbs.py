@@ -129,3 +129,48 @@ def test_a_run_fills_four_devices_and_is_read_on_one(launcher, tmp_path):
     call = launcher.run(["generate", "--model", str(tmp_path / "run"), "--prompt", "Q1+2?"])
     assert call.status == 0, call.err
     assert [line.split("\t")[0] for line in call.out.splitlines()] == ["Q1+2?"] * 2
+
+
+def test_samples_that_generate_writes_are_documents_and_completions(finished, launcher, tmp_path):
+    file, samples = tmp_path / "mine.jsonl", tmp_path / "samples.jsonl"
+    file.write_text('{"prompt": "Q1+2?"}\n{"prompt": "Q3+4?"}\n')
+    said = ["--model", str(finished[0]), "--data", str(file), "--out", str(samples)]
+    call = launcher.run(["generate", *said, "--config.eval.k=3", "--config.eval.temperature=1.5"])
+    assert call.status == 0 and not call.out, call.err
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == ["Q1+2?"] * 3 + ["Q3+4?"] * 3
+    assert all(set(row) == {"prompt", "response", "ended"} for row in rows)
+    score = ["score", "--model", str(finished[0]), "--data", str(samples), "--config.reward.name=length"]
+    assert launcher.run(score).status == 0
+    options = {
+        "eval.every": 0,
+        "log.completions_every": 0,
+        "steps": 2,
+        "rollout.group": 1,
+        "optim.warmup_updates": 0,
+    }
+    run = tiny(tmp_path / "run", options, f"experiments/self_distillation.py:{samples}")
+    call = launcher.run(run)
+    assert call.status == 0, call.err
+    record = json.loads((tmp_path / "run" / "record.json").read_text())["attempts"][-1]
+    assert record["documents"] + record["documents_left_out"] == 6 and len(record["documents_sha256"]) == 16
+    for more, why in (
+        (["--prompt=Q1?"], "give one of them"),
+        ([f"--out={tmp_path}/no/x"], "no such folder"),
+    ):
+        call = launcher.run(["generate", *said, *more])
+        assert call.status == 2 and why in call.err
+
+
+def test_a_vote_at_equal_tokens_has_as_many_samples_as_a_runs_tokens_pay_for(finished, launcher):
+    words = ["evaluate", "--model", str(finished[0]), "--tokens_of", str(finished[0])]
+    call = launcher.run([*words, "--config.eval.max_questions=2"])
+    assert call.status == 0, call.err
+    of_set = json.loads(call.out)["sets"]["lab:heldout"]
+    found = of_set["equal_tokens"]
+    tokens = sum(line.get("perf/rollout_tokens", 0) for line in metrics_of(finished[0]))
+    assert found["tokens"] == tokens
+    assert found["k"] == int(tokens / (of_set["questions"] * of_set["response_length/mean"]))
+    assert found["low"] <= found["maj"] <= found["high"]
+    call = launcher.run([*words[:-1], "nowhere"])
+    assert call.status == 2 and "--tokens_of=nowhere is no run's folder" in call.err

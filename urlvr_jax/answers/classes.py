@@ -120,3 +120,16 @@ def partner_classes(majority: np.ndarray, names: list[dict[str, int]]) -> np.nda
         answer = {i: k for k, i in names[p ^ 1].items()}.get(int(majority[p ^ 1]))
         out.append(-1 if answer is None else here.get(answer, -2))
     return np.array(out, np.int32)
+
+
+def partner_votes(classes: np.ndarray, names: list[dict[str, int]]) -> np.ndarray:
+    """How many rollouts of its group's partner give each rollout's answer: int32 `[P, G]`, 0 without an answer.
+
+    classes int32 `[P, G]`. Partners as in `partner_classes`.
+    """
+    out = np.zeros(classes.shape, np.int32)
+    for p, here in enumerate(names):
+        there = names[p ^ 1]
+        for answer, i in here.items():
+            out[p, classes[p] == i] = np.sum(classes[p ^ 1] == there[answer]) if answer in there else 0
+    return out

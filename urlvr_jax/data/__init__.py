@@ -9,4 +9,5 @@ In: a file, a folder, `hf:` or `lab:` name, and how questions become prompts. Ou
     prompt_formats.py     text, chat, published prompts
     tokenizer.py   text to ids and back         padding.py    ids to arrays
     stream.py      the prompts of a step        corpus.py     documents of supervised mode
+    completions.py        what was written before
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from urlvr_jax.rewards.ensemble import majority_voting
 from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.types import Reference, RewardInputs
 
@@ -54,6 +55,22 @@ def noisy_verifier(inputs: RewardInputs, reference: Reference, *, yes_if_right=0
 
 @about(
     family="control",
+    formula="1[a_g = majority of a_1..a_G], 0 where the majority is wrong",
+    norm="none",
+    range="{0, 1}",
+    papers="zero_wrong_majority of CARE's code (2605.25864)",
+    failure="needs labels: the upper bound of whatever filters a vote's labels",
+)
+@needs("answers")
+def zero_wrong_majority(inputs: RewardInputs, reference: Reference):
+    """Majority voting in groups whose majority is right, no signal in the others: a perfect filter of labels."""
+    votes = majority_voting(inputs)
+    right = jnp.any((votes > 0) & reference.correct, axis=1, keepdims=True)
+    return jnp.where(right, votes, 0.0)
+
+
+@about(
+    family="control",
     formula="Bernoulli(1/2)",
     norm="none",
     range="{0, 1}",
@@ -99,4 +116,4 @@ def constant(inputs: RewardInputs):
     return jnp.ones(inputs.shape, jnp.float32)
 
 
-METHODS = (ground_truth, verifier, noisy_verifier, random, format, length)
+METHODS = (ground_truth, verifier, zero_wrong_majority, noisy_verifier, random, format, length)

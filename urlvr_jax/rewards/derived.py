@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from urlvr_jax.answers.classes import Answers, partner_classes
+from urlvr_jax.answers.classes import Answers, partner_classes, partner_votes
 from urlvr_jax.answers.tokens import answer_mask
 from urlvr_jax.rewards.self_verification import Verification
 from urlvr_jax.types import Rollouts
@@ -73,7 +73,14 @@ DERIVED = {
         "int32 `[P]`, class of the majority answer to the question in other words; -1 where that group has "
         "none, -2 where nobody here gave it",
     ),
+    "rephrased_votes": Derived(
+        lambda facts: jnp.asarray(partner_votes(facts.answers.classes, facts.answers.names)),
+        lambda P, G, T: np.zeros((P, G), np.int32),
+        "int32 `[P, G]`, how many of the G rollouts of the question in other words give this rollout's answer; 0 "
+        "without an answer",
+    ),
 }
+TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`
 
 
 def derive(names, facts: Facts) -> dict[str, object]:

@@ -22,6 +22,7 @@ from urlvr_jax.errors import UserCodeError
 from urlvr_jax.rewards import certainty, controls, ensemble, external, unified
 from urlvr_jax.rewards.interface import (
     RewardError,
+    about,
     call,
     check_signature,
     defaults,
@@ -42,11 +43,29 @@ REWARDS = {
 # ---- normalisation ----------------------------------------------------------------------------
 
 
+@about(
+    family="normaliser",
+    formula="(r - mean of the group) / (std of the group + 1e-6)",
+    norm="none",
+    range="0 where all are equal",
+    papers="GDPO (2601.05242): a sum of rewards, each in group_z; multi-reward RLIF (2605.22620) is one",
+    failure="a reward that hardly differs within a group counts as much as one that does",
+    differs="GDPO then normalises the sum over the batch; advantage.name = dr_grpo leaves the sum as it is, grpo divides "
+    "each group by its standard deviation once more",
+)
 def group_z(values):
     """Scores `[P, G]` against the rollouts of their group."""
     return standardised(values, axis=1)
 
 
+@about(
+    family="normaliser",
+    formula="(r - mean of the step) / (std of the step + 1e-6)",
+    norm="none",
+    range="0 where all are equal",
+    papers="-",
+    failure="questions that are all easy or all hard outweigh what differs between their rollouts",
+)
 def batch_z(values):
     """Scores `[P, G]` against all rollouts of the step."""
     return standardised(values, axis=(0, 1))
@@ -278,8 +297,14 @@ def _known(name: str):
         return REWARDS[name]
     spelled = re.compile(rf"\b{re.sub(r'[-_]', '[-_ ]', name)}\b", re.IGNORECASE)
     called = [n for n, fn in REWARDS.items() if spelled.search(fn.about.papers)]
+    around = [n for n, fn in NORMALISERS.items() if spelled.search(fn.about.papers)]
     near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.4)
-    hint = f"; papers call {called} so" if called else f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if around:
+        (z, *_) = around
+        hint = f"; papers call a sum of terms in {z} so: '{z}(majority_voting) + {z}(self_certainty)'"
+    if called:
+        hint = f"; papers call {called} so"
     raise RewardError(f"reward {name!r} is unknown{hint}; available: {sorted(REWARDS)}")
 
 

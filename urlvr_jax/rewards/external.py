@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks import countdown as countdown_check
+from urlvr_jax.rewards.ensemble import supporters
 from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.rewards.self_verification import kept_majority
 from urlvr_jax.types import RewardInputs
@@ -66,6 +67,32 @@ def co_reward(inputs: RewardInputs):
 
 @about(
     family="external",
+    formula="1[a_g = argmax_a 2 p_0(a) p_1(a) / (p_0(a) + p_1(a))], p_0 and p_1 the answers' shares in both wordings",
+    norm="none",
+    range="{0, 1}",
+    papers="Self-Harmony (2511.01191), its rule of the label; DCRL's too (2603.16223), with another second view",
+    failure="a mistake that both wordings share is taken for the truth",
+    differs="read by its abstract: there the policy rewords the question, here as for `co_reward`. DCRL's second view is a "
+    "copy that un-learned its majority for a moment, and where no answer is in both it falls back to the majority; "
+    "here nobody earns",
+)
+@needs("answers", "rephrased_votes")
+def self_harmony(inputs: RewardInputs):
+    """1 where the answer has the largest harmonic mean of its shares in both wordings. See `data.rephrase`.
+
+    Both wordings have the same label; nobody earns where they share no answer.
+    """
+    answers, other = inputs.answers, inputs.rephrased_votes
+    own = supporters(answers)
+    mean = own * other / jnp.maximum(own + other, 1)  # of counts: half of G times that of shares
+    best = jnp.max(mean, axis=1, keepdims=True)
+    tied = (mean == best) & (best > 0)
+    label = jnp.min(jnp.where(tied, answers, answers.shape[1]), axis=1, keepdims=True)
+    return (answers == label).astype(jnp.float32)
+
+
+@about(
+    family="external",
     formula="1[the answer's expression uses every number once and is the target]",
     norm="none",
     range="{0, 1}",
@@ -83,4 +110,4 @@ def countdown(inputs: RewardInputs, *, mode="strict"):
     return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
 
 
-METHODS = (self_verify, coverrl, co_reward, countdown)
+METHODS = (self_verify, coverrl, co_reward, self_harmony, countdown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from urlvr_jax.rewards.derived import DERIVED
-from urlvr_jax.rewards.expression import REWARDS, needs_labels
+from urlvr_jax.rewards.expression import NORMALISERS, REWARDS, needs_labels
 from urlvr_jax.rewards.interface import RewardError, defaults, needs_of
 
 BEGIN, END = "<!-- rewards: written by the verb `rewards` -->", "<!-- end of rewards -->"
@@ -25,13 +25,14 @@ FAMILIES = {
     "external": "A check outside the sampled distribution",
     "unified": "The paper's one form",
     "control": "To compare with",
+    "normaliser": "Around a term of a sum",
 }
 
 
 def records() -> list[dict[str, str]]:
-    """One dict a reward: the fields of `About`, `name` with options, and `needs`."""
+    """One dict a reward, and one a normaliser: the fields of `About`, `name` with options, and `needs`."""
     out = []
-    for name, fn in REWARDS.items():
+    for name, fn in (REWARDS | NORMALISERS).items():
         options = ", ".join(f"{k}={v!r}" for k, v in defaults(fn).items())
         needed = [*needs_of(fn), *(["labels"] if needs_labels(fn) else [])]
         needed = ["by its options"] if callable(getattr(fn, "needs", ())) else needed

@@ -13,7 +13,8 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.checks import own, table
 from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import corpus, prompt_formats, shapes, stream
+from urlvr_jax.data import prompt_formats, shapes, stream
+from urlvr_jax.data.corpus import Corpus, open_corpus
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import DataError, FolderError
@@ -21,6 +22,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface
+from urlvr_jax.rewards.derived import TWO_WORDINGS
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
@@ -39,6 +41,7 @@ class Run:
     questions: stream.Questions
     labels: Labels
     eval_sets: list[tuple[str, stream.Questions, Labels]]
+    corpus: Corpus | None  # of supervised mode
 
     @property
     def check(self) -> Check:
@@ -71,6 +74,7 @@ class Run:
             "stop_ids": list(self.tokenizer.stop_ids),
             "parameters": int(sum(np.prod(s.shape) for s in self.engine.rollout_shapes.values())),
             **base_facts(self.c, self.model_config, self.model_path),
+            **(self.corpus.facts if self.corpus else {}),
         }
 
     def base_params(self, stage: Stage = unwatched) -> dict:
@@ -102,10 +106,7 @@ class Run:
         """
         c, engine = self.c, self.engine
         if c.mode == "supervised":
-            return corpus.documents_at(
-                c.data.documents, self.tokenizer, step, c.data.prompts_per_step, c.seed,
-                c.data.prompt_buckets, c.rollout.max_new_tokens,
-            )  # fmt: skip
+            return self.corpus.at(step)
         prompts = stream.prompts_at(self.questions, step, c.data.prompts_per_step, c.seed, c.data.shuffle)
         key = random_key(c.seed, "rollout", step)
         shape = engine.rollout_shape(prompts.tokens.shape[1])
@@ -225,8 +226,15 @@ def open_run(c, columns: bool = False) -> Run:
         (short, *open_evaluation(c, name, prompt_format))
         for short, name in zip(short_names(names), names, strict=True)
     ]
+    corpus = open_corpus(c, tokenizer, prompt_format) if c.mode == "supervised" else None
+    if corpus and (left_out := corpus.facts.get("documents_left_out")):
+        print(
+            f"warning: {c.data.documents}: {left_out} of {left_out + corpus.facts['documents']} completions are left "
+            "out: too long for data.prompt_buckets or rollout.max_new_tokens, or empty",
+            file=sys.stderr,
+        )
     engine = Engine(c, model_config, tokenizer.stop_ids)
-    return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets)
+    return Run(c, engine, model_config, path, tokenizer, questions, labels, eval_sets, corpus)
 
 
 def require_inputs(reward: expression.Configured, run: Run) -> None:
@@ -244,7 +252,7 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
     for fn in reward.all:
         if expression.needs_labels(fn):
             _require_labels(f"reward {fn.__name__!r}", run)
-        if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:
+        if TWO_WORDINGS.intersection(interface.needs_of(fn)) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
             )

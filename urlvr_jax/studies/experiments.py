@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 from typing import NamedTuple
 
 from urlvr_jax.errors import UserError
@@ -24,6 +25,7 @@ from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 COUNTDOWN = "experiments/countdown.py"
+GDPO = "group_z(majority_voting) + group_z(self_certainty)"
 BEGIN, END = (
     "<!-- experiments: written by `python -m urlvr_jax.main study experiments write` -->",
     "<!-- end of experiments -->",
@@ -39,7 +41,9 @@ class Row(NamedTuple):
 
     @property
     def flags(self) -> str:
-        return " ".join(f"--config.{key}={value}" for key, value in self.overrides.items())
+        return " ".join(
+            f"--config.{key}={shlex.quote(str(value))}" for key, value in self.overrides.items()
+        )
 
     @property
     def name(self) -> str:
@@ -55,11 +59,17 @@ ROWS = (
     Row("experiments/trajectory_entropy.py"),
     Row("experiments/probability.py"),
     Row("experiments/majority.py"),
+    Row("experiments/majority.py", {"reward.name": "majority_voting(above=0.5)"}),
+    Row("experiments/majority.py", {"reward.name": "scrl"}),
+    Row("experiments/majority.py", {"reward.name": "snr"}),
+    Row("experiments/majority.py", {"reward.name": GDPO, "advantage.name": "dr_grpo"}),
     Row("experiments/co_reward.py"),
+    Row("experiments/co_reward.py", {"reward.name": "self_harmony"}),
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
     Row(COUNTDOWN, {"reward.name": "countdown"}),
     Row("experiments/ground_truth.py"),
+    Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),
     Row("experiments/format_reward.py"),
     Row("experiments/length_reward.py"),
@@ -109,6 +119,15 @@ def short_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     return f"`{row.cells()[0].config.reward.name}`", link(row), courses(runs), " → ".join(accuracy)
 
 
+def papers(name: str) -> str:
+    """Where a reward is from, or each term of a sum; its normalisers first."""
+    fn = expression.load(name)
+    terms = fn.terms if isinstance(fn, expression.Sum) else ()
+    around = [expression.NORMALISERS[t.normaliser] for t in terms if t.normaliser]
+    found = [f.about.papers for f in (*around, *(t.fn for t in terms))] or [fn.about.papers]
+    return "; ".join(dict.fromkeys(found))
+
+
 def wide_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     """For docs/experiments."""
     c = row.cells()[0].config
@@ -116,7 +135,7 @@ def wide_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     first = median([r["length"][0] for r in runs])
     last = median([r["length_last"] for r in runs])
     return (
-        f"`{c.reward.name}`", link(row, "../../"), expression.REWARDS[c.reward.name].about.papers,
+        f"`{c.reward.name}`", link(row, "../../"), papers(c.reward.name),
         drawing.number(c.optim.lr), courses(runs), *accuracy, f"{first:.0f} → {last:.0f}",
     )  # fmt: skip
 

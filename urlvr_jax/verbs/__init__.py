@@ -29,12 +29,12 @@ VERBS = {
     "evaluate": Verb(
         "print avg, maj and pass at k on question files",
         "evaluate --model runs/mine --data questions.jsonl --config.eval.k=8",
-        ("model", "step", "data", "align", "contamination", "out", *SEVERAL),
+        ("model", "step", "data", "align", "contamination", "tokens_of", "out", *SEVERAL),
     ),
     "generate": Verb(
-        "print completions of a prompt, or of the lines of standard input",
+        "print completions of a prompt, of a question file, or of the lines of standard input",
         "generate --model lab:plain --prompt 'Q16-13+2?'",
-        ("model", "step", "prompt", *SEVERAL),
+        ("model", "step", "prompt", "data", "out", *SEVERAL),
     ),
     "score": Verb(
         "print the rewards of saved completions",

@@ -6,10 +6,11 @@ import importlib.metadata
 import json
 import pathlib
 
-from urlvr_jax.config import ConfigError
+from urlvr_jax.config import ConfigError, is_run
 from urlvr_jax.data import files, shapes
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import contamination, evaluate
+from urlvr_jax.measure.record import RunRecord, by_step
 from urlvr_jax.runtime import bucket, hosts
 from urlvr_jax.runtime.opening import open_evaluation, open_prompt_format, short_names
 from urlvr_jax.runtime.progress import Console
@@ -22,10 +23,12 @@ from urlvr_jax.verbs.opened import open_flag
 def run(flag) -> int:
     """Evaluate --model on --data, or on the configuration's `eval.sets`; --out writes the object to a file too.
 
+    With --tokens_of a vote is held too, of as many samples as the tokens of that run's training pay for.
     With --align it is sampled as for training, and the object tells of the rewards; the file has a dict a question too.
     """
     if flag.out and not bucket.is_in(flag.out) and not pathlib.Path(flag.out).absolute().parent.is_dir():
         raise ConfigError(f"--out={flag.out}: there is no such folder to write it in")
+    tokens = _tokens_of(flag.tokens_of) if flag.tokens_of else 0
     c, engine, params, tokenizer, _, step = open_flag(flag)
     how = align.how(flag, c) if flag.align else evaluate.how(c)
     results, rows = {}, {}
@@ -45,6 +48,8 @@ def run(flag) -> int:
             result, found["alignment"], rows[name] = align.measure(*asked, how, tell)
         else:
             result = evaluate.evaluate(*asked, tell)
+        if flag.tokens_of:
+            found["equal_tokens"] = _votes_for(tokens, result, *asked, how, console)
         if flag.contamination:
             evaluate.compile_for(
                 engine, questions, console.stage("compiling", "programs"), contamination.GREEDY
@@ -85,6 +90,37 @@ def run(flag) -> int:
         else:
             pathlib.Path(flag.out).write_text(text)
     return 0
+
+
+def _tokens_of(run: str) -> int:
+    """Tokens that a run has sampled to train on; ConfigError for a folder that tells of none."""
+    folder = pathlib.Path(run)
+    if not is_run(folder):
+        raise ConfigError(f"--tokens_of={run} is no run's folder: it needs config.json and record.json")
+    tokens = int(sum(by_step(RunRecord(folder).lines, "perf/rollout_tokens").values()))
+    if not tokens:
+        raise ConfigError(f"--tokens_of={run}: this run has trained no step yet")
+    return tokens
+
+
+def _votes_for(
+    tokens: int, first, engine, params, tokenizer, questions, labels, step, how, console
+) -> dict:
+    """Majority voting for as many tokens as a run sampled: its k, from the lengths of a first evaluation, and maj@k.
+
+    `maj` is None where the tokens are too few for a vote of one.
+    """
+    k = int(tokens / (len(questions) * max(first.mean_length, 1.0)))
+    if k < 1:
+        return {"tokens": tokens, "k": 0, "maj": None}
+    options = how | {"k": k}
+    evaluate.compile_for(engine, questions, console.stage("compiling", "programs"), options)
+    tell = console.stage(f"voting with {k} samples", "questions")
+    found = evaluate.evaluate(
+        engine, params, tokenizer, questions, labels, step, tell, options=options
+    ).metrics()
+    ends = {end: found[f"maj@{k}/{end}"] for end in ("low", "high")}
+    return {"tokens": tokens, "k": k, "maj": found[f"maj@{k}"], **ends}
 
 
 def _trained_on(c) -> list[str]:

@@ -44,6 +44,7 @@ FLAGS = {
         "FILE",
         {
             "evaluate": "question file or dataset; `eval.sets` of the configuration if not given",
+            "generate": "question file or dataset, asked as `data.*` says",
             "mcs": "question file or dataset with gold answers; the configuration's `data.train` if not given",
             "score": "JSON lines with `prompt` and `response`",
             "answers": "JSON lines with `response`, and `answer` if there is one",
@@ -57,12 +58,16 @@ FLAGS = {
         "",
         "also measure whether the questions were seen before: words shared with data.train, and a probe",
     ),
+    "tokens_of": Flag(
+        "", "RUN", "also tell maj@k of as many samples as the tokens of that run's training would pay for"
+    ),
     "prompt": Flag("", "TEXT", "one question; without it the lines of standard input are read"),
     "out": Flag(
         "",
         "FILE",
         {
             "evaluate": "write the JSON object there too, with --align one entry a question more",
+            "generate": "write there, not print: JSON lines of `prompt`, `response`, `ended`",
             "mcs": "write all numbers there, a JSON object",
             "export": "the folder to write",
             "rewards": "write the formulas anew into this document",

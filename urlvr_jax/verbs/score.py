@@ -1,29 +1,26 @@
 """score: rewards of responses that were written before, by any model.
 
-A file holds JSON lines with `prompt`, `response`, for metrics and controls `answer`, and `ended` (true
-unless it says otherwise: the response ends with the end token). Rows of one prompt are its group.
+Rows of one prompt of the file are its group.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import pathlib
-from typing import NamedTuple
 
 import numpy as np
 
 from urlvr_jax.checks import own, table
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import prompt_formats, shapes
-from urlvr_jax.data.json_lines import json_rows
+from urlvr_jax.data import prompt_formats
+from urlvr_jax.data.completions import Row, read
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import padded
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
 from urlvr_jax.runtime import judges, own_rows
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.terminal import warn
@@ -31,40 +28,6 @@ from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 from urlvr_jax.verbs.opened import open_flag
 
 ROWS_AT_ONCE = 64  # of one call of the scorer, or one group where that is more
-
-
-class Row(NamedTuple):
-    """One line of the file."""
-
-    line: int  # counted from 1
-    where: str  # "FILE, line N"
-    prompt: str
-    response: str
-    answer: str | None
-    ended: bool
-    columns: dict  # all of the line
-
-
-def read(name: str) -> list[Row]:
-    """Rows of a file of completions; DataError names file and line of a broken one."""
-    path = pathlib.Path(name)
-    rows = []
-    if not path.is_file():
-        raise DataError(f"--data: file of completions {name!r} does not exist")
-    for number, where, row in json_rows(path):
-        response = row.get("response")
-        ended = row.get("ended", True)
-        if not isinstance(response, str):
-            raise DataError(f"{where}: needs a string `response`, has {str(row)[:80]!r}")
-        if any("\ud800" <= letter <= "\udfff" for letter in response):
-            raise DataError(f"{where}: `response` has half of a surrogate pair, which is not a character")
-        if not isinstance(ended, bool):
-            raise DataError(f"{where}: `ended` must be true or false")
-        answer = shapes.gold(row["answer"], where) if "answer" in row else None
-        rows.append(Row(number, where, row["prompt"], response, answer, ended, row))
-    if not rows:
-        raise DataError(f"{path}: no completions in it")
-    return rows
 
 
 def by_prompt(rows: list[Row]) -> list[list[Row]]:
@@ -109,10 +72,10 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     """
     c = engine.c
     reward = expression.load_configured(c)
-    if "rephrased" in reward.needs:
+    if TWO_WORDINGS & reward.needs:
         raise DataError(
-            "saved completions have no other wording of their prompts: give --config.reward.name another than "
-            "co_reward, which needs one"
+            f"saved completions have no other wording of their prompts, which {c.reward.fn or c.reward.name!r} or a "
+            "shadow needs: give --config.reward.name another, such as majority_voting"
         )
     groups = by_prompt(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
