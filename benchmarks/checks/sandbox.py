@@ -116,8 +116,8 @@ def attack(guard: Guard, family: str, source: str, seconds: float) -> tuple[floa
     if family == "forgeries":
         number = secrets.randbelow(10**12) + 10
         tests = [
-            python_programs.Test("f(3)", number, True),
-            python_programs.Test("3\n", str(number), False),
+            python_programs.UnitTest("f(3)", number, True),
+            python_programs.UnitTest("3\n", str(number), False),
         ]
         paid, runs, ran = python_programs.unit_tests(guard.filled(source), tests, seconds), 2, None
     else:
@@ -146,9 +146,8 @@ def speed(count: int, workers: int) -> int:
     for i in range(count):
         source, test = ORDINARY[i % len(ORDINARY)]
         tests = [test.format(n=i + k, value=sum(j * j for j in range(i + k)) + (i % 2)) for k in (3, 5, 9)]
-        tasks.append(
-            {"answer": f"{source}# {i}\n", "question": "", "row": {"tests": tests}, "response": ""}
-        )
+        task = {"answer": f"{source}# {i}\n", "row": {"tests": tests}}
+        tasks.append(task | {"question": "", "prompt": "", "response": "", "gold": None})
     with Pool(
         f"unit_tests:{10.0}", workers, 20.0, call="urlvr_jax.checks.python_programs:for_worker"
     ) as pool:
@@ -159,7 +158,7 @@ def speed(count: int, workers: int) -> int:
     right = sum(verdict is not None and verdict[1] for verdict in judged.verdicts)
     print(
         f"{count} programs by {workers} workers: {took:.1f} s, {60 * count / took:.0f} a minute; {right} right, "
-        f"{judged.late} late, {judged.lost} lost, {judged.failed} failed"
+        f"{judged.late} late, {judged.lost} lost, {judged.failed} failed {judged.error}"
     )
     return int(right != (count + 1) // 2 or judged.late + judged.lost + judged.failed > 0)
 

@@ -116,7 +116,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
-        "verification", "rephrased",
+        "verification", "rephrased", "tests_passed", "task_solved",
     }  # fmt: skip
 
 
@@ -178,6 +178,9 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "self_verify": ("verification",),
         "co_reward": ("answers", "rephrased"),
         "countdown": ("answer_text",),
+        "programs": ("answer_text",),
+        "unit_tests": ("tests_passed",),
+        "python_tasks": ("task_solved",),
         "ground_truth": (),
         "verifier": (),
         "random": (),

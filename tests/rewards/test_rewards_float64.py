@@ -244,6 +244,7 @@ def test_no_reward_goes_without_a_reference_here():
         "random",
     }
     elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py
+    elsewhere |= {"programs", "unit_tests", "python_tasks"}  # tests/checks
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 

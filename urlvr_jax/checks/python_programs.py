@@ -32,7 +32,7 @@ _MAKERS = {"set": set, "tuple": tuple, "list": list, "sorted": sorted, "float": 
 _NOTHING = object()
 
 
-class Test(NamedTuple):
+class UnitTest(NamedTuple):
     """One test: text for standard input and what is printed, or an expression and its value."""
 
     given: str
@@ -58,7 +58,7 @@ class Task(NamedTuple):
 # ---- tests -----------------------------------------------------------------------------------
 
 
-def tests_of(row: dict, question: str, where: str = "this row") -> list[Test]:
+def read_tests(row: dict, question: str, where: str = "this row") -> list[UnitTest]:
     """The tests of a row's first column of COLUMNS; without such a column the assert lines of the question.
 
     DataError for none, and for what is no list of tests.
@@ -77,7 +77,7 @@ def tests_of(row: dict, question: str, where: str = "this row") -> list[Test]:
     return _read(row[column], f"{where}: `{column}`")
 
 
-def _read(value, where: str) -> list[Test]:
+def _read(value, where: str) -> list[UnitTest]:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
@@ -92,12 +92,12 @@ def _read(value, where: str) -> list[Test]:
         )
     out = []
     for one in value:
-        if isinstance(one, Test):
+        if isinstance(one, UnitTest):
             out.append(one)
         elif isinstance(one, str):
             out += _asserted(one, where)
         elif isinstance(one, dict) and all(isinstance(one.get(k), str) for k in ("input", "output")):
-            out.append(Test(one["input"], one["output"], call=False))
+            out.append(UnitTest(one["input"], one["output"], call=False))
         else:
             raise DataError(
                 f"{where} has {str(one)[:60]!r}: give an assert statement, or {{input, output}} as texts"
@@ -117,7 +117,9 @@ def _in_columns(value: dict, where: str) -> list:
             f"{where}: fn_name {name!r:.40} needs a name, and `inputs` that are lists of arguments"
         )
     function = f"(Solution().{name} if 'Solution' in globals() else {name})"
-    return [Test(f"{function}(*{i!r})", _Json(o), call=True) for i, o in zip(given, wanted, strict=True)]
+    return [
+        UnitTest(f"{function}(*{i!r})", _Json(o), call=True) for i, o in zip(given, wanted, strict=True)
+    ]
 
 
 def _text(value) -> str:
@@ -130,7 +132,7 @@ class _Json(NamedTuple):
     value: object
 
 
-def _asserted(text: str, where: str) -> list[Test]:
+def _asserted(text: str, where: str) -> list[UnitTest]:
     """Of assert statements. `assert CALL == CONSTANT`: the constant stays here. Of any other the whole condition is
     evaluated in the program, which might forge it."""
     if len(text) > MOST_TEST:
@@ -144,7 +146,7 @@ def _asserted(text: str, where: str) -> list[Test]:
         raise DataError(f"{where} has {text[:60]!r}, which is no Python: {error!s:.80}") from None
 
 
-def _condition(test: ast.expr) -> Test:
+def _condition(test: ast.expr) -> UnitTest:
     match test:
         case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
             sides = ((left, _constant(right)), (right, _constant(left)))
@@ -152,8 +154,8 @@ def _condition(test: ast.expr) -> Test:
             sides = ()
     for side, value in sides:
         if value is not _NOTHING:
-            return Test(ast.unparse(side), value, call=True)
-    return Test(f"bool({ast.unparse(test)})", True, call=True)
+            return UnitTest(ast.unparse(side), value, call=True)
+    return UnitTest(f"bool({ast.unparse(test)})", True, call=True)
 
 
 def _constant(node: ast.expr):
@@ -195,7 +197,7 @@ def _lines(text: str) -> list[str]:
 # ---- the two checks ---------------------------------------------------------------------------
 
 
-def unit_tests(program: str | None, tests: list[Test], seconds: float) -> float:
+def unit_tests(program: str | None, tests: list[UnitTest], seconds: float) -> float:
     """The share of tests that a program passes within `seconds`, all together; 0 without a program."""
     if program is None:
         return 0.0
@@ -266,7 +268,7 @@ def _arguments(text: str) -> tuple | None:
 
 def _judge_tests(seconds: float) -> Callable:
     def judge(answer, question, row):
-        share = unit_tests(answer, tests_of(row, question), seconds)
+        share = unit_tests(answer, read_tests(row, question), seconds)
         return {"score": share, "acc": share == 1}
 
     return judge
@@ -302,6 +304,6 @@ def require(name: str, questions, rows=None) -> None:
         row = rows[i] if rows else {}
         where = f"{name}, question {question[:40]!r}"
         if name == "unit_tests":
-            tests_of(row, question, where)
+            read_tests(row, question, where)
         else:
             task_of(question, where)
