@@ -5,6 +5,7 @@ from __future__ import annotations
 from urlvr_jax import config, devices
 from urlvr_jax.answers import extract
 from urlvr_jax.checks import own
+from urlvr_jax.checks.python_programs import JUDGES
 from urlvr_jax.checks.table import CHECKS
 from urlvr_jax.config import (
     MODES,
@@ -178,7 +179,11 @@ def validate_answers(c) -> None:
             f"answers.deadline_s = {c.answers.deadline_s:g} needs processes that can be killed: --config.answers.workers=2"
         )
     if not own.is_own(c.answers.check):
-        _one_of(c, "answers.check", (*CHECKS, "my.py:function"))
+        _one_of(c, "answers.check", (*CHECKS, *JUDGES, "my.py:function"))
+    if c.answers.check in JUDGES and not c.answers.workers:
+        raise ConfigError(
+            f"answers.check = {c.answers.check!r} runs programs beside the device: --config.answers.workers=2"
+        )
 
 
 def validate_data(c) -> None:

@@ -22,11 +22,12 @@ import sys
 import tempfile
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world
+from urlvr_jax.lab import countdown_world, programs_world
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
+WORLDS = {"experiments/countdown.py": countdown_world, "experiments/programs.py": programs_world}
 MEASURES = ("avg@8", "maj@8", "pass@8")
 RATES = ("true_positive_rate", "false_positive_rate")
 EVALUATION = ("--config.eval.k=8", "--config.eval.temperature=1.0", "--config.eval.top_p=1.0")
@@ -52,7 +53,7 @@ def on_one_core(*words: str) -> str:
 
 def held_out(name: str, folder: pathlib.Path) -> dict:
     """{measure: its mean, low and high} of a base on its world's held-out questions."""
-    world = ("--config", "experiments/countdown.py") if name in countdown_world.RECIPES else ()
+    world = next((("--config", file) for file, of in WORLDS.items() if name in of.RECIPES), ())
     printed = command("evaluate", "--model", str(folder), *world, *EVALUATION)
     (measured,) = json.loads(printed)["sets"].values()
     out = {

@@ -115,7 +115,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
-        "verification", "rephrased", "rephrased_votes",
+        "verification", "rephrased", "rephrased_votes", "tests_passed", "task_solved",
     }  # fmt: skip
 
 
@@ -181,6 +181,9 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "co_reward": ("answers", "rephrased"),
         "self_harmony": ("answers", "rephrased_votes"),
         "countdown": ("answer_text",),
+        "programs": ("answer_text",),
+        "unit_tests": ("tests_passed",),
+        "python_tasks": ("task_solved",),
         "ground_truth": (),
         "verifier": (),
         "noisy_verifier": (),

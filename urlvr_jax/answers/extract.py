@@ -15,6 +15,7 @@ _TAGS = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
 _LINE = re.compile(
     r"(?<![A-Za-z])answer(?:\s*\*\*)?\s{0,9}:\s{0,9}(?:\*\*)?[^\S\n]{0,9}([^\s*][^\n]*)", re.I
 )
+_FENCE = re.compile(r"^[ \t]{0,3}```([^\n`]{0,40})$", re.M)
 _NUMBER = re.compile(r"(?<![\w.,)}])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
 # A choice: (B), B), \text{B}, **B**; then what may follow a letter that is no word.
 _LETTER = r"(?:\\[a-z]+\s?\{\s?|[$*({\s]){0,8}([A-J])(?=\s{0,9}(?:[).,;:}*$]|\\[)\]]|\n|$))"
@@ -77,6 +78,25 @@ def _choice(response: str) -> Extracted | None:
     return found and Extracted(found[1], *found.span(1))
 
 
+def fences(text: str) -> list[tuple[str, str]]:
+    """(name, content) of each fenced block that is closed, in order: ("python", "x = 1") of "```python\nx = 1\n```"."""
+    return [(name, text[start:end]) for name, start, end in _fenced(text)]
+
+
+def _fenced(text: str) -> list[tuple[str, int, int]]:
+    marks = list(_FENCE.finditer(text))
+    pairs = zip(marks[::2], marks[1::2], strict=False)  # one that is not closed is left
+    return [
+        (a[1].strip().lower(), min(a.end() + 1, b.start()), max(b.start() - 1, a.end())) for a, b in pairs
+    ]
+
+
+def _fence(response: str) -> Extracted | None:
+    """The content of the last fenced block that is not empty."""
+    blocks = [(start, end) for _, start, end in _fenced(response) if response[start:end].strip()]
+    return Extracted(response[slice(*blocks[-1])], *blocks[-1]) if blocks else None
+
+
 def _number(response: str) -> Extracted | None:
     """The last number; the end of a long response is looked at first."""
     tail = max(0, len(response) - 4000)
@@ -94,6 +114,7 @@ EXTRACTORS = {
     "boxed": _boxed,
     "hashes": _last(_HASHES),  # GSM8K: "#### 5"
     "tag": _tag,  # <answer>5</answer>
+    "fence": _fence,  # the last fenced block: a program, an output
     "line": _last(_LINE),  # DAPO: a line "Answer: 5"
     "choice": _choice,  # "The answer is (B)", \\boxed{\\text{(B)}}
     "number": _number,  # the last number, whatever it is
@@ -103,6 +124,7 @@ ASKED_BY = {
     "boxed": "\\boxed",
     "hashes": "####",
     "tag": "<answer>",
+    "fence": "```",
     "line": "Answer:",
 }  # words of a prompt for them
 

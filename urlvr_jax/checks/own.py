@@ -43,7 +43,7 @@ def load(name: str, workers: int, deadline_s: float) -> Check:
     """
     fn = function(name)
     pool = Pool(name, workers, deadline_s, call="urlvr_jax.checks.own:for_worker") if workers else None
-    return Check("gold" in asks_for(fn), canonical.key, functools.partial(_begin, name, fn, pool))
+    return Check("gold" in asks_for(fn), canonical.key, functools.partial(begin, name, fn, pool))
 
 
 def function(name: str) -> Callable:
@@ -124,8 +124,11 @@ def for_worker(name: str) -> Callable:
 # ---- a step's responses -----------------------------------------------------------------------
 
 
-def _begin(name: str, fn, pool: Pool | None, answers: Answers, asked: Asked) -> Callable[[], Graded]:
-    """Hand the responses over, equal ones of a question once; the function that is returned waits for the scores."""
+def begin(name: str, fn, pool: Pool | None, answers: Answers, asked: Asked) -> Callable[[], Graded]:
+    """Hand the responses over, equal ones of a question once; the function that is returned waits for the scores.
+
+    fn: see `score`; without a pool it is called here, else it only says what each process of the pool calls.
+    """
     group = answers.classes.shape[1]
     tasks: dict[tuple[int, str], dict] = {}
     for b, (text, found) in enumerate(zip(answers.texts, answers.found, strict=True)):

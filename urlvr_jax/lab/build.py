@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from urlvr_jax.lab import countdown_world, world
+from urlvr_jax.lab import countdown_world, programs_world, world
 
 HERE = pathlib.Path(__file__).parent
 
@@ -63,6 +63,7 @@ if __name__ == "__main__":
     for of, folder, prefix in (
         (world, "untrained", ""),
         (countdown_world, "untrained_countdown", "countdown_"),
+        (programs_world, "untrained_programs", "programs_"),
     ):
         write_folder(HERE / "bases" / folder, of)
         write_questions(HERE / "questions", of, prefix)

@@ -97,8 +97,7 @@ def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
         texts = tokenizer.decode(rollouts.rows())
         answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
         asked = labels.of(prompts)
-        if own.is_own(c.answers.check):
-            own.require_columns(c.answers.check, asked.rows)
+        table.require_rows(c.answers.check, asked.questions, asked.rows)
         began = time.perf_counter()
         grade = check.begin(answers, asked)
         graded = grade()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from urlvr_jax.checks.grading import Asked, CheckError, Graded
 from urlvr_jax.rewards.derived import Facts, derive
 from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
 from urlvr_jax.rewards.interface import NEEDS, RewardError
+from urlvr_jax.runtime import own_rows
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import STATISTICS, Declared, Prompts, Reference, RewardInputs
 
@@ -35,6 +37,7 @@ def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) ->
     stats: {name of STATISTICS: float32 `[B, T]`}.
     """
     rollouts = facts.rollouts
+    facts = facts._replace(outside=functools.partial(own_rows.outside, c, facts.answers, prompts))
     return RewardInputs(
         stats=Declared({n: jnp.asarray(stats[n]) for n in STATISTICS if n in needs}, NEEDS),
         derived=Declared(derive(needs, facts), NEEDS),

@@ -25,6 +25,8 @@ class Facts(NamedTuple):
     rollouts: Rollouts
     tokenizer: object
     verify: Callable[[], Verification]  # the second generation, made when it is first asked for
+    # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
+    outside: Callable[[str], np.ndarray] | None = None
 
 
 class Derived(NamedTuple):
@@ -67,6 +69,16 @@ DERIVED = {
         lambda P, G, T: np.zeros((P, G), np.int32),
         "int32 `[P, G]`, the policy's own verdict: 1 yes, 0 no, -1 neither",
     ),
+    "tests_passed": Derived(
+        lambda facts: jnp.asarray(facts.outside("unit_tests")),
+        lambda P, G, T: np.zeros((P, G), np.float32),
+        "float32 `[P, G]`, share of the assert lines of the question that hold in the answer's program; 0 without one",
+    ),
+    "task_solved": Derived(
+        lambda facts: jnp.asarray(facts.outside("python_tasks")),
+        lambda P, G, T: np.zeros((P, G), np.float32),
+        "float32 `[P, G]`, 1 where the question's program turns the input to the output, one of them being the answer",
+    ),
     "rephrased": Derived(
         lambda facts: jnp.asarray(partner_classes(facts.answers.majority, facts.answers.names)),
         lambda P, G, T: np.zeros(P, np.int32),
@@ -81,6 +93,12 @@ DERIVED = {
     ),
 }
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`
+
+
+RUN_PROGRAMS = {
+    "tests_passed": "unit_tests",
+    "task_solved": "python_tasks",
+}  # inputs that a check in a sandbox makes
 
 
 def derive(names, facts: Facts) -> dict[str, object]:

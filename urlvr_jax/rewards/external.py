@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks import countdown as countdown_check
+from urlvr_jax.checks import programs as programs_check
 from urlvr_jax.rewards.ensemble import supporters
 from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.rewards.self_verification import kept_majority
@@ -110,4 +111,55 @@ def countdown(inputs: RewardInputs, *, mode="strict"):
     return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
 
 
-METHODS = (self_verify, coverrl, co_reward, self_harmony, countdown)
+@about(
+    family="external",
+    formula="1[P(x) = y: the program in the question, the answer being y (deduction) or x (abduction)]",
+    norm="none",
+    range="{0, 1}",
+    papers="Absolute Zero (2505.03335), its deduction and abduction",
+    failure="none known: the interpreter is exact and always ends",
+    differs="there Python, proposed by the policy itself; here the laboratory's own language, and a generator's programs",
+)
+@needs("answer_text")
+def programs(inputs: RewardInputs):
+    """Whether the answer is what the question's program gives, or an input for which it gives that."""
+    if not any(inputs.questions):  # the rehearsal at start-up has no texts
+        return jnp.zeros(inputs.shape)
+    right = programs_check.right(inputs.answer_text, inputs.questions)
+    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
+
+
+@about(
+    family="external",
+    formula="1[the answer's program passes every test in the question], or the share it passes",
+    norm="none",
+    range="{0, 1}; [0, 1] with mode='share'",
+    papers="code with unit tests as a verifier, in Absolute Zero's terms (2505.03335)",
+    failure="tests that stand in the question can be met by a table of their answers",
+    differs="tests of a column are labels here: `answers.check = 'unit_tests'` with `verifier` trains on those",
+)
+@needs("tests_passed")
+def unit_tests(inputs: RewardInputs, *, mode="all"):
+    """Whether the program in the answer passes the assert lines of its question, in a sandbox. Option: mode, all or share."""
+    if mode not in ("all", "share"):
+        raise RewardError(f"unit_tests(mode={mode!r}): choose one of ['all', 'share']")
+    passed = inputs.tests_passed
+    return passed if mode == "share" else (passed >= 1).astype(jnp.float32)
+
+
+@about(
+    family="external",
+    formula="1[P(x) = y: the Python program in the question, the answer being y (deduction) or x (abduction)]",
+    norm="none",
+    range="{0, 1}",
+    papers="Absolute Zero (2505.03335), its deduction and abduction",
+    failure="programs that do not give the same twice, which nobody has sorted out here",
+    differs="there the policy proposes the programs, for a second reward; here they stand in the question file",
+)
+@needs("task_solved")
+def python_tasks(inputs: RewardInputs):
+    """Whether the question's program turns the input to the output, in a sandbox; the answer is one of the two."""
+    return inputs.task_solved
+
+
+METHODS = (self_verify, coverrl, co_reward, self_harmony, countdown, programs, unit_tests, python_tasks)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from urlvr_jax import config as config_lib
-from urlvr_jax.checks import own, table
+from urlvr_jax.checks import table
 from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import prompt_formats, shapes, stream
@@ -22,7 +22,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface
-from urlvr_jax.rewards.derived import TWO_WORDINGS
+from urlvr_jax.rewards.derived import RUN_PROGRAMS, TWO_WORDINGS
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
@@ -190,7 +190,7 @@ def open_questions(c, prompt_format, columns: bool = False):
     return stream.load(
         c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
         subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=shapes.parse(c.data.columns),
-        deduplicate=c.data.deduplicate, columns=columns or own.is_own(c.answers.check),
+        deduplicate=c.data.deduplicate, columns=columns or table.reads_rows(c.answers.check),
     )  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def open_evaluation(c, name: str, prompt_format):
     return stream.load(
         name, prompt_format, c.data.prompt_buckets, subset=c.eval.max_questions,
         named=shapes.parse(c.data.columns), strict=False, deduplicate=c.data.deduplicate,
-        labelled=table.of(c).needs_gold, columns=own.is_own(c.answers.check),
+        labelled=table.of(c).needs_gold, columns=table.reads_rows(c.answers.check),
     )  # fmt: skip
 
 
@@ -244,9 +244,10 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
             f"verify.train = {run.c.verify.train!r} trains verdicts, and no reward asks for any: give reward.name = coverrl, or "
             "another that needs verification"
         )
-    if own.is_own(run.c.answers.check):
-        for labels in (run.labels, *(labels for _, _, labels in run.eval_sets)):
-            own.require_columns(run.c.answers.check, labels.rows.values())
+    for questions, labels in ((run.questions, run.labels), *(held[1:] for held in run.eval_sets)):
+        rows = [labels.rows[i] for i in questions.ids] if labels.rows else None
+        table.require_rows(run.c.answers.check, questions.questions, rows)
+    require_programs(run.c, reward, run.questions.questions)
     if run.c.collapse.until_mcs:
         _require_labels("collapse.until_mcs = True", run)
     for fn in reward.all:
@@ -265,3 +266,15 @@ def _require_labels(who: str, run: Run) -> None:
             f"{who} needs a gold answer for every question; {run.c.data.train} has "
             f"{len(run.labels.gold)} for {len(run.questions)}, none for id {lacking!r}"
         )
+
+
+def require_programs(c, reward: expression.Configured, questions) -> None:
+    """UserError if a reward runs programs, and they cannot be run here or the questions ask for none."""
+    for fn in reward.all:
+        for name in (RUN_PROGRAMS[n] for n in interface.needs_of(fn) if n in RUN_PROGRAMS):
+            if not c.answers.workers:
+                raise ConfigError(
+                    f"reward {fn.__name__!r} runs programs beside the device: --config.answers.workers=2"
+                )
+            table.named(c, name)
+            table.require_rows(name, questions, None)

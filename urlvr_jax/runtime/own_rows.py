@@ -8,11 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
+
 from urlvr_jax.answers import classes
 from urlvr_jax.answers.classes import Answers
-from urlvr_jax.checks import grading
-from urlvr_jax.checks.grading import Asked, Check, Graded
+from urlvr_jax.checks import grading, table
+from urlvr_jax.checks.grading import Asked, Check, CheckError, Graded
 from urlvr_jax.runtime import hosts
+from urlvr_jax.types import Prompts
 
 
 def read(c, tokenizer, rows: list, group: int, check: Check) -> Answers:
@@ -43,3 +46,13 @@ def begin(check: Check, answers: Answers, asked: Asked) -> Callable[[], Graded]:
         return grading.joined(hosts.each(lambda: (wait(), part.classes.shape), hosts.gather_small))
 
     return functools.cache(graded)
+
+
+def outside(c, answers: Answers, prompts: Prompts, name: str) -> np.ndarray:
+    """Scores of the check `name`, float32 `[P, G]`, for a reward without labels: it is handed the questions, no gold
+    answer and no row. CheckError where it judges nothing."""
+    asked = Asked(prompts.questions or prompts.texts, prompts.texts, None)
+    graded = begin(table.named(c, name), answers, asked)()
+    if graded.scores is None:
+        raise CheckError(graded.why)
+    return graded.scores

@@ -68,6 +68,8 @@ ROWS = (
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
     Row(COUNTDOWN, {"reward.name": "countdown"}),
+    Row("experiments/programs.py"),
+    Row("experiments/programs.py", {"reward.name": "majority_voting"}),
     Row("experiments/ground_truth.py"),
     Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-from urlvr_jax.checks import own, table
+from urlvr_jax.checks import table
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import prompt_formats
 from urlvr_jax.data.completions import Row, read
@@ -23,6 +23,7 @@ from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
 from urlvr_jax.runtime import judges, own_rows
 from urlvr_jax.runtime.engine import Engine
+from urlvr_jax.runtime.opening import require_programs
 from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 from urlvr_jax.verbs.opened import open_flag
@@ -81,8 +82,8 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
     labels = Labels(gold, {str(p): g[0].columns for p, g in enumerate(groups)})
     check = table.of(c)
-    if own.is_own(c.answers.check):
-        own.require_columns(c.answers.check, labels.rows.values())
+    table.require_rows(c.answers.check, [g[0].prompt for g in groups], [g[0].columns for g in groups])
+    require_programs(c, reward, [g[0].prompt for g in groups])
     if expression.needs_labels(reward.fn) and check.needs_gold and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(
