@@ -3,8 +3,8 @@
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
 Or :careful, :steady, :sloppy, :rash, :hasty; :early, a third of the way to :careful; and :taught, which is lab:plain after
-100 steps on clean solutions, as an instruction-tuned model is to its base. :countdown and :countdown_judge have a world of
-their own. The judge has a second part, which reads more verdicts:
+100 steps on clean solutions, as an instruction-tuned model is to its base. :countdown, :countdown_judge and :integration have worlds
+of their own. The judge has a second part, which reads more verdicts:
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
 python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
@@ -12,7 +12,7 @@ python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_verdicts
 """
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world
+from urlvr_jax.lab import countdown_world, integration_world
 
 
 def get_config(base="plain"):
@@ -60,4 +60,12 @@ def get_config(base="plain"):
         c.data.prompt_buckets = (40,)
         c.rollout.max_new_tokens = 26
         c.rollout.response_buckets = (26,)
+    if recipe in integration_world.RECIPES:
+        c.model.path = "lab:untrained_integration"
+        c.data.train = "lab:integration_train"
+        c.data.prompt_buckets = (24,)
+        c.data.prompts_per_step = 64
+        c.rollout.max_new_tokens = 40
+        c.steps = 1500
+        c.eval.every = 0
     return c

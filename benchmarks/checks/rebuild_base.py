@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world
+from urlvr_jax.lab import countdown_world, integration_world
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
@@ -52,7 +52,9 @@ def on_one_core(*words: str) -> str:
 
 def held_out(name: str, folder: pathlib.Path) -> dict:
     """{measure: its mean, low and high} of a base on its world's held-out questions."""
-    world = ("--config", "experiments/countdown.py") if name in countdown_world.RECIPES else ()
+    of = "countdown" if name in countdown_world.RECIPES else "integration"
+    sums = name not in (*countdown_world.RECIPES, *integration_world.RECIPES)
+    world = () if sums else ("--config", f"experiments/{of}.py")
     printed = command("evaluate", "--model", str(folder), *world, *EVALUATION)
     (measured,) = json.loads(printed)["sets"].values()
     out = {

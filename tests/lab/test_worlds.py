@@ -12,7 +12,7 @@ import pytest
 from urlvr_jax.data import corpus
 from urlvr_jax.data.files import read_rows
 from urlvr_jax.data.tokenizer import Tokenizer
-from urlvr_jax.lab import build, countdown_world, world
+from urlvr_jax.lab import build, countdown_world, integration_world, world
 from urlvr_jax.lab import shipped as shipped_lib
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -26,14 +26,20 @@ def shipped(which):
 def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
     build.write_questions(tmp_path, world, "")
     build.write_questions(tmp_path, countdown_world, "countdown_")
-    for which in ("train", "heldout", "countdown_train", "countdown_heldout"):
+    build.write_questions(tmp_path, integration_world, "integration_")
+    integrals = ["integration_variants", *(f"integration_{which}" for which in integration_world.QUESTIONS)]
+    for which in ("train", "heldout", "countdown_train", "countdown_heldout", *integrals):
         new, old = tmp_path / f"{which}.jsonl", shipped_lib.questions(f"lab:{which}")
         assert new.read_bytes() == old.read_bytes()
 
 
 def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path):
     read = lambda path: json.loads((path / "tokenizer.json").read_text())
-    for of, name in ((world, "lab:untrained"), (countdown_world, "lab:untrained_countdown")):
+    for of, name in (
+        (world, "lab:untrained"),
+        (countdown_world, "lab:untrained_countdown"),
+        (integration_world, "lab:untrained_integration"),
+    ):
         build.write_folder(tmp_path / name, of)
         assert read(tmp_path / name) == read(shipped_lib.base(name))
 

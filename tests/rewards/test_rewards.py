@@ -178,6 +178,7 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "self_verify": ("verification",),
         "co_reward": ("answers", "rephrased"),
         "countdown": ("answer_text",),
+        "integration": ("answer_text",),
         "ground_truth": (),
         "verifier": (),
         "random": (),

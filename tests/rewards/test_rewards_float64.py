@@ -243,7 +243,7 @@ def test_no_reward_goes_without_a_reference_here():
         "verifier",
         "random",
     }
-    elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py
+    elsewhere = {"self_verify", "co_reward", "countdown", "integration"}  # tests/test_external.py
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 

@@ -24,6 +24,8 @@ from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 COUNTDOWN = "experiments/countdown.py"
+INTEGRATION = "experiments/integration.py"
+VARIANTS = "experiments/variants.py"
 BEGIN, END = (
     "<!-- experiments: written by `python -m urlvr_jax.main study experiments write` -->",
     "<!-- end of experiments -->",
@@ -59,6 +61,10 @@ ROWS = (
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
     Row(COUNTDOWN, {"reward.name": "countdown"}),
+    Row(INTEGRATION),
+    Row(INTEGRATION, {"reward.name": "majority_voting"}),
+    Row(VARIANTS),
+    Row(VARIANTS, {"data.train": "lab:integration_hard"}),
     Row("experiments/ground_truth.py"),
     Row("experiments/random_reward.py"),
     Row("experiments/format_reward.py"),
