@@ -23,7 +23,7 @@ def get_config():
     c.rollout.slots = 0  # all rows at once: rows are short, and all about as long
     c.optim.micro_rows = 32
     c.optim.lr = 0.0003
-    c.steps = 100
+    c.steps = 60
     c.eval.sets = ("lab:integration_heldout",)
     c.eval.every = 20
     c.eval.max_questions = 300
