@@ -348,3 +348,30 @@ def test_the_laboratorys_integrals_are_right_and_its_mistakes_are_wrong():
     back = [(f"I{answer}?", question[1:-1]) for question, answer in pairs]
     derived = [integration_world.sum_text([t.integral().derivative() for t in terms]) for terms in drawn]
     assert [question for _, question in back] == derived  # a derivative undoes an integral
+
+
+def test_no_question_of_a_file_is_asked_in_pretraining_and_no_variant_is_held_out():
+    names = ("train", "heldout", "hard", "hard_heldout", "variants")
+    asked = {n: {row["prompt"] for row in read_rows(f"lab:integration_{n}")} for n in names}
+    documents = [
+        d for step in range(1, 101) for d in integration_world.documents("integration", 0, step, 64, 40)
+    ]
+    seen = {question for question, _, _ in documents}
+    assert not seen & (asked["train"] | asked["heldout"] | asked["hard"] | asked["hard_heldout"])
+    held = asked["heldout"] | asked["hard_heldout"]
+    assert not held & (asked["train"] | asked["hard"] | asked["variants"])
+    assert asked["hard"] < asked["variants"]
+    assert all(
+        len(q) <= integration_world.ASKED and len(a) <= integration_world.LONGEST + 1
+        for q, a, _ in documents
+    )
+
+
+def test_documents_are_right_as_often_as_their_recipe_says():
+    documents = integration_world.documents("integration", 1, 1, 600, 40)
+    texts = [answer for _, answer, _ in documents]
+    answers = read_answers(texts, 1, "lab_integral", CHECKS["integration"].key_of)
+    asked = Asked(tuple(q for q, _, _ in documents), ("",) * 600, None)
+    right = CHECKS["integration"].grade(answers, asked).correct.mean()
+    # of one term and of two: worked 0.45 (1 - 0.06)^n, direct 0.4 (1 - 0.35)^n, less where a mistake is none
+    assert 0.6 < right < 0.75
