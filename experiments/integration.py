@@ -5,6 +5,9 @@
     --config.reward.name=majority_voting       or any other reward, on the same questions
 
 Hard questions with easier ones before them: variants.py.
+
+Expect (seed 0, held-out accuracy): base 0.00, best 0.00 at
+step 0, 0.00 at the end; responses from 0 to 0 tokens.
 """
 
 from urlvr_jax import config

@@ -239,6 +239,22 @@ def test_values_and_slopes_equal_those_of_jax_grad_formula_by_formula():
                 np.testing.assert_allclose(slope, want, rtol=1e-9, atol=1e-10, err_msg=text)
 
 
+def test_a_pair_is_judged_once_and_no_more_are_kept_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(integration, "_JUDGED", {})
+    monkeypatch.setattr(integration, "MOST_KEPT", 3)
+    asked = []
+    judged = integration._judged
+    monkeypatch.setattr(integration, "_judged", lambda pairs: asked.append(pairs) or judged(pairs))
+    one, two, three, four = (("I2x?", f"x^2+{n}") for n in range(4))
+    assert (
+        integration.verdicts([one, two, one]) == [True] * 3
+        and integration.verdicts([two, one]) == [True] * 2
+    )
+    assert asked == [[one, two]]
+    assert integration.verdicts([one, three, four]) == [True] * 3 and len(integration._JUDGED) == 2
+    assert integration.verdicts([one, three]) == [True, True] and asked[1:] == [[three, four], [one]]
+
+
 def test_nothing_is_compiled_for_a_formula_and_precision_stays_local():
     integration.verdicts([("I2x?", "x^2")])
     before = slopes._evaluate()._cache_size()
@@ -250,11 +266,11 @@ def test_nothing_is_compiled_for_a_formula_and_precision_stays_local():
 @pytest.mark.slow
 def test_a_step_of_256_candidates_takes_a_tenth_of_a_second_of_the_processor():
     rng = np.random.default_rng(0)
-    rows = [row["prompt"] for row in read_rows("lab:integration_train")[:32]]
-    pairs = [(q, f"{a}x^3/{b}+sin({c}x)") for q in rows for a, b, c in rng.integers(1, 9, (8, 3))]
-    integration.verdicts(pairs)
+    rows = [row["prompt"] for row in read_rows("lab:integration_train")]
     seconds = []
-    for _ in range(5):
+    for step in range(6):
+        asked = rows[32 * step : 32 * (step + 1)]
+        pairs = [(q, f"{a}x^3/{b}+sin({c}x)") for q in asked for a, b, c in rng.integers(1, 9, (8, 3))]
         start = time.process_time()
         integration.verdicts(pairs)
         seconds.append(time.process_time() - start)

@@ -30,6 +30,8 @@ LEAST = 6  # points of POINTS that decide
 LARGEST = 1e12
 DRAWN = 3 * POINTS  # points that are drawn, a third each from the RANGES
 RANGES = (1.0, 4.0, 12.0)
+MOST_KEPT = 50_000  # verdicts
+_JUDGED: dict[tuple[str, str | None], bool | None] = {}
 _CONSTANT = 0.7310585786300049  # what C stands for: with it C*x is no constant
 
 _LAB = re.compile(r"I([^I?\n]{1,400})\?")
@@ -158,13 +160,25 @@ def _program(tree: trees.Tree) -> slopes.Program | None:
 def verdicts(pairs: list[tuple[str, str | None]]) -> list[bool | None]:
     """Whether each answer is an antiderivative of its question's integrand; None where nothing can be said.
 
-    pairs: (question, answer). Equal pairs are judged once. DataError for a question without an integral.
+    pairs: (question, answer). Equal pairs are judged once, also those of a reward and of the step's metrics. DataError for a
+    question without an integral.
     """
-    tasks = {question: _task(question) for question, _ in dict.fromkeys(pairs)}
+    new = [pair for pair in dict.fromkeys(pairs) if pair not in _JUDGED]
+    found = _judged(new) if new else {}
+    out = [found[pair] if pair in found else _JUDGED[pair] for pair in pairs]
+    if len(_JUDGED) + len(found) > MOST_KEPT:
+        _JUDGED.clear()
+    _JUDGED.update(found)
+    return out
+
+
+def _judged(pairs: list[tuple[str, str | None]]) -> dict[tuple[str, str | None], bool | None]:
+    """The verdict of each of some distinct pairs."""
+    tasks = {question: _task(question) for question, _ in pairs}
     usable = _usable(tasks)
     found: dict[tuple[str, str | None], bool | None] = {}
     asked, programs = [], []
-    for pair in dict.fromkeys(pairs):
+    for pair in pairs:
         question, answer = pair
         tree = candidate(answer, tasks[question].variable)
         one = None if tree is None else _program(tree)
@@ -176,7 +190,7 @@ def verdicts(pairs: list[tuple[str, str | None]]) -> list[bool | None]:
         x, f = (np.stack([usable[question][i] for question, _ in asked]) for i in (0, 1))
         _, slope = slopes.slopes(programs, x)
         found |= dict(zip(asked, map(bool, _agree(slope, f)), strict=True))
-    return [found[pair] for pair in pairs]
+    return found
 
 
 def _agree(slope: np.ndarray, f: np.ndarray) -> np.ndarray:
