@@ -4,7 +4,7 @@ python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
 Or :careful, :steady, :sloppy, :rash, :hasty; :early, a third of the way to :careful; and :taught, which is lab:plain after
 100 steps on clean solutions, as an instruction-tuned model is to its base. :countdown and :countdown_judge have a world of
-their own, and so has :programs. The judge has a second part, which reads more verdicts:
+their own, and so have :programs and :integration. The judge has a second part, which reads more verdicts:
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
 python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
@@ -15,7 +15,7 @@ Further judges go on from lab:countdown_judge: :countdown_longer, more of the sa
 """
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world, programs_world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world
 
 THIRD_PARTS = {  # of the judges: what they go on from, steps, a seed of which nothing has been read
     "countdown_longer": ("lab:countdown_judge", 1500, 2),
@@ -87,4 +87,12 @@ def get_config(base="plain"):
         c.data.prompt_buckets = (40,)
         c.rollout.max_new_tokens = 26
         c.rollout.response_buckets = (26,)
+    if recipe in integration_world.RECIPES:
+        c.model.path = "lab:untrained_integration"
+        c.data.train = "lab:integration_train"
+        c.data.prompt_buckets = (24,)
+        c.data.prompts_per_step = 64
+        c.rollout.max_new_tokens = 40
+        c.steps = 1500
+        c.eval.every = 0
     return c

@@ -122,7 +122,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
     c.answers.check = _added(
         "gold"
-    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, or "my.py:right"
+    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, integration, or "my.py:right"
     c.answers.workers = _how(_added(0))  # processes for a check of one's own; 0 = none, in this one
     c.answers.deadline_s = _how(
         _added(10.0)

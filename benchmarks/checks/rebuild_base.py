@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world, programs_world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"

@@ -13,7 +13,7 @@ from urlvr_jax.checks import countdown
 from urlvr_jax.data import corpus
 from urlvr_jax.data.files import read_rows
 from urlvr_jax.data.tokenizer import Tokenizer
-from urlvr_jax.lab import build, countdown_world, programs_world, world
+from urlvr_jax.lab import build, countdown_world, integration_world, programs_world, world
 from urlvr_jax.lab import shipped as shipped_lib
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -28,9 +28,10 @@ def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
     build.write_questions(tmp_path, world, "")
     build.write_questions(tmp_path, countdown_world, "countdown_")
     build.write_questions(tmp_path, programs_world, "programs_")
-    for which in (
-        prefix + part for prefix in ("", "countdown_", "programs_") for part in ("train", "heldout")
-    ):
+    build.write_questions(tmp_path, integration_world, "integration_")
+    integrals = ["integration_variants", *(f"integration_{which}" for which in integration_world.QUESTIONS)]
+    both = [prefix + part for prefix in ("", "countdown_", "programs_") for part in ("train", "heldout")]
+    for which in (*both, *integrals):
         new, old = tmp_path / f"{which}.jsonl", shipped_lib.questions(f"lab:{which}")
         assert new.read_bytes() == old.read_bytes()
 
@@ -41,6 +42,7 @@ def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path)
         (world, "lab:untrained"),
         (countdown_world, "lab:untrained_countdown"),
         (programs_world, "lab:untrained_programs"),
+        (integration_world, "lab:untrained_integration"),
     ):
         build.write_folder(tmp_path / name, of)
         assert read(tmp_path / name) == read(shipped_lib.base(name))

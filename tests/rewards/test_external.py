@@ -138,6 +138,14 @@ def test_the_countdown_reward_reads_the_task_from_the_question():
         expression.load("countdown(mode='loose')")
 
 
+def test_the_integration_reward_reads_the_integrand_from_the_question():
+    given = ("x^3+x^2", "x^3+x^2+7", "x^3", None)
+    out = rewarded("integration", ("I3x^2+2x?",), ("",) * 4, answer_text=given)
+    np.testing.assert_array_equal(out, [[1, 1, 0, 0]])
+    with pytest.raises(errors.DataError, match="no indefinite integral"):
+        rewarded("integration", ("What is 2+2?",), ("",) * 4, answer_text=given)
+
+
 def test_who_is_right_is_decided_by_the_configured_check():
     check = CHECKS["countdown"]
     texts = ["1+1=2;A3*7+5", "A3*7", "A5+7*3", "nothing"]

@@ -184,6 +184,7 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "programs": ("answer_text",),
         "unit_tests": ("tests_passed",),
         "python_tasks": ("task_solved",),
+        "integration": ("answer_text",),
         "ground_truth": (),
         "verifier": (),
         "noisy_verifier": (),

@@ -264,12 +264,7 @@ def test_no_reward_goes_without_a_reference_here():
         "noisy_verifier",
         "random",
     }
-    elsewhere = {
-        "self_verify",
-        "coverrl",
-        "co_reward",
-        "countdown",
-    }  # test_external.py, test_self_verification.py
+    elsewhere = {"self_verify", "coverrl", "co_reward", "countdown", "integration"}  # in files of their own
     elsewhere |= {"scrl", "snr", "self_harmony", "zero_wrong_majority"}  # test_label_rules.py
     elsewhere |= {"programs", "unit_tests", "python_tasks"}  # tests/checks
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)

@@ -10,6 +10,7 @@ from urlvr_jax.answers.canonical import key as key
 
 _LAB = re.compile(r"A(-?\d{1,12})(?![\d])")
 _LAB_EXPRESSION = re.compile(r"A([0-9+\-*/()]{1,64})")
+_LAB_INTEGRAL = re.compile(r"A([0-9a-z+\-*/^()]{1,64})")
 _HASHES = re.compile(r"####\s*(\S[^\n]*)")
 _TAGS = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
 _LINE = re.compile(
@@ -111,6 +112,7 @@ def _number(response: str) -> Extracted | None:
 EXTRACTORS = {
     "lab": _last(_LAB),  # the laboratory's marker: "...;A5"
     "lab_expression": _last(_LAB_EXPRESSION),  # "...;A(3+7)*5"
+    "lab_integral": _last(_LAB_INTEGRAL),  # "...;A2x^3-2cos(4x)"
     "boxed": _boxed,
     "hashes": _last(_HASHES),  # GSM8K: "#### 5"
     "tag": _tag,  # <answer>5</answer>

@@ -75,14 +75,16 @@ def is_word(letters: str) -> bool:
 
 def parse(formula: str, algebra: Algebra | None = None) -> Value:
     """The exact value of a formula; `Outside` if it is none, or exceeds a limit."""
-    parser = _Parser(tokens(formula), algebra or Algebra())
+    parser = Parser(tokens(formula), algebra or Algebra())
     value = parser.sum()
     if parser.at != len(parser.tokens):
         raise Outside
     return value
 
 
-class _Parser:
+class Parser:
+    """Reads tokens into what `algebra` makes of them; a subclass may give powers and functions another meaning."""
+
     def __init__(self, tokens: list[str], algebra: Algebra):
         self.tokens = tokens
         self.at = 0
@@ -153,7 +155,7 @@ class _Parser:
         applied = self.next in functions.APPLIED
         value = self.postfix(self.atom())
         if self.accept("^"):
-            value = functions.power(self.algebra, value, self.exponent())
+            value = self.power(value, self.exponent())
             value = self.postfix(value)
             if applied and self.next in ("(", "["):
                 raise Outside  # f^{-1}(3) is no product, and f^2(3) has two readings
@@ -188,7 +190,7 @@ class _Parser:
             negative ^= self.take() == "-"
         value = self.atom()
         if self.accept("^"):  # a^b^c = a^(b^c)
-            value = functions.power(self.algebra, value, self.exponent())
+            value = self.power(value, self.exponent())
         self.depth -= 1
         return self.algebra.negative(value) if negative else value
 
@@ -201,11 +203,11 @@ class _Parser:
         if token == "|":
             value = self.sum()
             self.expect("|")
-            return functions.call(self.algebra, "abs", value)
+            return self.call("abs", value)
         if token in ("\\lfloor", "\\lceil"):
             value = self.sum()
             self.expect(token.replace("\\l", "\\r"))
-            return functions.call(self.algebra, token[2:], value)
+            return self.call(token[2:], value)
         if _is_number(token):
             return self.number(token)
         name = token.removeprefix("\\")
@@ -302,6 +304,12 @@ class _Parser:
         return self.algebra.power(value, 1 / degree)
 
     # ---- functions -------------------------------------------------------------------------------
+    def power(self, base: Value, exponent: Value) -> Value:
+        return functions.power(self.algebra, base, exponent)
+
+    def call(self, name: str, x: Value, base: Value | None = None) -> Value:
+        return functions.call(self.algebra, name, x, base)
+
     def function(self, name: str) -> Value:
         base, power = None, None
         if name == "log" and self.accept("_"):
@@ -313,12 +321,12 @@ class _Parser:
         if name in functions.TRIGONOMETRIC and self.accept("\\degree"):
             argument = self.degrees(argument)
         self.angles -= name in functions.TRIGONOMETRIC
-        value = functions.call(self.algebra, name, argument, base)
+        value = self.call(name, argument, base)
         if power is None:
             return value
         if power.rational is None or power.rational < 0:
             raise Outside  # sin^{-1} is arcsin or 1/sin
-        return functions.power(self.algebra, value, power)
+        return self.power(value, power)
 
     def argument(self) -> Value:
         """What follows a function's name: a bracket, or a product up to the next sign or function."""

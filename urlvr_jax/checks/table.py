@@ -7,14 +7,15 @@ step's answers are right; then give it a line in CHECKS. One of a user's own nee
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from urlvr_jax.answers import canonical
 from urlvr_jax.answers.classes import Answers, as_written
-from urlvr_jax.checks import countdown, own, programs, python_programs
+from urlvr_jax.checks import countdown, integration, own, programs, python_programs
 from urlvr_jax.checks import gold as gold_lib
-from urlvr_jax.checks.grading import Asked, Check, at_once
+from urlvr_jax.checks.grading import Asked, Check, Graded, at_once
 
 
 def _countdown(mode: str, answers: Answers, asked: Asked) -> np.ndarray:
@@ -28,11 +29,21 @@ def _programs(answers: Answers, asked: Asked) -> np.ndarray:
     return programs.right(found, asked.questions).reshape(answers.classes.shape)
 
 
+def _integration(answers: Answers, asked: Asked) -> Callable[[], Graded]:
+    def grade() -> Graded:
+        found, without = integration.right([f and f.text for f in answers.found], asked.questions)
+        right = found.reshape(answers.classes.shape)
+        return Graded(right, right.astype(np.float32), {"none": without})
+
+    return grade
+
+
 CHECKS = {
     "gold": Check(True, canonical.key, at_once(lambda answers, asked: gold_lib.right(answers, asked.gold))),
     "countdown": Check(False, as_written, at_once(functools.partial(_countdown, "strict"))),
     "countdown_tinyzero": Check(False, as_written, at_once(functools.partial(_countdown, "tinyzero"))),
     "programs": Check(False, canonical.key, at_once(_programs)),
+    "integration": Check(False, canonical.key, _integration),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from urlvr_jax.lab import countdown_world, programs_world, world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world, world
 
 HERE = pathlib.Path(__file__).parent
 
@@ -54,9 +54,14 @@ def write_folder(path: pathlib.Path, of) -> None:
 def write_questions(folder: pathlib.Path, of, prefix: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for which, count in of.QUESTIONS.items():
-        rows = of.questions(which, count, seed=0)
-        text = "".join(json.dumps({**row, "id": f"{which}/{i}"}) + "\n" for i, row in enumerate(rows))
-        (folder / f"{prefix}{which}.jsonl").write_text(text)
+        rows = [{**row, "id": f"{which}/{i}"} for i, row in enumerate(of.questions(which, count, seed=0))]
+        write_rows(folder / f"{prefix}{which}.jsonl", rows)
+        if of is integration_world and which == "hard":
+            write_rows(folder / f"{prefix}variants.jsonl", of.curriculum(rows))
+
+
+def write_rows(file: pathlib.Path, rows: list[dict]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":
@@ -64,6 +69,7 @@ if __name__ == "__main__":
         (world, "untrained", ""),
         (countdown_world, "untrained_countdown", "countdown_"),
         (programs_world, "untrained_programs", "programs_"),
+        (integration_world, "untrained_integration", "integration_"),
     ):
         write_folder(HERE / "bases" / folder, of)
         write_questions(HERE / "questions", of, prefix)

@@ -6,7 +6,7 @@ In: token statistics, answers, texts and lengths of a step's rollouts. Out: a nu
     derived.py            what it may ask for beyond token statistics
     certainty.py          self-certainty, entropies, probability, disparity
     ensemble.py           votes and semantic clusters
-    external.py           self-verification, rephrased questions, Countdown, programs
+    external.py           self-verification, rephrased questions, Countdown, programs, integrals
     self_verification.py  the second generation that self-verification asks for
     controls.py           ground truth, random, format, length
     unified.py            the paper's one form, with the others as instances of it

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks import countdown as countdown_check
+from urlvr_jax.checks import integration as integration_check
 from urlvr_jax.checks import programs as programs_check
 from urlvr_jax.rewards.ensemble import supporters
 from urlvr_jax.rewards.interface import RewardError, about, needs
@@ -162,4 +163,33 @@ def python_tasks(inputs: RewardInputs):
     return inputs.task_solved
 
 
-METHODS = (self_verify, coverrl, co_reward, self_harmony, countdown, programs, unit_tests, python_tasks)
+@about(
+    family="external",
+    formula="1[|dF/dx - f| <= 1e-6 |f| + 1e-9 min(1, max |f|) at random points], F the answer, f the integrand",
+    norm="none",
+    range="{0, 1}",
+    papers="LADDER (2503.00735)",
+    failure="none known: an answer with the right derivative is right; what the grammar does not read earns nothing",
+    differs="LADDER lets the model write easier variants of its questions; here rules do (the verb `variants`), and the "
+    "derivative is exact, by jax.grad, where LADDER integrates numerically",
+)
+@needs("answer_text")
+def integration(inputs: RewardInputs):
+    """1 where the answer is an antiderivative of what its question asks to integrate; no verdict is 0."""
+    if not any(inputs.questions):  # the rehearsal at start-up has no texts
+        return jnp.zeros(inputs.shape)
+    right, _ = integration_check.right(inputs.answer_text, inputs.questions)
+    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
+
+
+METHODS = (
+    self_verify,
+    coverrl,
+    co_reward,
+    self_harmony,
+    countdown,
+    integration,
+    programs,
+    unit_tests,
+    python_tasks,
+)

@@ -26,6 +26,8 @@ from urlvr_jax.studies.run import condense, run_missing
 SEEDS = (0, 1, 2)
 COUNTDOWN = "experiments/countdown.py"
 GDPO = "group_z(majority_voting) + group_z(self_certainty)"
+INTEGRATION = "experiments/integration.py"
+VARIANTS = "experiments/variants.py"
 BEGIN, END = (
     "<!-- experiments: written by `python -m urlvr_jax.main study experiments write` -->",
     "<!-- end of experiments -->",
@@ -70,6 +72,10 @@ ROWS = (
     Row(COUNTDOWN, {"reward.name": "countdown"}),
     Row("experiments/programs.py"),
     Row("experiments/programs.py", {"reward.name": "majority_voting"}),
+    Row(INTEGRATION),
+    Row(INTEGRATION, {"reward.name": "majority_voting"}),
+    Row(VARIANTS),
+    Row(VARIANTS, {"data.train": "lab:integration_hard"}),
     Row("experiments/ground_truth.py"),
     Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),

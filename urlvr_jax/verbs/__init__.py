@@ -67,6 +67,11 @@ VERBS = {
         "countdown --out train.jsonl --count 4000 --config.seed=0",
         ("out", "count"),
     ),
+    "variants": Verb(
+        "write a question file of integrals with easier variants before them",
+        "variants --data lab:integration_hard --out variants.jsonl --config.seed=0",
+        ("data", "out"),
+    ),
     "mcs": Verb(
         "print a base's Model Collapse Step, and what other predictors say",
         "mcs --model lab:plain --data lab:train --seeds 0:3",
