@@ -27,7 +27,11 @@ from urlvr_jax.lab import countdown_world, integration_world, programs_world
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
 PARTS = {"countdown_judge": ("countdown_judge", "countdown_verdicts")}  # trained one after the other
-WORLDS = {"experiments/countdown.py": countdown_world, "experiments/programs.py": programs_world}
+WORLDS = {
+    "experiments/countdown.py": countdown_world,
+    "experiments/programs.py": programs_world,
+    "experiments/integration.py": integration_world,
+}
 MEASURES = ("avg@8", "maj@8", "pass@8")
 RATES = ("true_positive_rate", "false_positive_rate")
 EVALUATION = ("--config.eval.k=8", "--config.eval.temperature=1.0", "--config.eval.top_p=1.0")
