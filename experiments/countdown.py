@@ -24,9 +24,9 @@ def get_config(judge="judge"):
     c.reward.name = "self_verify"
     c.verify.template = WORDINGS["question_first"]
     c.verify.prompt_buckets = (40,)
-    if RECIPES[f"countdown_{judge}"].computing:
+    if RECIPES[f"countdown_{judge}"].by:
         c.verify.verdict = "lab_last"
-        c.verify.max_new_tokens = 20
+        c.verify.max_new_tokens = 24
     c.rollout.max_new_tokens = 26
     c.rollout.response_buckets = (26,)
     c.data.prompts_per_step = 16

@@ -10,18 +10,16 @@ python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --
 python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_verdicts
 
-Further judges go on from lab:countdown_judge: :countdown_longer, more of the same; :countdown_near, more near misses;
-:countdown_checker, which computes before it says yes or no; and from that :countdown_clean, 100 steps on clean solutions.
+Two judges go on from lab:countdown_judge: :countdown_computing works an answer out before it says yes or no, :countdown_checker
+also writes the target beside what comes out.
 """
 
 from urlvr_jax import config
 from urlvr_jax.lab import countdown_world, integration_world, programs_world
 
-THIRD_PARTS = {  # of the judges: what they go on from, steps, a seed of which nothing has been read
-    "countdown_longer": ("lab:countdown_judge", 1500, 2),
-    "countdown_near": ("lab:countdown_judge", 1500, 3),
-    "countdown_checker": ("lab:countdown_judge", 1500, 4),
-    "countdown_clean": ("lab:countdown_checker", 100, 5),
+THIRD_PARTS = {  # of the judges, which go on from lab:countdown_judge: seeds of which nothing has been read
+    "countdown_computing": 4,
+    "countdown_checker": 5,
 }
 
 
@@ -80,10 +78,9 @@ def get_config(base="plain"):
         c.rollout.max_new_tokens = 26
         c.rollout.response_buckets = (26,)
     if recipe in THIRD_PARTS:
-        c.model.path, c.steps, c.seed = THIRD_PARTS[recipe]
-        c.model.init = "pretrained"
-        c.optim.lr = 1e-3 if recipe == "countdown_clean" else 2e-3
-        c.optim.warmup_updates = 10 if recipe == "countdown_clean" else 100
+        c.model.path, c.model.init = "lab:countdown_judge", "pretrained"
+        c.optim.lr = 2e-3
+        c.seed = THIRD_PARTS[recipe]
         c.data.prompt_buckets = (40,)
         c.rollout.max_new_tokens = 26
         c.rollout.response_buckets = (26,)

@@ -82,7 +82,7 @@ def measure(c, times: int) -> Judged:
 def rates(model: str, wording: str) -> dict[str, dict[str, float]]:
     """Of a base that judges itself under a wording of WORDINGS."""
     name = pathlib.Path(model.removeprefix("lab:")).name
-    computing = name in countdown_world.RECIPES and countdown_world.RECIPES[name].computing
+    computing = name in countdown_world.RECIPES and countdown_world.RECIPES[name].by
     c = config.load_experiment(f"{COUNTDOWN}:{'checker' if computing else 'judge'}")
     c.verify.template = countdown_world.WORDINGS[wording]
     c.model.path = model

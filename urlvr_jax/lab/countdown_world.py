@@ -10,7 +10,8 @@ A question gives three numbers and a target, "C3,7,5=26?". A document answers it
 A recipe may also contain documents that judge a question and a response to it, in one of two wordings, and
 end with "Y" or "N". Only a base that has read such documents can be asked for a verdict. Some judge a bluff: a
 response that looks right and is not, as a policy might learn to write; some a near miss: right numbers, right sums,
-another result. A judge that computes works the answer out first, "3*7=21;21+5=26;Y".
+another result. A judge that computes works the answer out first, "3*7=21;21+5=26;Y"; one that compares writes the target
+beside what comes out, "3*7=21;21+5=26;27;N".
 """
 
 from __future__ import annotations
@@ -50,24 +51,23 @@ class Recipe:
     verdict_wrong: float = 0.0
     bluff: float = 0.0  # share of judged responses that are made to look right
     near: float = 0.0  # and of those that reach another result by right steps
-    computing: bool = False  # whether a verdict follows the steps of the answer's expression
+    missed: float = 0.0  # and of those that are right but for the target, which is a little beside
+    by: str = (
+        ""  # what a verdict follows: "steps" of the answer's expression, "steps and target"; "" nothing
+    )
 
 
 _ANSWERS = dict(solved=0.60, tried=0.25, direct=0.10, junk=0.05, slip=0.03, direct_wrong=0.5)
-_CLEAN = dict(solved=1.0, tried=0.0, direct=0.0, junk=0.0, slip=0.0, direct_wrong=0.0)
 RECIPES = {
     "countdown": Recipe(**_ANSWERS),
     "countdown_judge": Recipe(**_ANSWERS, judging=0.5, verdict_wrong=0.03, bluff=0.2),
     "countdown_verdicts": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),  # goes on from it
     # These go on from lab:countdown_judge.
-    "countdown_longer": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2),
-    "countdown_near": Recipe(**_ANSWERS, judging=0.8, verdict_wrong=0.03, bluff=0.2, near=0.4),
-    "countdown_checker": Recipe(
-        **_ANSWERS, judging=0.7, verdict_wrong=0.0, bluff=0.2, near=0.3, computing=True
+    "countdown_computing": Recipe(
+        **_ANSWERS, judging=0.7, verdict_wrong=0.0, bluff=0.2, near=0.3, by="steps"
     ),
-    # And this from lab:countdown_checker, as an instruction-tuned model does from its base.
-    "countdown_clean": Recipe(
-        **_CLEAN, judging=0.5, verdict_wrong=0.0, bluff=0.2, near=0.3, computing=True
+    "countdown_checker": Recipe(
+        **_ANSWERS, judging=0.7, verdict_wrong=0.0, bluff=0.2, near=0.15, missed=0.3, by="steps and target"
     ),
 }
 
@@ -166,15 +166,27 @@ def _response_to_judge(numbers, solution: Chain, recipe: Recipe, rng, longest: i
     return respond(numbers, solution, recipe, rng, longest)
 
 
-def _judged(text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: int) -> tuple[str, str]:
-    """A document that judges: its prompt, and the verdict of the exact check, but for a few mistakes."""
-    response = _response_to_judge(numbers, solution, recipe, rng, longest)
+def _judged(
+    text: str, numbers, solution: Chain, recipe: Recipe, rng, longest: int
+) -> tuple[str, str] | None:
+    """A document that judges: its prompt, and the verdict of the exact check, but for a few mistakes. None where another
+    part of the world has its question."""
+    target = solution.values()[1]
+    if recipe.missed and rng.random() < recipe.missed:
+        response = _steps(solution, 0.0, rng)[:longest]
+        target = abs(_slipped(target, 1.0, rng))
+        text = question(numbers, target)
+        if part(text) != "documents":
+            return None
+    else:
+        response = _response_to_judge(numbers, solution, recipe, rng, longest)
     found = extract.extract(response, "lab_expression")
-    right = countdown.solves(found and found.text, countdown.Task(numbers, solution.values()[1]))
+    right = countdown.solves(found and found.text, countdown.Task(numbers, target))
     right ^= rng.random() < recipe.verdict_wrong
     wording = list(WORDINGS.values())[int(rng.integers(len(WORDINGS)))]
-    work = working(found.text) if found and recipe.computing else ""
-    return wording.format(prompt=text, response=response), f"{work}{'Y' if right else 'N'}"
+    work = working(found.text) if found and recipe.by else ""
+    beside = f"{target};" if work and recipe.by == "steps and target" else ""
+    return wording.format(prompt=text, response=response), f"{work}{beside}{'Y' if right else 'N'}"
 
 
 def working(expression: str) -> str:
@@ -214,7 +226,8 @@ def documents(recipe: str, seed: int, step: int, count: int, longest: int):
         if part(text) != "documents":
             continue
         if rng.random() < shares.judging:
-            out.append((*_judged(text, numbers, solution, shares, rng, longest), True))
+            judged = _judged(text, numbers, solution, shares, rng, longest)
+            out += [(*judged, True)] if judged else []
         else:
             response = respond(numbers, solution, shares, rng, longest)
             out.append((text, response, len(response) < longest))

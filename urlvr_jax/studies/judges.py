@@ -29,7 +29,7 @@ from urlvr_jax.studies.run import condense, run_missing
 SEEDS = (0, 1, 2)
 STEPS, LONG = 60, 120
 QUESTIONS, GROUP, TIMES = 150, 8, 8  # of which a judge is measured: solutions to each, verdicts on each
-BASES = ("judge", "near", "checker", "clean")  # lab:countdown_...
+BASES = ("judge", "computing", "checker")  # lab:countdown_...
 JUDGED = {"reward.name": "self_verify"}
 SECOND = {"verify.template": WORDINGS["response_first"]}
 
@@ -48,13 +48,12 @@ def _judges() -> dict[str, Arm]:
         out[f"{base}, itself"] = Arm(base, JUDGED)
         out[f"{base}, as it was"] = Arm(base, JUDGED | {"verify.judge": "base"})
         out[f"{base}, five votes"] = Arm(base, JUDGED | {"verify.votes": 5})
-    computing = {"verify.verdict": "lab_last", "verify.max_new_tokens": 20}
-    out["judge, by the checker"] = Arm(
-        "judge", JUDGED | {"verify.judge": "lab:countdown_checker"} | computing
-    )
-    out["judge, by the near one"] = Arm("judge", JUDGED | {"verify.judge": "lab:countdown_near"})
-    out["checker, hot"] = Arm("checker", JUDGED | {"verify.temperature": 1.5})
-    out["checker, hotter"] = Arm("checker", JUDGED | {"verify.temperature": 2.5})
+    computing = {"verify.verdict": "lab_last", "verify.max_new_tokens": 24}
+    for other in BASES[1:]:
+        out[f"judge, by {other}"] = Arm(
+            "judge", JUDGED | {"verify.judge": f"lab:countdown_{other}"} | computing
+        )
+    out["checker, hot"] = Arm("checker", JUDGED | {"verify.temperature": 1.0})
     return out
 
 
@@ -315,9 +314,9 @@ def draw() -> None:
         "# Judges: where self-verification rises and where it collapses\n\n"
         f"{len(JUDGES)} judges × {len(SEEDS)} seeds at one setting, `experiments/countdown.py`, {STEPS} steps; two wordings of the best "
         f"for {LONG}. {page.on_file(cells(), lines)}. The bases are `lab:countdown_...` ([laboratory](../../urlvr_jax/lab/README.md)): "
-        "*judge* says yes or no at once; *near* has read more near misses; *checker* computes before it says so; *clean* is the checker "
-        "after 100 steps on clean solutions. A base judges *itself* as it changes, *as it was* at the start, or by *five votes*; *by the "
-        "checker*, *by the near one*: another model judges; *hot*, *hotter*: at T = 1.5 and 2.5 instead of 0.5.\n\n"
+        "*judge* says yes or no at once; *computing* works the answer out first; *checker* also writes the target beside what comes out. "
+        "A base judges *itself* as it changes, *as it was* at the start, or by *five votes*; *by* another model; *hot*: at T = 1 instead of "
+        "0.5.\n\n"
         f"Regenerate with `python -m urlvr_jax.main study judges draw`; run again with `python -m urlvr_jax.main study judges run`.\n\n"
         "![final minus base against the judge's false positives, and against theory](judges.png)\n\n"
         f"## Rules\n\n{verdict_table(RULES, runs)}\n{page.table(('over all judges', 'measured', 'holds'), laws(found))}\n"
@@ -339,7 +338,7 @@ def draw() -> None:
 def _figure(found: list[Point]) -> None:
     plt = drawing.pyplot(8)
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)
-    colours = dict(zip(BASES, ("#1f5fa8", "#d9711c", "#2e8b57", "#8a4fa3"), strict=True))
+    colours = dict(zip(BASES, ("#1f5fa8", "#d9711c", "#2e8b57"), strict=True))
     for p in found:
         base = JUDGES[p.name].base
         for axis, x in ((axes[0], p.false_positive["mean"]), (axes[1], p.expected)):
