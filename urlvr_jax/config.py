@@ -120,10 +120,11 @@ def _marked() -> ml_collections.ConfigDict:
 
     c.answers = ml_collections.ConfigDict()
     c.answers.style = "lab"  # where the answer stands: lab, boxed, ..., see docs/answers.md
-    c.answers.check = _added(
-        "gold"
-    )  # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, integration, or "my.py:right"
-    c.answers.workers = _how(_added(0))  # processes for a check of one's own; 0 = none, in this one
+    # who is right, for metrics and controls: gold, countdown, countdown_tinyzero, integration, programs, unit_tests,
+    # python_tasks, or "my.py:right"
+    c.answers.check = _added("gold")
+    # processes for a check of one's own, 0 = none, in this one; and for what runs Python programs, at least 1
+    c.answers.workers = _how(_added(0))
     c.answers.deadline_s = _how(
         _added(10.0)
     )  # a response, where there are workers; then its process is killed

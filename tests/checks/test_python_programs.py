@@ -1,6 +1,11 @@
 """Python programs as the judge: tests of a row or a question, and what a given program does."""
 
+import contextlib
 import json
+import os
+import pathlib
+import signal
+import time
 
 import helpers
 import numpy as np
@@ -13,6 +18,7 @@ from urlvr_jax.answers.extract import extract, fences
 from urlvr_jax.checks import python_programs, sandbox, table
 from urlvr_jax.checks.grading import Asked
 from urlvr_jax.checks.python_programs import UnitTest, python_tasks, read_tests, task_of, unit_tests
+from urlvr_jax.checks.workers import Pool
 from urlvr_jax.config import ConfigError
 from urlvr_jax.errors import DataError
 from urlvr_jax.rewards import expression
@@ -189,6 +195,39 @@ def test_the_check_judges_a_step_and_counts_what_could_not_be_run(c):
     check = table.of(c)
     answers = read_answers([fenced("'ababab'", "output"), fenced("1", "output")], 2, "fence", check.key_of)
     assert check.grade(answers, Asked((DEDUCTION,), ("",), None)).correct.tolist() == [[True, False]]
+
+
+@needs_sandbox
+def test_a_program_whose_worker_is_killed_is_run_once_more(tmp_path):
+    program = "import time\ntime.sleep(1)\ndef f(x): return x + 1"
+    task = {
+        "answer": program,
+        "question": "assert f(1) == 2",
+        "row": {},
+        "gold": None,
+        "response": "",
+        "prompt": "",
+    }
+    with Pool("unit_tests:20.0", 1, 30.0, call="urlvr_jax.checks.python_programs:for_worker") as pool:
+        wait = pool.begin([task])
+        end = time.monotonic() + 60
+        while not (running := children_with(b"/inside.py")) and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(running[0], signal.SIGKILL)
+        found = wait()
+    assert found.verdicts == [[1.0, True]] and found.lost == 0
+
+
+def children_with(words: bytes) -> list[int]:
+    """Processes of this one that have a sandbox with these words as their child."""
+    parents = {}
+    for folder in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            parents[int(folder.name)] = parent, (folder / "cmdline").read_bytes()
+    return [
+        up for up, said in parents.values() if words in said and parents.get(up, (0,))[0] == os.getpid()
+    ]
 
 
 @needs_sandbox
