@@ -402,6 +402,28 @@ def countdown(folder: pathlib.Path) -> Callable:
     return attack
 
 
+def integrals(folder: pathlib.Path) -> Callable:
+    from urlvr_jax.checks import integration
+
+    pieces = (
+        *"0123456789xxxyeC+-*/^()|{}[] ,.=?%!", "sin", "arctan", "ln", "log_", "e^", "\\frac{", "\\sqrt", "\\int ", "dx", "\\ln|",
+        "^{-1}", "\\left(", "\\pi", "1/0", "\\text{", "²", "sqrt(", "999", "^(1/2)",
+    )  # fmt: skip
+
+    def attack(rng: random.Random):
+        some = "".join(rng.choice(pieces) for _ in range(rng.randrange(25))) * rng.choice((1, 1, 1, 40))
+        if rng.random() < 0.3:
+            some = text(rng)
+        asked = rng.choice((f"I{some}?", f"\\int {some} dx", f"Integrate {some}.", some, "I2x?", "I2x?"))
+        task = integration.parse(asked)
+        if task is not None:
+            integration.candidate(some, task.variable)
+            if rng.random() < 0.2:
+                integration.verdicts([(asked, some)])
+
+    return attack
+
+
 def places(folder: pathlib.Path) -> Callable:
     """Names and obstacles of a run's folder; the same is opened twice."""
     from urlvr_jax import config
@@ -451,6 +473,6 @@ FAMILIES: dict[str, Callable[[pathlib.Path], Callable]] = {
     f.__name__: f
     for f in (
         model_configs, tokenizers, weights, folder_code, chat_templates, json_lines, parquets, completions, answers,
-        rewards, configurations, terminal, countdown, places,
+        rewards, configurations, terminal, countdown, integrals, places,
     )
 }  # fmt: skip

@@ -7,4 +7,5 @@ In: texts and a style (`boxed`, `hashes`, ...). Out: `Answers`: each answer, its
     boxes.py      boxes of one answer           saved.py  responses on file: the verb `answers`
     notation.py, wording.py, names.py, piecewise.py, formula.py, functions.py, algebra.py
                   what the key is made with
+    trees.py      a formula as a tree of x, for checks that differentiate it
 """

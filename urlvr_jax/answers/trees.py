@@ -1,7 +1,8 @@
 """A formula as a tree of one variable, by the grammar of formula.py: what is differentiated, and rewritten, not compared.
 
-Numbers are exact and folded; C, c, K and k are one arbitrary constant. `|u|` stands in a logarithm alone, and `log` without a
-base is the natural one. What has another letter, is no function of one real number, or is too large raises `Outside`.
+Numbers are exact and folded; C, c, K and k are one arbitrary constant. `|u|` stands in a logarithm alone, `log` without a
+base is the natural one, sin^{-1} is the arc sine. What has another letter, is no function of one real number, or is too
+large raises `Outside`.
 """
 
 from __future__ import annotations
@@ -16,31 +17,15 @@ from urlvr_jax.answers.algebra import Outside
 
 MAX_NODES = 100
 MAX_BITS = 256  # of a number
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "exp",
-        "ln",
-        "ln||",
-        "sqrt",
-    ]
-)
+_FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh exp ln ln|| sqrt"
+FUNCTIONS = frozenset(_FUNCTIONS.split())
 CONSTANTS = frozenset(["C", "c", "K", "k", "C_1", "c_1"])
 _SHORT = re.compile(r"(?<![A-Za-z\\])a(sin|cos|tan)(?![A-Za-z])")
-_CONSTANT = re.compile(
-    r"\\text\s{0,9}\{\s{0,9}(?:C|c|K|k|[Cc]onst(?:ant|\.)?)\s{0,9}\}|\b[Cc]onst(?:ant|\.)?(?![A-Za-z])"
+_INVERSE = re.compile(
+    r"\\?(?<![A-Za-z])(sin|cos|tan)\s{0,9}\^\s{0,9}(?:\{\s{0,9}-\s{0,9}1\s{0,9}\}|\(-1\)|-1(?!\d))"
 )
+_UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s{0,9}\{\s{0,9}([A-Za-z]{1,8})\.?\s{0,9}\}")
+_CONSTANT = re.compile(r"(?<![A-Za-z\\])[Cc]onst(?:ant|\.)?(?![A-Za-z])")
 
 
 class Tree(NamedTuple):
@@ -161,7 +146,8 @@ def parse(text: str, variable: str = "x") -> Tree:
     """The tree of a formula of `variable` in LaTeX or plain notation; `Outside` if it is none."""
     if len(text) > formula.MAX_TEXT:
         raise Outside
-    text = _SHORT.sub(r"arc\1", notation.clean(_CONSTANT.sub(" C ", text)))
+    text = notation.clean(_CONSTANT.sub(" C ", _UPRIGHT.sub(r" \1 ", text)))
+    text = _INVERSE.sub(r"\\arc\1", _SHORT.sub(r"arc\1", text))
     reader = Reader(formula.tokens(notation.peel(text)), Trees(variable))
     tree = reader.sum()
     if reader.at != len(reader.tokens) or _holds_abs(tree):

@@ -147,14 +147,14 @@ def _arrays(programs: list[Program], width: int) -> list[np.ndarray]:
 
 @contextlib.contextmanager
 def _float64_on_the_host():
-    """For what is computed inside alone: the process keeps its precision and its device."""
+    """For what is computed inside alone, where what is undefined is nan: the process keeps its precision and its device."""
     import jax
 
     try:
         host = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # a process that was given no CPU backend
         host = None
-    with jax.enable_x64(True), jax.default_device(host):
+    with jax.enable_x64(True), jax.default_device(host), jax.debug_nans(False):
         yield
 
 

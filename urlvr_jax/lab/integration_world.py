@@ -25,7 +25,7 @@ SPECIAL = ("<pad>", "<end>", "<unk>")
 SYMBOLS = "0123456789+-*/^()=;?xsincoeIA"
 LAYERS = 2
 HARD = 3  # terms
-QUESTIONS = {"train": 1600, "heldout": 600, "hard": 300, "hard_heldout": 400}
+QUESTIONS = {"train": 1000, "heldout": 400, "hard": 300, "hard_heldout": 300}
 _DOCUMENT_STREAM = 203
 _PARTS = {"train": "train", "heldout": "heldout", "hard": "train", "hard_heldout": "heldout"}
 ASKED, LONGEST = 24, 39  # characters of a question and of a worked answer at most
@@ -78,7 +78,7 @@ class Term(NamedTuple):
 
     def text(self) -> str:
         """With its sign if it is negative: 2x^3, -5x^3/3, x, 7, e^x, 3e^(2x), -2cos(4x)."""
-        size = abs(self.factor)
+        above, below = self.factor.numerator, self.factor.denominator
         inner = "x" if self.n == 1 else f"{self.n}x"
         if self.kind == "x":
             base = "" if self.n == 0 else "x" if self.n == 1 else f"x^{self.n}"
@@ -86,9 +86,8 @@ class Term(NamedTuple):
             base = "e^x" if self.n == 1 else f"e^({inner})"
         else:
             base = f"{self.kind}({inner})"
-        above = str(size.numerator) if size.numerator != 1 or not base else ""
-        below = f"/{size.denominator}" if size.denominator != 1 else ""
-        return "-" * (self.factor < 0) + above + base + below
+        said = "" if abs(above) == 1 and base else str(abs(above))
+        return "-" * (above < 0) + said + base + (f"/{below}" if below != 1 else "")
 
 
 def sum_text(terms) -> str:
