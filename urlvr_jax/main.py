@@ -59,8 +59,7 @@ def train(c, folder: str | os.PathLike) -> int:
 
 def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     progress = Progress(c.steps)
-    compiles = CompileCounter()
-    stop = StopSignal()
+    compiles, stop = CompileCounter(), StopSignal()
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
     reward = expression.load_configured(c)
@@ -142,8 +141,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         clock.lap("update")
         last = last or early.stops or (c.collapse.until_mcs and collapse.is_mcs(line.labelled))
         if watch.due(step, last):
-            line.labelled |= watch.evaluate(state.params, step)
-            progress.notice(watch.probe.notices())
+            line.labelled |= watch.evaluate(state.params, step, progress.notice)
             last = last or watch.probe.stops
             clock.lap("eval")
         if workdir.completions_due(step, last):

@@ -196,12 +196,16 @@ class Watch:
     def due(self, step: int, last: bool) -> bool:
         return bool(self.run.eval_sets) and (step % self.run.c.eval.every == 0 or last)
 
-    def evaluate(self, params, step: int) -> dict[str, float]:
-        """Metrics of every question file, labelled all; the results of each question go to evals.jsonl."""
+    def evaluate(self, params, step: int, notice=lambda notices: None) -> dict[str, float]:
+        """Metrics of every question file, labelled all; the results of each question go to evals.jsonl.
+
+        notice: told what is to be said of the probe.
+        """
         metrics, lines = all_sets(self.run, params, step, self.stage, self.workdir.warn)
         for line in lines:
             self.workdir.evals.write(line)
             metrics |= self.probe.see(line) if line["set"] == probe_lib.NAME else {}
+        notice(self.probe.notices())
         self.held_out_accuracy = metrics.get(self.name, self.held_out_accuracy)
         return metrics
 
