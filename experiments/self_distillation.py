@@ -1,12 +1,13 @@
 """Simple self-distillation (SSD, 2604.01193): imitate one's own raw samples. No reward, no vote, no label.
 
+    mkdir -p runs
     python -m urlvr_jax.main generate --model lab:plain --data lab:train --config.eval.k=4 \\
-        --config.eval.temperature=1.5 --config.eval.top_p=0.8 --out samples.jsonl
-    python -m urlvr_jax.main --config experiments/self_distillation.py:samples.jsonl
+        --config.eval.temperature=1.5 --config.eval.top_p=0.8 --out runs/self_distillation.jsonl
+    python -m urlvr_jax.main --config experiments/self_distillation.py
 
-A control: what a reward without labels has to beat. Temperature and top_p of the first command are the paper's; its
-top_k = 20 is not here (the laboratory has 20 tokens), nor that the shortest tenth of the samples is dropped. Cost: a
-minute on two cores.
+A control: what a reward without labels has to beat. Temperature and top_p are those of the paper's released code; its
+top_k = 20 is not here (the laboratory has 20 tokens), nor that the shortest tenth of the samples is dropped. Other
+samples: --config experiments/self_distillation.py:FILE. Cost: two minutes on two cores.
 """
 
 from urlvr_jax import config

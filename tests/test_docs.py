@@ -24,6 +24,7 @@ DOCS = (
     "docs/checks.md",
     "docs/design.md",
     "docs/metrics.md",
+    "docs/probe.md",
     "docs/answers.md",
     "docs/data.md",
     "docs/plan.md",

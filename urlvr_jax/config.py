@@ -132,6 +132,8 @@ def _marked() -> ml_collections.ConfigDict:
     c.answers.compat_workers = _how(_added(2))  # its processes
     c.answers.compat_deadline_s = _how(_added(5.0))  # a pair; then its process is killed
 
+    c.labels = _labels()
+
     c.rollout = _rollout()
 
     c.reward = ml_collections.ConfigDict()
@@ -231,6 +233,19 @@ def _verify() -> ml_collections.ConfigDict:
     c.max_new_tokens = _added(4)
     # widths compiled; a longer verification prompt is not asked, and counted
     c.prompt_buckets = _added((64,))
+    return c
+
+
+def _labels() -> ml_collections.ConfigDict:
+    """A few gold answers beside a run that trains on none: docs/probe.md."""
+    c = ml_collections.ConfigDict()
+    # so many labelled questions of data.train, drawn by the seed, are measured at each evaluation; 0 = none
+    c.probe = _added(0)
+    c.train_on_probe = _added(False)  # they are trained on too; else they are held out
+    c.stop = _added(False)  # the run ends when the probe's accuracy has fallen
+    c.false_alarm = _added(
+        0.05
+    )  # how often at most a run whose accuracy never changes is said to have fallen
     return c
 
 

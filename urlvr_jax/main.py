@@ -59,8 +59,7 @@ def train(c, folder: str | os.PathLike) -> int:
 
 def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     progress = Progress(c.steps)
-    compiles = CompileCounter()
-    stop = StopSignal()
+    compiles, stop = CompileCounter(), StopSignal()
 
     # ---- everything that can be wrong is found here, before the first step ---------------------
     reward = expression.load_configured(c)
@@ -89,7 +88,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     if first == 0 and run.eval_sets:
         progress.evaluation(watch.of_base(state.params))
 
-    steps = first if early.stops or collapse.until_mcs(c, workdir) else c.steps
+    steps = first if early.stops or watch.probe.stops or collapse.until_mcs(c, workdir) else c.steps
     ahead = run.begin(state.params, first + 1) if first < steps else None
     for step in range(first + 1, steps + 1):
         clock = Clock()
@@ -145,7 +144,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         clock.lap("update")
         last = last or early.stops or (c.collapse.until_mcs and collapse.is_mcs(line.labelled))
         if watch.due(step, last):
-            line.labelled |= watch.evaluate(state.params, step)
+            line.labelled |= watch.evaluate(state.params, step, progress.notice)
+            last = last or watch.probe.stops
             clock.lap("eval")
         if workdir.completions_due(step, last):
             table = metrics.completions_table(c, prompts, rollouts, answers, rewards, asked, grade())

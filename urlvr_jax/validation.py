@@ -37,7 +37,7 @@ RANGES = {  # (least, greatest) value of a key
     (0, MANY): (
         "data.subset", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
-        "eval.max_questions", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
+        "eval.max_questions", "labels.probe", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
     (0, 2**32 - 1): ("seed",),
     (-1, 2**32 - 1): ("data.subset_seed",),
@@ -46,6 +46,7 @@ RANGES = {  # (least, greatest) value of a key
     (1e-6, 1e3): ("verify.temperature", "rollout.temperature"),
     (1e-6, 1e9): ("optim.clip_norm", "model.lora.alpha"),
     (1e-6, 1): ("eval.top_p",),
+    (1e-6, 0.5): ("labels.false_alarm",),
     (0.01, 1e6): ("answers.compat_deadline_s", "answers.deadline_s"),
 }  # fmt: skip
 
@@ -117,6 +118,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
                 f"verify.template = {c.verify.template!r} must contain {placeholder} exactly once"
             )
     validate_data(c)
+    _validate_labels(c)
     for key, count in (("rollout.slots", slots(c)), ("optim.micro_rows", micro_rows(c))):
         if count % shards(c):
             raise ConfigError(
@@ -203,6 +205,23 @@ def validate_data(c) -> None:
         raise ConfigError(
             f"data.subset_seed = {d.subset_seed} draws data.subset questions: set data.subset"
         )
+
+
+def _validate_labels(c) -> None:
+    """What the probe needs; whether there are so many labelled questions is known when their file is read."""
+    if c.labels.probe and not c.eval.every:
+        raise ConfigError(
+            f"labels.probe = {c.labels.probe} is measured at each evaluation: set eval.every to 1 or more"
+        )
+    if c.labels.probe and c.mode == "supervised":
+        raise ConfigError(
+            f"labels.probe = {c.labels.probe}: mode = 'supervised' trains on no questions; set it to 0"
+        )
+    for key in ("labels.train_on_probe", "labels.stop"):
+        if value_of(c, key) and not c.labels.probe:
+            raise ConfigError(f"{key} = True is about the probe: set labels.probe to 2 or more")
+    if c.labels.probe == 1:
+        raise ConfigError("labels.probe = 1 tells nothing: give 2 questions or more, or 0 for none")
 
 
 def _validate_pages(c, platform: str | None) -> None:

@@ -31,7 +31,9 @@ def read(name: str, asked_by: str = "--data") -> list[Row]:
     path = pathlib.Path(name)
     rows = []
     if not path.is_file():
-        raise DataError(f"{asked_by}: file of completions {name!r} does not exist")
+        raise DataError(
+            f"{asked_by}: file of completions {name!r} does not exist; `generate --data FILE --out {name}` writes one"
+        )
     for number, where, row in json_rows(path):
         response = row.get("response")
         ended = row.get("ended", True)

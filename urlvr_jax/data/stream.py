@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from urlvr_jax.lab import world
 from urlvr_jax.runtime.user_code import load_function
 from urlvr_jax.types import Prompts
 
-_SHUFFLE_STREAM, _SUBSET_STREAM = 101, 102  # of NumPy generators
+_SHUFFLE_STREAM, _SUBSET_STREAM, _PROBE_STREAM = 101, 102, 103  # of NumPy generators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +93,42 @@ def chosen(rows: list[dict], count: int, seed: int) -> list[dict]:
     return [rows[i] for i in sorted(rng.choice(len(rows), count, replace=False).tolist())]
 
 
+class Probe(NamedTuple):
+    """Some questions of a file, told apart from the rest: how many, drawn by which seed, from those with a gold answer
+    or from all; and whether they are what is loaded, or what is left out."""
+
+    count: int
+    seed: int
+    labelled: bool
+    taken: bool
+
+    def of(self, rows: list[dict], name: str) -> list[dict]:
+        """Those of the rows that are loaded, in their order; DataError where there are too few."""
+        known = [i for i, row in enumerate(rows) if "answer" in row or not self.labelled]
+        if len(known) < self.count or len(rows) == self.count:
+            raise DataError(
+                f"labels.probe = {self.count}: {name} has {len(rows)} questions to train on, {len(known)} of them with a "
+                "gold answer: give fewer, for some have to be left"
+            )
+        rng = np.random.default_rng((self.seed, _PROBE_STREAM))
+        drawn = {known[i] for i in rng.choice(len(known), self.count, replace=False).tolist()}
+        return [row for i, row in enumerate(rows) if (i in drawn) == self.taken]
+
+
 def load(
     name: str, prompt_format: PromptFormat, buckets, *, subset: int = 0, subset_seed: int = -1,
     rephrase: str = "", named: dict[str, str] | None = None, strict: bool = True, deduplicate: bool = True,
-    labelled: bool = False, columns: bool = False,
+    labelled: bool = False, columns: bool = False, probe: Probe | None = None,
 ) -> tuple[Questions, Labels]:  # fmt: skip
     """Read a question file: prompts without answers, and the answers apart.
 
     With `rephrase` every question is followed by its other wording; where either is too long both go.
-    named, strict: what `data.columns` says. labelled: DataError unless every row has an answer. columns: keep all of
+    named, strict: what `data.columns` says. probe: which of its questions, see `Probe`. labelled: DataError unless every row has an answer. columns: keep all of
     a row's columns with the labels.
     """
     found = files.read(name, named or {}, strict, deduplicate, columns)
     rows = chosen(found.rows, subset, subset_seed)
+    rows = probe.of(rows, name) if probe else rows
     if labelled and (lacking := next((r for r in rows if "answer" not in r), None)):
         raise DataError(
             f"{lacking['where']}: an evaluation needs `answer` in every row: say where it stands by data.columns = "

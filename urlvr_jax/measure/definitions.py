@@ -83,6 +83,10 @@ DEFINITIONS = (
     Definition('`eval/<set>/response_length/mean`', 'tokens', 'labelled', 'length of the sampled answers, the end token included'),
     Definition('`eval/<set>/ended`', '0 to 1', 'labelled', 'share of them that ended by themselves'),
     Definition('`eval/<set>/no_answer`', '0 to 1', 'labelled', 'share of them without an extractable answer'),
+    Definition('`probe/label_accuracy`', '0 to 1', 'labelled', 'share of the questions of `labels.probe` whose majority of G responses, sampled as in training, is right; with `/low`, `/high`, a 95 % interval over questions. The rest of the probe is under `eval/probe/`'),
+    Definition('`probe/votes@64`, `probe/votes@inf`', '0 to 1', 'labelled', 'share of questions in which more than half of 64 responses, or of ever so many, would be right: `/low` and `/high` bound it with 95 % confidence, from two labelled responses a question ([probe](probe.md))'),
+    Definition('`probe/fall`', '0 to inf', 'labelled', "how many standard errors the probe's accuracy is below that of an earlier evaluation, over the number that is an alarm"),
+    Definition('`probe/alarm`', '0 or 1', 'labelled', "1 from the first evaluation on at which the probe's accuracy has fallen"),
 )
 # fmt: on
 

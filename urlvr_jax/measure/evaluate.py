@@ -14,6 +14,7 @@ from urlvr_jax.checks.grading import CheckError, Graded
 from urlvr_jax.data import stream as stream_lib
 from urlvr_jax.measure import metrics as metrics_lib
 from urlvr_jax.measure import notices
+from urlvr_jax.measure import probe as probe_lib
 from urlvr_jax.measure.intervals import mean_interval
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.runtime import own_rows
@@ -52,8 +53,10 @@ class Evaluation:
         }
 
 
-def how(c) -> dict:
-    """How answers are sampled: `c.eval`."""
+def how(c, name: str = "") -> dict:
+    """How answers to a set's questions are sampled: `c.eval`, but those of the probe as in training."""
+    if name == probe_lib.NAME:
+        return probe_lib.how(c)
     return dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
 
 
@@ -165,7 +168,9 @@ def all_sets(
     for name, questions, labels in run.eval_sets:
         tell = stage(f"evaluating {name}", "questions")
         try:
-            result = evaluate(run.engine, params, run.tokenizer, questions, labels, step, tell)
+            result = evaluate(
+                run.engine, params, run.tokenizer, questions, labels, step, tell, options=how(run.c, name)
+            )
         except CheckError as error:
             warn(f"no evaluation of {name} at step {step}: {error}")
             continue
@@ -178,22 +183,29 @@ def all_sets(
 
 
 class Watch:
-    """The evaluations of a run: when they are due, what they give, and the accuracy that ranks checkpoints."""
+    """The evaluations of a run: when they are due, what they give, the accuracy that ranks checkpoints, and the probe."""
 
     def __init__(self, run, workdir, stage: Stage):
         self.run, self.workdir, self.stage = run, workdir, stage
         first = run.eval_sets[0][0] if run.eval_sets else None
-        self.name = first and f"eval/{first}/avg@{run.c.eval.k}"
-        self.held_out_accuracy = RunRecord(workdir.path).last_value(self.name) if self.name else None
+        self.name = first and f"eval/{first}/avg@{how(run.c, first)['k']}"
+        past = RunRecord(workdir.path)
+        self.held_out_accuracy = past.last_value(self.name) if self.name else None
+        self.probe = probe_lib.Probe(run.c, past.evals)
 
     def due(self, step: int, last: bool) -> bool:
         return bool(self.run.eval_sets) and (step % self.run.c.eval.every == 0 or last)
 
-    def evaluate(self, params, step: int) -> dict[str, float]:
-        """Metrics of every question file, labelled all; the results of each question go to evals.jsonl."""
+    def evaluate(self, params, step: int, notice=lambda notices: None) -> dict[str, float]:
+        """Metrics of every question file, labelled all; the results of each question go to evals.jsonl.
+
+        notice: told what is to be said of the probe.
+        """
         metrics, lines = all_sets(self.run, params, step, self.stage, self.workdir.warn)
         for line in lines:
             self.workdir.evals.write(line)
+            metrics |= self.probe.see(line) if line["set"] == probe_lib.NAME else {}
+        notice(self.probe.notices())
         self.held_out_accuracy = metrics.get(self.name, self.held_out_accuracy)
         return metrics
 

@@ -21,7 +21,7 @@ from urlvr_jax.data import padding
 from urlvr_jax.devices import settle
 from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
-from urlvr_jax.measure import anchors
+from urlvr_jax.measure import anchors, probe
 from urlvr_jax.models import lora, transformer
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import slots as slots_lib
@@ -469,6 +469,8 @@ class Engine:
             if c.eval.every:
                 shape = self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
                 yield self.sampler, shape
+            if c.labels.probe:
+                yield self.sampler, self.evaluation_shape(prompt_width, **probe.how(c))
             for width in config_lib.response_buckets(c):
                 if scoring:
                     yield self.scorer, prompt_width, width

@@ -20,6 +20,7 @@ from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
+from urlvr_jax.measure import probe
 from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface
 from urlvr_jax.rewards.derived import RUN_PROGRAMS, TWO_WORDINGS
@@ -187,10 +188,29 @@ def open_prompt_format(c, tokenizer):
 
 def open_questions(c, prompt_format, columns: bool = False):
     """Questions and labels to train on. columns: all of their file, for a control that may ask for them."""
+    held_out = c.labels.probe and not c.labels.train_on_probe
+    return _of_training_file(
+        c, prompt_format, rephrase=c.data.rephrase, columns=columns or table.reads_rows(c.answers.check),
+        probe=_probe(c, taken=False) if held_out else None,
+    )  # fmt: skip
+
+
+def open_probe(c, prompt_format):
+    """Questions and labels of `labels.probe`, in the wording of their file."""
+    return _of_training_file(
+        c, prompt_format, columns=table.reads_rows(c.answers.check), probe=_probe(c, taken=True)
+    )
+
+
+def _probe(c, taken: bool) -> stream.Probe:
+    return stream.Probe(c.labels.probe, c.seed, table.of(c).needs_gold, taken)
+
+
+def _of_training_file(c, prompt_format, **which):
     return stream.load(
         c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
-        subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=shapes.parse(c.data.columns),
-        deduplicate=c.data.deduplicate, columns=columns or table.reads_rows(c.answers.check),
+        subset_seed=c.data.subset_seed, named=shapes.parse(c.data.columns), deduplicate=c.data.deduplicate,
+        **which,
     )  # fmt: skip
 
 
@@ -226,6 +246,12 @@ def open_run(c, columns: bool = False) -> Run:
         (short, *open_evaluation(c, name, prompt_format))
         for short, name in zip(short_names(names), names, strict=True)
     ]
+    if c.labels.probe:
+        if probe.NAME in [name for name, _, _ in eval_sets]:
+            raise DataError(
+                f"eval.sets: a file is called {probe.NAME!r}, as the set of labels.probe is: rename it"
+            )
+        eval_sets.append((probe.NAME, *open_probe(c, prompt_format)))
     corpus = open_corpus(c, tokenizer, prompt_format) if c.mode == "supervised" else None
     if corpus and (left_out := corpus.facts.get("documents_left_out")):
         print(

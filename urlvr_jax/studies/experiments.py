@@ -76,6 +76,7 @@ ROWS = (
     Row(INTEGRATION, {"reward.name": "majority_voting"}),
     Row(VARIANTS),
     Row(VARIANTS, {"data.train": "lab:integration_hard"}),
+    Row("experiments/self_distillation.py"),
     Row("experiments/ground_truth.py"),
     Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),
@@ -124,12 +125,19 @@ def link(row: Row, up: str = "") -> str:
 def short_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     """For the README."""
     accuracy = [f"{median([r['held_out'][key] for r in runs]):.2f}" for key in ("base", "peak", "final")]
-    return f"`{row.cells()[0].config.reward.name}`", link(row), courses(runs), " → ".join(accuracy)
+    return reward_of(row.cells()[0].config), link(row), courses(runs), " → ".join(accuracy)
 
 
-def papers(name: str) -> str:
+def reward_of(c) -> str:
+    """Its name, as code; supervised mode has none."""
+    return "none: imitation" if c.mode == "supervised" else f"`{c.reward.name}`"
+
+
+def papers(c) -> str:
     """Where a reward is from, or each term of a sum; its normalisers first."""
-    fn = expression.load(name)
+    if c.mode == "supervised":
+        return "SSD, simple self-distillation (2604.01193)"
+    fn = expression.load(c.reward.name)
     terms = fn.terms if isinstance(fn, expression.Sum) else ()
     around = [expression.NORMALISERS[t.normaliser] for t in terms if t.normaliser]
     found = [f.about.papers for f in (*around, *(t.fn for t in terms))] or [fn.about.papers]
@@ -143,7 +151,7 @@ def wide_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
     first = median([r["length"][0] for r in runs])
     last = median([r["length_last"] for r in runs])
     return (
-        f"`{c.reward.name}`", link(row, "../../"), papers(c.reward.name),
+        reward_of(c), link(row, "../../"), papers(c),
         drawing.number(c.optim.lr), courses(runs), *accuracy, f"{first:.0f} → {last:.0f}",
     )  # fmt: skip
 

@@ -107,7 +107,7 @@ def condense(run: RunRecord, cell: Cell, thin: int = 8) -> dict:
     """A run's folder -> one line of findings. Curves have a point every `thin` steps."""
     evals = run.first_set()
     git = run.attempt["git"]
-    trained = [line for line in run.lines if "reward/mean" in line]
+    trained = [line for line in run.lines if "timing_s/step" in line]
     line = {
         **cell.about,
         "seed": cell.seed,
