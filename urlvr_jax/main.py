@@ -33,7 +33,7 @@ from urlvr_jax.learning.advantages import kl_penalty, sampler_weights, step_adva
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
-from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards import expression, self_verification, supplied
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime import hosts, own_rows, settled
@@ -71,12 +71,16 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
-    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, verifying=verifying)
+    scoring = kl or rescore or supplied.asks_base(reward.needs)
+    continuing = supplied.asks_rows(reward.needs)
+    engine.compile_all(
+        progress.stage, sampling=sampling, scoring=scoring, verifying=verifying, continuing=continuing
+    )
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
     state, first = run.state(restored, progress.stage)
-    base = run.base_params(progress.stage) if kl and run.holds_base else None
+    base = run.held_base(kl, reward.needs, progress.stage)
     workdir.truncate_after(first if restored else -1)
     sinks = Sinks(c.log.sinks, workdir.path, workdir.writes)
     watch = evaluate.Watch(run, workdir, progress.stage)
@@ -100,8 +104,9 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         # ---- 3 statistics of every token, and the reference's log-probabilities ----------------
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
         ref_logp = np.zeros_like(stats["logp"])
+        given = supplied.Supplied(engine, state.params, base, tokenizer, prompts, rollouts)
         if kl:
-            ref_logp = engine.score(base or engine.reference(state.params), prompts, rollouts)["logp"]
+            ref_logp = given.reference_logp
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
@@ -111,7 +116,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = functools.partial(self_verification.ask, engine, state.params, tokenizer, prompts, step)
-        facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
+        ask, supply = clock.timed("verify", verify), clock.timed("supplied", given.of)
+        facts = Facts(answers, rollouts, tokenizer, ask, supply)
         with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
             inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
             rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)

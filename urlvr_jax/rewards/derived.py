@@ -24,6 +24,9 @@ class Facts(NamedTuple):
     rollouts: Rollouts
     tokenizer: object
     verify: Callable[[list[str]], np.ndarray]  # texts [B] -> the policy's verdicts, int32 [B]
+    supplied: Callable[[str, list[str]], object] | None = (
+        None  # (name, texts [B]) -> what `Supplied.of` gives
+    )
 
 
 class Derived(NamedTuple):
@@ -44,6 +47,20 @@ def _answer_span(facts: Facts):
 def _verification(facts: Facts):
     return jnp.asarray(facts.verify(facts.answers.texts).reshape(facts.answers.classes.shape))
 
+
+def _supplied(name: str, example: Callable[[int, int, int], object], about: str) -> Derived:
+    """An input that `Supplied` makes."""
+
+    def provide(facts: Facts):
+        value = facts.supplied(name, facts.answers.texts)
+        return value if isinstance(value, tuple) else jnp.asarray(value)
+
+    return Derived(provide, example, about)
+
+
+_BY_TOKEN = lambda P, G, T: np.zeros((P * G, T), np.float32)
+_BY_ROLLOUT = lambda P, G, T: np.zeros((P, G), np.float32)
+_BY_PROMPT = lambda P, G, T: np.zeros(P, np.float32)
 
 DERIVED = {
     "answers": Derived(
@@ -71,6 +88,35 @@ DERIVED = {
         lambda P, G, T: np.zeros(P, np.int32),
         "int32 `[P]`, class of the majority answer to the question in other words; -1 where that group has "
         "none, -2 where nobody here gave it",
+    ),
+    "base_logp": _supplied("base_logp", _BY_TOKEN, "float32 `[B, T]`, log-probability by the frozen base"),
+    "base_entropy": _supplied("base_entropy", _BY_TOKEN, "float32 `[B, T]`, of the base's distribution"),
+    "base_self_certainty": _supplied(
+        "base_self_certainty", _BY_TOKEN, "float32 `[B, T]`, of the base's distribution"
+    ),
+    "continuation": _supplied(
+        "continuation",
+        lambda P, G, T: (("",),) * P,
+        "`[P]`, what follows each prompt in `continuation.corpus`: a tuple of its tokens' texts",
+    ),
+    "prediction": _supplied(
+        "prediction",
+        lambda P, G, T: ("",) * (P * G),
+        "`[B]`, each response after the last `continuation.thought_end`",
+    ),
+    "continuation_logp": _supplied(
+        "continuation_logp",
+        _BY_ROLLOUT,
+        "float32 `[P, G]`, the policy's mean log-probability of a token of the continuation after the thought; "
+        "-inf where it does not fit `continuation.buckets`",
+    ),
+    "continuation_logp_alone": _supplied(
+        "continuation_logp_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
+    "continuation_logp_base": _supplied(
+        "continuation_logp_base",
+        _BY_PROMPT,
+        "float32 `[P]`, the same without a thought, by the frozen base",
     ),
 }
 

@@ -23,6 +23,7 @@ FAMILIES = {
     "certainty": "How sure the policy is of the tokens it wrote",
     "ensemble": "How well a rollout agrees with the others of its group",
     "external": "A check outside the sampled distribution",
+    "corpus": "A text that goes on as it does",
     "unified": "The paper's one form",
     "control": "To compare with",
 }

@@ -13,14 +13,14 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.checks import own, table
 from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import corpus, prompt_formats, shapes, stream
+from urlvr_jax.data import corpus, prompt_formats, segments, shapes, stream
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.models import folders, identity, lora, transformer
-from urlvr_jax.rewards import expression, interface
+from urlvr_jax.rewards import expression, interface, supplied
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
@@ -86,10 +86,10 @@ class Run:
             state = state._replace(params=self.base_params(stage) | state.params)
         return state, step
 
-    @property
-    def holds_base(self) -> bool:
-        """Whether a KL to the base needs it beside the policy: not where the policy is the base and adapters."""
-        return self.c.kl.reference == "fixed" and self.model_config.lora is None
+    def held_base(self, kl: bool, needs, stage: Stage = unwatched) -> dict | None:
+        """The base, where a KL or a reward's needs ask for it beside the policy: not where that is the base and adapters."""
+        asked = (kl and self.c.kl.reference == "fixed") or supplied.asks_base(needs)
+        return self.base_params(stage) if asked and self.model_config.lora is None else None
 
     def begin(self, params, step: int) -> tuple[Prompts, object]:
         """The prompts of a step, and its rollouts under way: `finish` waits for them.
@@ -168,7 +168,10 @@ def open_model(c):
         )
     if c.model.vocab == "tokenizer":
         config = dataclasses.replace(config, real_vocab=largest + 1)
-    folders.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
+    longest = c.rollout.max_new_tokens
+    if c.continuation.corpus:
+        longest = max(longest, config_lib.continuation_buckets(c)[-1])
+    folders.check_length(path, config, c.data.prompt_buckets[-1] + longest)
     return path, config, tokenizer
 
 
@@ -181,7 +184,18 @@ def open_prompt_format(c, tokenizer):
 
 
 def open_questions(c, prompt_format, columns: bool = False):
-    """Questions and labels to train on. columns: all of their file, for a control that may ask for them."""
+    """Questions and labels to train on. columns: all of their file, for a control that may ask for them.
+
+    The contexts of a corpus, if `continuation.corpus` names one: they have no labels.
+    """
+    if c.continuation.corpus:
+        t = c.continuation
+        cuts = segments.Cuts(t.cut, t.tokens, t.segments)
+        found = segments.read(t.corpus, cuts, prompt_format.tokenizer, c.data.prompt_buckets[-1])
+        return stream.ready(
+            found, t.corpus, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
+            subset_seed=c.data.subset_seed,
+        )  # fmt: skip
     return stream.load(
         c.data.train, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
         subset_seed=c.data.subset_seed, rephrase=c.data.rephrase, named=shapes.parse(c.data.columns),
@@ -238,6 +252,10 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
         if "rephrased" in interface.needs_of(fn) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
+            )
+        if not run.c.continuation.corpus and any(n in supplied.OF_CORPUS for n in interface.needs_of(fn)):
+            raise ConfigError(
+                f"reward {fn.__name__!r} compares with what a text goes on with: set continuation.corpus, a file of text"
             )
 
 

@@ -59,6 +59,8 @@ ROWS = (
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
     Row(COUNTDOWN, {"reward.name": "countdown"}),
+    Row("experiments/rlp.py"),
+    Row("experiments/rpt.py"),
     Row("experiments/ground_truth.py"),
     Row("experiments/random_reward.py"),
     Row("experiments/format_reward.py"),
