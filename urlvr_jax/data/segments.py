@@ -104,9 +104,10 @@ def read(name: str, cuts: Cuts, tokenizer, widest: int) -> Distinct:
 def _after_text(text: str, cuts: Cuts, tokenizer):
     """(context, continuation's tokens) of a document cut after each occurrence of a text."""
     ends = [m.end() for m in re.finditer(re.escape(cuts.after), text)]
-    ends = [e for e in ends if text[e:].strip()][: cuts.segments or None]
-    for k, end in enumerate(ends):
-        following = ends[k + 1] if k + 1 < len(ends) else len(text)
+    ends = [end for end in ends if text[end:].strip()]
+    for end, following in itertools.islice(
+        zip(ends, [*ends[1:], len(text)], strict=True), cuts.segments or None
+    ):
         ids = tokenizer.encode_plain(text[end:following])
         closes = following == len(text) and len(ids) <= cuts.tokens
         yield text[:end], _ended(ids[: cuts.tokens], tokenizer, closes)

@@ -35,7 +35,7 @@ def records() -> list[dict[str, str]]:
     for name, fn in REWARDS.items():
         options = ", ".join(f"{k}={v!r}" for k, v in defaults(fn).items())
         needed = [*needs_of(fn), *(["labels"] if needs_labels(fn) else [])]
-        needed = ["by its options"] if callable(getattr(fn, "needs", ())) else needed
+        needed += ["or by its options"] if callable(getattr(fn, "needs", ())) else []
         fields = dataclasses.asdict(fn.about)
         out.append(
             {"name": f"{name}({options})" if options else name, **fields, "needs": ", ".join(needed) or "-"}
