@@ -147,6 +147,8 @@ def _marked() -> ml_collections.ConfigDict:
 
     c.verify = _verify()
 
+    c.continuation = _continuation()
+
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
 
@@ -246,6 +248,22 @@ def _labels() -> ml_collections.ConfigDict:
     c.false_alarm = _added(
         0.05
     )  # how often at most a run whose accuracy never changes is said to have fallen
+    return c
+
+
+def _continuation() -> ml_collections.ConfigDict:
+    """A text whose own continuations are what a reward compares with: docs/data.md."""
+    c = ml_collections.ConfigDict()
+    c.corpus = _added(
+        ""
+    )  # text, JSON lines with `text`, or lab:NAME: its contexts take the place of data.train
+    c.cut = _added("")  # a segment ends after this text; "" = after `tokens` tokens
+    c.tokens = _added(8)  # of a continuation, at most
+    c.segments = _added(0)  # of a document the first N continuations; 0 = all
+    # a response is a thought up to the last of this text, then a prediction; "" = all of it is both
+    c.thought_end = _added("")
+    # widths compiled of thought and continuation; () = all fit. A longer row is not scored, and counted
+    c.buckets = _added(())
     return c
 
 
@@ -353,6 +371,11 @@ def response_buckets(c) -> tuple[int, ...]:
     """Response widths the score and the update are compiled for."""
     most = c.rollout.max_new_tokens
     return tuple(c.rollout.response_buckets) or ((-(-most // 4), most) if most > 128 else (most,))
+
+
+def continuation_buckets(c) -> tuple[int, ...]:
+    """Widths that thought and continuation together are scored in."""
+    return tuple(c.continuation.buckets) or (c.rollout.max_new_tokens + c.continuation.tokens + 1,)
 
 
 def updates_per_step(c) -> int:

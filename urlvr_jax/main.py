@@ -33,7 +33,7 @@ from urlvr_jax.learning.advantages import kl_penalty, sampler_weights, step_adva
 from urlvr_jax.learning.step import SkippedUpdates
 from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
-from urlvr_jax.rewards import expression
+from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.runtime import hosts, judges, own_rows, settled
@@ -70,13 +70,15 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
-    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore)
+    scoring = kl or rescore or supplied.asks_base(reward.needs)
+    continuing = supplied.asks_rows(reward.needs)
+    engine.compile_all(progress.stage, sampling=sampling, scoring=scoring, continuing=continuing)
     judging = judges.Judging(run, verifying, progress.stage)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
     state, first = run.state(restored, progress.stage)
-    base = run.base_params(progress.stage) if run.holds_base(kl, verifying) else None
+    base = run.held_base(kl, reward.needs, progress.stage)
     workdir.truncate_after(first if restored else -1)
     sinks = Sinks(c.log.sinks, workdir.path, workdir.writes)
     watch = evaluate.Watch(run, workdir, progress.stage)
@@ -100,8 +102,9 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
         # ---- 3 statistics of every token, and the reference's log-probabilities ----------------
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
         ref_logp = np.zeros_like(stats["logp"])
+        given = supplied.Supplied(engine, state.params, base, tokenizer, prompts, rollouts)
         if kl:
-            ref_logp = engine.score(run.reference(base, state.params), prompts, rollouts)["logp"]
+            ref_logp = given.reference_logp
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
@@ -111,7 +114,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = judging.asked(state.params, base, prompts, step, answers.texts)
-        facts = Facts(answers, rollouts, tokenizer, clock.timed("verify", verify))
+        ask, supply = clock.timed("verify", verify), clock.timed("supplied", given.of)
+        facts = Facts(answers, rollouts, tokenizer, ask, supply)
         with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
             inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
             rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)

@@ -82,6 +82,9 @@ class Prompts:
     tokens: np.ndarray  # int32 [P, L], right-padded
     lengths: np.ndarray  # int32 [P], 1 <= length <= L
     questions: tuple[str, ...] = ()  # [P], as their file has them
+    continuations: tuple[
+        np.ndarray, ...
+    ] = ()  # [P] int32 [N], the corpus's tokens after each: data, no gold answer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,12 +30,12 @@ MANY = 10**9  # far more than any run has, far less than what overflows or never
 RANGES = {  # (least, greatest) value of a key
     (1, MANY): (
         "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens", "verify.max_new_tokens",
-        "verify.votes",
+        "verify.votes", "continuation.tokens",
         "optim.epochs", "mesh.data", "mesh.fsdp", "mesh.tensor", "eval.k", "checkpoint.keep",
         "log.repetition_ngram", "log.max_skipped_updates", "answers.compat_workers",
     ),
     (0, MANY): (
-        "data.subset", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
+        "data.subset", "continuation.segments", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
         "eval.max_questions", "labels.probe", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
@@ -119,6 +119,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
             )
     validate_data(c)
     _validate_labels(c)
+    _validate_continuation(c)
     for key, count in (("rollout.slots", slots(c)), ("optim.micro_rows", micro_rows(c))):
         if count % shards(c):
             raise ConfigError(
@@ -224,6 +225,22 @@ def _validate_labels(c) -> None:
         raise ConfigError("labels.probe = 1 tells nothing: give 2 questions or more, or 0 for none")
 
 
+def _validate_continuation(c) -> None:
+    widths, most = config.continuation_buckets(c), c.continuation.tokens + 1
+    if widths[-1] <= most:
+        raise ConfigError(
+            f"continuation.buckets = {tuple(widths)!r:.200}: no row holds a thought and a continuation of up to {most} "
+            f"tokens, its end included: end with more than {most}, or leave it () for all"
+        )
+    if not c.continuation.corpus:
+        return
+    for key, other in (("mode", "supervised"), ("data.rephrase", c.data.rephrase or None)):
+        if value_of(c, key) == other:
+            raise ConfigError(
+                f"continuation.corpus = {c.continuation.corpus!r} does not go with {key} = {other!r}: set one of them back"
+            )
+
+
 def _validate_pages(c, platform: str | None) -> None:
     page, pages = c.rollout.page, c.rollout.pages
     if page % 16 or not 16 <= page <= 1024:
@@ -249,11 +266,13 @@ def _validate_rollout(c) -> None:
             f"rollout.top_p = {c.rollout.top_p}, rollout.top_k = {c.rollout.top_k}: training samples "
             "by temperature alone (1.0 and 0), or the scored policy is not the sampled one"
         )
-    for key in ("data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets"):
+    for key in (
+        "data.prompt_buckets", "rollout.response_buckets", "verify.prompt_buckets", "continuation.buckets",
+    ):  # fmt: skip
         buckets = tuple(value_of(c, key))
         whole = all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= MANY for b in buckets)
         if (
-            (not buckets and key != "rollout.response_buckets")
+            (not buckets and key not in ("rollout.response_buckets", "continuation.buckets"))
             or not whole
             or list(buckets) != sorted(set(buckets))
         ):

@@ -23,6 +23,13 @@ def answer_mask(tokenizer, rows, texts, spans, width: int) -> np.ndarray:
     return out
 
 
+def tokens_within(tokenizer, row, end: int) -> int:
+    """How many of a response's first tokens spell nothing past character `end` of its text; the fewest that reach it."""
+    begun = lambda n: len(tokenizer.decode([row[:n]])[0])
+    count = bisect.bisect_left(range(len(row) + 1), end, key=begun)
+    return count if begun(count) == end else count - 1
+
+
 def _tokens(tokenizer, row, text: str, start: int, end: int) -> tuple[int, int]:
     """The tokens [first, last) that spell text[start:end], by bisection over decoded prefixes."""
     prefix = lambda n: tokenizer.decode([row[:n]])[0]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from urlvr_jax.data import files
+from urlvr_jax.data.distinct import Distinct
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.prompt_formats import PromptFormat
@@ -22,6 +23,7 @@ from urlvr_jax.runtime.user_code import load_function
 from urlvr_jax.types import Prompts
 
 _SHUFFLE_STREAM, _SUBSET_STREAM, _PROBE_STREAM = 101, 102, 103  # of NumPy generators
+_NOTHING = np.zeros(0, np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Questions:
     paired: bool = False  # questions 2i and 2i + 1 are one, in two wordings
     questions: tuple[str, ...] = ()  # as their file has them
     origin: Origin | None = None
+    continuations: tuple[
+        np.ndarray, ...
+    ] = ()  # tokens of what follows each in its corpus, if they are from one
 
     def __len__(self):
         return len(self.ids)
@@ -127,6 +132,17 @@ def load(
     a row's columns with the labels.
     """
     found = files.read(name, named or {}, strict, deduplicate, columns)
+    return ready(
+        found, name, prompt_format, buckets, subset=subset, subset_seed=subset_seed, rephrase=rephrase,
+        labelled=labelled, columns=columns, probe=probe,
+    )  # fmt: skip
+
+
+def ready(
+    found: Distinct, name: str, prompt_format: PromptFormat, buckets, *, subset: int = 0, subset_seed: int = -1,
+    rephrase: str = "", labelled: bool = False, columns: bool = False, probe: Probe | None = None,
+) -> tuple[Questions, Labels]:  # fmt: skip
+    """What was read from `name`, rendered and tokenised; see `load`."""
     rows = chosen(found.rows, subset, subset_seed)
     rows = probe.of(rows, name) if probe else rows
     if labelled and (lacking := next((r for r in rows if "answer" not in r), None)):
@@ -151,6 +167,7 @@ def load(
     digest = hashlib.sha256()
     for i in kept:
         digest.update(f"{rows[i]['id']}\0{texts[i]}\0".encode("utf-8", "surrogatepass"))
+        digest.update(rows[i].get("continuation", _NOTHING).tobytes())
     questions = Questions(
         ids=tuple(rows[i]["id"] for i in kept),
         texts=tuple(texts[i] for i in kept),
@@ -163,6 +180,7 @@ def load(
         origin=Origin(
             " and ".join(found.shapes), found.count, found.duplicates, found.conflicts, control, lengths
         ),
+        continuations=tuple(rows[i]["continuation"] for i in kept if "continuation" in rows[i]),
     )
     gold = {rows[i]["id"]: rows[i]["answer"] for i in kept if "answer" in rows[i]}
     return questions, Labels(gold, {rows[i]["id"]: rows[i]["row"] for i in kept} if columns else {})
@@ -187,7 +205,8 @@ def take(questions: Questions, indices) -> Prompts:
     rows = pick(questions.tokens)
     tokens, lengths = padded(rows, bucket(max(map(len, rows)), questions.buckets))
     asked = questions.questions or questions.texts
-    return Prompts(pick(questions.ids), pick(questions.texts), tokens, lengths, pick(asked))
+    follows = pick(questions.continuations) if questions.continuations else ()
+    return Prompts(pick(questions.ids), pick(questions.texts), tokens, lengths, pick(asked), follows)
 
 
 def prompts_at(questions: Questions, step: int, count: int, seed: int, shuffle: bool) -> Prompts:

@@ -27,6 +27,16 @@ def questions(name: str) -> pathlib.Path:
     return _existing(name, HERE / "questions" / f"{name.removeprefix('lab:')}.jsonl")
 
 
+def corpus(name: str) -> list[str]:
+    """The documents of the corpus "lab:NAME"; DataError with the names there are."""
+    wrong = world.CORPORA.get(name.removeprefix("lab:"))
+    if wrong is None:
+        raise DataError(
+            f"{name!r} is no corpus of the laboratory; available: {sorted(f'lab:{n}' for n in world.CORPORA)}"
+        )
+    return world.told(wrong)
+
+
 def _existing(name: str, path: pathlib.Path) -> pathlib.Path:
     if not path.exists():
         known = sorted(f"lab:{p.stem}" for p in path.parent.iterdir())

@@ -27,7 +27,7 @@ LAYERS = 2  # of its models
 QUESTIONS = {"train": 2048, "heldout": 600}
 PARTS = ("heldout", "train") + ("documents",) * 8
 LARGEST = 99  # running values stay within 0..LARGEST
-_DOCUMENT_STREAM = 201
+_DOCUMENT_STREAM, _CORPUS_STREAM = 201, 202
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,9 @@ RECIPES = {
     "steady": Recipe(worked=0.55, direct=0.32, loop=0.07, junk=0.06, slip=0.05, direct_wrong=0.20),
     "clean": Recipe(worked=1.0, direct=0.0, loop=0.0, junk=0.0, slip=0.0, direct_wrong=0.0),
 }
+
+
+CORPORA = {"sums": 0.0, "sums_wrong": 0.3}  # of questions and answers: what share of the answers is wrong
 
 
 def chain(rng: np.random.Generator) -> tuple[list[int], list[str]]:
@@ -169,3 +172,13 @@ def questions(which: str, count: int, seed: int) -> list[dict]:
         if part(text) == which:
             rows[text] = {"prompt": text, "answer": str(evaluate(numbers, signs))}
     return list(rows.values())
+
+
+def told(wrong: float) -> list[str]:
+    """Texts "Q16-13+2?A5", one a training question, without the steps between; a share of the answers is wrong."""
+    rng = np.random.default_rng(_CORPUS_STREAM)
+    out = []
+    for row in questions("train", QUESTIONS["train"], seed=0):
+        value = int(row["answer"])
+        out.append(f"{row['prompt']}A{_wrong(value, rng) if rng.random() < wrong else value}")
+    return out

@@ -54,6 +54,8 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, stats, ref_logp) -
         line.free |= of_reference(c, answers, rollouts, stats["logp"] - ref_logp, ref_logp)
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
+    if rewards.continuation_logp is not None:
+        line.free |= of_continuations(rewards.continuation_logp)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
         line.labelled |= of_rewards_against_labels(rewards.values, correct)
@@ -205,6 +207,13 @@ def of_lesson(lesson) -> dict[str, float]:
     return out
 
 
+def of_continuations(logp: np.ndarray) -> dict[str, float]:
+    """What follows in the corpus: log-probability a token after the thoughts, float `[P, G]`, -inf where not scored."""
+    scored = np.isfinite(logp)
+    out = {"train/continuation/unscored": float(1 - scored.mean())}
+    return out | ({"train/continuation/logp": float(logp[scored].mean())} if scored.any() else {})
+
+
 def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:
     """Rates over the step's rollouts, where there are right or wrong ones. verdicts int, correct bool `[P, G]`."""
     yes = verdicts == YES
@@ -270,8 +279,11 @@ def of_speed(metrics: dict[str, float]) -> dict[str, float]:
     """Tokens a second and the share of a step in which the device waits, from a step's clocks."""
     seconds = metrics["timing_s/step"]
     idle = metrics["timing_s/reward"] + metrics["timing_s/pack"]
-    if "timing_s/verify" in metrics:  # a second generation, within the reward's seconds
-        idle -= metrics["timing_s/verify"]
+    for name in (
+        "verify",
+        "supplied",
+    ):  # a second generation, passes of the scorer: within the reward's seconds
+        idle -= metrics.get(f"timing_s/{name}", 0.0)
     return {
         "perf/tokens_per_s": metrics["perf/rollout_tokens"] / seconds,
         "perf/device_idle": idle / seconds,

@@ -2,15 +2,34 @@
 
 p_t is the policy's distribution of token t at logits / temperature, y_t the token sampled, |y| the
 response's length with its end token, V the vocabulary, U the uniform distribution over it. An empty
-response scores 0 (1 as a probability).
+response scores 0 (1 as a probability). With scorer='base' the distributions are those of the frozen base, which reads what the policy
+wrote.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from urlvr_jax.rewards.interface import about, needs
+from urlvr_jax.rewards.interface import RewardError, about, needs
 from urlvr_jax.types import RewardInputs, length_mask, masked_mean, masked_sum, span_mean
+
+SCORERS = ("policy", "base")
+
+
+def _by_scorer(name: str):
+    """What a reward over statistic `name` needs, by its option `scorer`."""
+
+    def declared(scorer: str) -> tuple[str]:
+        if scorer not in SCORERS:
+            raise RewardError(f"scorer={scorer!r}: choose one of {list(SCORERS)}")
+        return (name if scorer == "policy" else f"base_{name}",)
+
+    return declared
+
+
+def _scored(inputs: RewardInputs, name: str, scorer: str):
+    """float32 `[B, T]` of statistic `name`."""
+    return inputs.stats[name] if scorer == "policy" else inputs.derived[f"base_{name}"]
 
 
 @about(
@@ -23,10 +42,10 @@ from urlvr_jax.types import RewardInputs, length_mask, masked_mean, masked_sum, 
     differs="Intuitor's TRL code reads the distributions after each token instead of those that sampled "
     "it, and no temperature; log V is left in by the released codes too, and cancels within a group",
 )
-@needs("self_certainty")
-def self_certainty(inputs: RewardInputs):
+@needs(_by_scorer("self_certainty"))
+def self_certainty(inputs: RewardInputs, *, scorer="policy"):
     """Mean over tokens of KL(U || p) + log V. q uniform, sigma +1. Intuitor (RLIF)."""
-    return inputs.per_group(masked_mean(inputs.stats["self_certainty"], inputs.lengths))
+    return inputs.per_group(masked_mean(_scored(inputs, "self_certainty", scorer), inputs.lengths))
 
 
 @about(
@@ -39,10 +58,10 @@ def self_certainty(inputs: RewardInputs):
     differs="RENT's option base_format gives -7 to a response without an answer; the paper's released code "
     "drops the entropies before this reward reads them, so that all are 0",
 )
-@needs("entropy")
-def token_level_entropy(inputs: RewardInputs):
+@needs(_by_scorer("entropy"))
+def token_level_entropy(inputs: RewardInputs, *, scorer="policy"):
     """Minus the mean token entropy. q = p_t, sigma -1. RENT, EM-RL (token)."""
-    return inputs.per_group(-masked_mean(inputs.stats["entropy"], inputs.lengths))
+    return inputs.per_group(-masked_mean(_scored(inputs, "entropy", scorer), inputs.lengths))
 
 
 @about(
@@ -65,14 +84,15 @@ def token_level_entropy_sum(inputs: RewardInputs):
     formula="mean_t log p_t(y_t)",
     norm="mean over tokens",
     range="(-inf, 0]",
-    papers="EM-RL sequence (2505.15134), in the form of 2603.08660",
+    papers="EM-RL sequence (2505.15134), in the form of 2603.08660; cross-model perplexity (2603.25450) with scorer='base'",
     failure="repetition: likely tokens again and again",
-    differs="EM-RL itself sums; the paper's released code divides by |y|, as here",
+    differs="EM-RL itself sums; the paper's released code divides by |y|, as here. Cross-model perplexity has a second model "
+    "of another kind, here the frozen base",
 )
-@needs("logp")
-def trajectory_level_entropy(inputs: RewardInputs):
+@needs(_by_scorer("logp"))
+def trajectory_level_entropy(inputs: RewardInputs, *, scorer="policy"):
     """Mean log-probability of the sampled tokens. q = the sampled token, sigma -1. EM-RL (sequence)."""
-    return inputs.per_group(masked_mean(inputs.stats["logp"], inputs.lengths))
+    return inputs.per_group(masked_mean(_scored(inputs, "logp", scorer), inputs.lengths))
 
 
 @about(

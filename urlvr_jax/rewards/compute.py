@@ -28,6 +28,9 @@ class Rewards:
     terms: dict[str, np.ndarray]  # {label: float32 [P, G]} of a sum, before normaliser and weight
     shadows: dict[str, np.ndarray]  # {name: float32 [P, G]} of rewards that are only watched
     verdicts: np.ndarray | None  # int32 [P, G] of self-verification, None where nobody asked
+    continuation_logp: (
+        np.ndarray | None
+    )  # float32 [P, G], of a corpus's continuations after the thoughts, likewise
     labelled: bool  # whether `values` and `terms` come from labels: of a control
 
 
@@ -78,12 +81,13 @@ def step_rewards(
         beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
     except RewardError as error:
         raise RewardError(f"step {step}: {error}") from error.__cause__
-    verdicts = inputs.derived.get("verification")
+    verdicts, follows = inputs.derived.get("verification"), inputs.derived.get("continuation_logp")
     return Rewards(
         _finite(values, reward.fn.__name__, step),
         {name: _finite(x, name, step) for name, x in terms.items()},
         {name: _finite(x, name, step) for name, x in beside.items()},
         None if verdicts is None else np.asarray(verdicts),
+        None if follows is None else np.asarray(follows),
         reference is not None,
     )
 

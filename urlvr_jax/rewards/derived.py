@@ -25,6 +25,8 @@ class Facts(NamedTuple):
     rollouts: Rollouts
     tokenizer: object
     verify: Callable[[], Verification]  # the second generation, made when it is first asked for
+    # (name, texts [B]) -> what `Supplied.of` gives
+    supplied: Callable[[str, list[str]], object] | None = None
     # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
     outside: Callable[[str], np.ndarray] | None = None
 
@@ -47,6 +49,20 @@ def _answer_span(facts: Facts):
 def _verification(facts: Facts):
     return jnp.asarray(facts.verify().verdicts.reshape(facts.answers.classes.shape))
 
+
+def _supplied(name: str, example: Callable[[int, int, int], object], about: str) -> Derived:
+    """An input that `Supplied` makes."""
+
+    def provide(facts: Facts):
+        value = facts.supplied(name, facts.answers.texts)
+        return value if isinstance(value, tuple) else jnp.asarray(value)
+
+    return Derived(provide, example, about)
+
+
+_BY_TOKEN = lambda P, G, T: np.zeros((P * G, T), np.float32)
+_BY_ROLLOUT = lambda P, G, T: np.zeros((P, G), np.float32)
+_BY_PROMPT = lambda P, G, T: np.zeros(P, np.float32)
 
 DERIVED = {
     "answers": Derived(
@@ -90,6 +106,35 @@ DERIVED = {
         lambda P, G, T: np.zeros((P, G), np.int32),
         "int32 `[P, G]`, how many of the G rollouts of the question in other words give this rollout's answer; 0 "
         "without an answer",
+    ),
+    "base_logp": _supplied("base_logp", _BY_TOKEN, "float32 `[B, T]`, log-probability by the frozen base"),
+    "base_entropy": _supplied("base_entropy", _BY_TOKEN, "float32 `[B, T]`, of the base's distribution"),
+    "base_self_certainty": _supplied(
+        "base_self_certainty", _BY_TOKEN, "float32 `[B, T]`, of the base's distribution"
+    ),
+    "continuation": _supplied(
+        "continuation",
+        lambda P, G, T: (("",),) * P,
+        "`[P]`, what follows each prompt in `continuation.corpus`: a tuple of its tokens' texts",
+    ),
+    "prediction": _supplied(
+        "prediction",
+        lambda P, G, T: ("",) * (P * G),
+        "`[B]`, each response after the last `continuation.thought_end`",
+    ),
+    "continuation_logp": _supplied(
+        "continuation_logp",
+        _BY_ROLLOUT,
+        "float32 `[P, G]`, the policy's mean log-probability of a token of the continuation after the thought; "
+        "-inf where it does not fit `continuation.buckets`",
+    ),
+    "continuation_logp_alone": _supplied(
+        "continuation_logp_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
+    "continuation_logp_base": _supplied(
+        "continuation_logp_base",
+        _BY_PROMPT,
+        "float32 `[P]`, the same without a thought, by the frozen base",
     ),
 }
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`

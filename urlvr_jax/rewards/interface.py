@@ -55,7 +55,7 @@ def needs_of(fn, options: dict | None = None) -> tuple[str, ...]:
 class About:
     """What the tables and the verb `rewards` say of a reward."""
 
-    family: str  # certainty, ensemble, unified, control
+    family: str  # certainty, ensemble, external, corpus, unified, control
     formula: str  # in the letters of the paper: pi, p_t, y_t, q, U, V, G
     norm: str  # how it depends on the response's length
     range: str

@@ -23,6 +23,7 @@ FAMILIES = {
     "certainty": "How sure the policy is of the tokens it wrote",
     "ensemble": "How well a rollout agrees with the others of its group",
     "external": "A check outside the sampled distribution",
+    "corpus": "A text that goes on as it does",
     "unified": "The paper's one form",
     "control": "To compare with",
     "normaliser": "Around a term of a sum",
@@ -35,7 +36,7 @@ def records() -> list[dict[str, str]]:
     for name, fn in (REWARDS | NORMALISERS).items():
         options = ", ".join(f"{k}={v!r}" for k, v in defaults(fn).items())
         needed = [*needs_of(fn), *(["labels"] if needs_labels(fn) else [])]
-        needed = ["by its options"] if callable(getattr(fn, "needs", ())) else needed
+        needed += ["or by its options"] if callable(getattr(fn, "needs", ())) else []
         fields = dataclasses.asdict(fn.about)
         out.append(
             {"name": f"{name}({options})" if options else name, **fields, "needs": ", ".join(needed) or "-"}

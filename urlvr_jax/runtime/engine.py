@@ -280,13 +280,15 @@ class Engine:
     def score(self, params, prompts: Prompts, rollouts: Rollouts) -> dict[str, np.ndarray]:
         """Teacher-forced statistics `[B, T]` of a step's rollouts, zero past each row's length."""
         width = self.response_bucket(rollouts)
-        lengths = rollouts.lengths.reshape(-1, self.c.rollout.group)
-        placed = self._placed(
-            prompts.tokens, prompts.lengths, rollouts.tokens[:, :width], lengths, self.score_shape()
-        )
-        out = self.scorer(prompts.tokens.shape[1], width)(params, *placed)
+        out = self.score_rows(params, prompts, rollouts.tokens[:, :width], rollouts.lengths)
         full = ((0, 0), (0, self.c.rollout.max_new_tokens - width))
-        return {name: np.pad(x, full) for name, x in sharding.to_host(out).items()}
+        return {name: np.pad(x, full) for name, x in out.items()}
+
+    def score_rows(self, params, prompts: Prompts, tokens, lengths) -> dict[str, np.ndarray]:
+        """Teacher-forced statistics like tokens, int `[B, W]` of lengths `[B]` after `prompts`, W a declared width."""
+        lengths = lengths.reshape(-1, self.c.rollout.group)
+        placed = self._placed(prompts.tokens, prompts.lengths, tokens, lengths, self.score_shape())
+        return sharding.to_host(self.scorer(prompts.tokens.shape[1], tokens.shape[1])(params, *placed))
 
     def _placed(self, prompts, prompt_lengths, tokens, lengths, shape: PackShape) -> tuple:
         """What a scorer takes after the parameters, of responses int `[B, T]` of lengths `[P, G]`."""
@@ -327,14 +329,9 @@ class Engine:
         """Begin scoring -> log-probabilities `[few_rows, T]`, on the device."""
         return self.scorer(*self.few_widths(), True)(params, *placed)["logp"]
 
-    def reference(self, params: dict) -> dict:
-        """What the policy is compared with where no other parameters are held: its base without adapters, or itself."""
-        fixed = self.model_config.lora and self.c.kl.reference == "fixed"
-        return self.base_of(params) if fixed else params
-
-    def base_of(self, params: dict) -> dict:
-        """The base of a policy with adapters: its parameters, with adapters that change nothing."""
-        return self._base.of(params)
+    def base(self, params: dict, held: dict | None = None) -> dict:
+        """The frozen base: what is held beside the policy, or the policy without its adapters."""
+        return self._base.of(params) if self.model_config.lora else held
 
     def response_bucket(self, rollouts: Rollouts) -> int:
         """The narrowest declared width that holds the longest response."""
@@ -444,9 +441,11 @@ class Engine:
         batch = packed.batch
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
-    def compile_all(self, stage: Stage = unwatched, *, sampling: bool, scoring: bool) -> None:
+    def compile_all(
+        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, continuing: bool = False
+    ) -> None:
         """Compile every declared bucket."""
-        self._compile(self._declared(sampling, scoring), stage)
+        self._compile(self._declared(sampling, scoring, continuing), stage)
 
     def compile_verifier(self, stage: Stage = unwatched) -> None:
         """Compile the second generation, of whoever judges."""
@@ -458,7 +457,7 @@ class Engine:
         for build, *args in counted(list(programs), stage("compiling", "programs")):
             build(*args)
 
-    def _declared(self, sampling: bool, scoring: bool):
+    def _declared(self, sampling: bool, scoring: bool, continuing: bool):
         """Each program of the configuration: what compiles it, and for what."""
         c = self.c
         if sampling and c.collapse.watch:
@@ -471,6 +470,8 @@ class Engine:
                 yield self.sampler, shape
             if c.labels.probe:
                 yield self.sampler, self.evaluation_shape(prompt_width, **probe.how(c))
+            for width in config_lib.continuation_buckets(c) if continuing else ():
+                yield self.scorer, prompt_width, width
             for width in config_lib.response_buckets(c):
                 if scoring:
                     yield self.scorer, prompt_width, width

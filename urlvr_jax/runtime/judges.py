@@ -47,7 +47,7 @@ def asked(engine: Engine, tokenizer, other: Judge | None, base: dict | None) -> 
     if other is not None:
         return lambda params: other
     if engine.c.verify.judge == "base":
-        return lambda params: Judge(engine, base or engine.base_of(params), tokenizer)
+        return lambda params: Judge(engine, engine.base(params, base), tokenizer)
     return lambda params: Judge(engine, params, tokenizer)
 
 

@@ -13,7 +13,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.checks import table
 from urlvr_jax.checks.grading import Check
 from urlvr_jax.config import ConfigError
-from urlvr_jax.data import prompt_formats, shapes, stream
+from urlvr_jax.data import prompt_formats, segments, shapes, stream
 from urlvr_jax.data.corpus import Corpus, open_corpus
 from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.measure import probe
 from urlvr_jax.models import folders, identity, lora, transformer
-from urlvr_jax.rewards import expression, interface
+from urlvr_jax.rewards import expression, interface, supplied
 from urlvr_jax.rewards.derived import RUN_PROGRAMS, TWO_WORDINGS
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
@@ -91,14 +91,12 @@ class Run:
             state = state._replace(params=self.base_params(stage) | state.params)
         return state, step
 
-    def holds_base(self, kl: bool, verifying: bool) -> bool:
-        """Whether the base stands beside the policy: for a KL to it, or its verdicts. Not where the policy is the base and adapters."""
-        wanted = (kl and self.c.kl.reference == "fixed") or (verifying and self.c.verify.judge == "base")
-        return wanted and self.model_config.lora is None
-
-    def reference(self, base: dict | None, params: dict) -> dict:
-        """What the policy is compared with by a KL: the base, where it is held and `kl.reference` is fixed, or what the engine has."""
-        return base if base and self.c.kl.reference == "fixed" else self.engine.reference(params)
+    def held_base(self, kl: bool, needs, stage: Stage = unwatched) -> dict | None:
+        """The base, where a KL, its verdicts or a reward's needs ask for it beside the policy: not where that is the base and
+        adapters."""
+        judging = "verification" in needs and self.c.verify.judge == "base"
+        asked = (kl and self.c.kl.reference == "fixed") or judging or supplied.asks_base(needs)
+        return self.base_params(stage) if asked and self.model_config.lora is None else None
 
     def begin(self, params, step: int) -> tuple[Prompts, object]:
         """The prompts of a step, and its rollouts under way: `finish` waits for them.
@@ -174,7 +172,10 @@ def open_model(c):
         )
     if c.model.vocab == "tokenizer":
         config = dataclasses.replace(config, real_vocab=largest + 1)
-    folders.check_length(path, config, c.data.prompt_buckets[-1] + c.rollout.max_new_tokens)
+    longest = c.rollout.max_new_tokens
+    if c.continuation.corpus:
+        longest = max(longest, config_lib.continuation_buckets(c)[-1])
+    folders.check_length(path, config, c.data.prompt_buckets[-1] + longest)
     return path, config, tokenizer
 
 
@@ -187,7 +188,18 @@ def open_prompt_format(c, tokenizer):
 
 
 def open_questions(c, prompt_format, columns: bool = False):
-    """Questions and labels to train on. columns: all of their file, for a control that may ask for them."""
+    """Questions and labels to train on. columns: all of their file, for a control that may ask for them.
+
+    The contexts of a corpus, if `continuation.corpus` names one: they have no labels.
+    """
+    if c.continuation.corpus:
+        t = c.continuation
+        cuts = segments.Cuts(t.cut, t.tokens, t.segments)
+        found = segments.read(t.corpus, cuts, prompt_format.tokenizer, c.data.prompt_buckets[-1])
+        return stream.ready(
+            found, t.corpus, prompt_format, c.data.prompt_buckets, subset=c.data.subset,
+            subset_seed=c.data.subset_seed,
+        )  # fmt: skip
     held_out = c.labels.probe and not c.labels.train_on_probe
     return _of_training_file(
         c, prompt_format, rephrase=c.data.rephrase, columns=columns or table.reads_rows(c.answers.check),
@@ -282,6 +294,10 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
         if TWO_WORDINGS.intersection(interface.needs_of(fn)) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
+            )
+        if not run.c.continuation.corpus and any(n in supplied.OF_CORPUS for n in interface.needs_of(fn)):
+            raise ConfigError(
+                f"reward {fn.__name__!r} compares with what a text goes on with: set continuation.corpus, a file of text"
             )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from urlvr_jax.config import ConfigError
 from urlvr_jax.learning.advantages import token_advantages
 from urlvr_jax.measure import alignment, evaluate
-from urlvr_jax.rewards import expression
+from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
 from urlvr_jax.rewards.interface import needs_of
@@ -22,6 +22,9 @@ from urlvr_jax.types import Prompts, Rollouts
 FAMILIES = ("certainty", "ensemble")  # the rewards that are always measured
 DEAR = {"verification": "needs a second generation"}
 DEAR |= dict.fromkeys(TWO_WORDINGS, "needs another wording of every question")
+DEAR |= dict.fromkeys(supplied.OF_BASE, "needs the frozen base") | dict.fromkeys(
+    supplied.OF_CORPUS, "needs a corpus"
+)
 
 
 def how(flag, c) -> dict:

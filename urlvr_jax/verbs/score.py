@@ -18,7 +18,7 @@ from urlvr_jax.data.labels import Labels
 from urlvr_jax.data.padding import padded
 from urlvr_jax.errors import DataError
 from urlvr_jax.measure import notices
-from urlvr_jax.rewards import expression, self_verification
+from urlvr_jax.rewards import expression, self_verification, supplied
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
 from urlvr_jax.runtime import judges, own_rows
@@ -77,6 +77,11 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         raise DataError(
             f"saved completions have no other wording of their prompts, which {c.reward.fn or c.reward.name!r} or a "
             "shadow needs: give --config.reward.name another, such as majority_voting"
+        )
+    if lacking := [name for name in supplied.NAMES if name in reward.needs]:
+        raise DataError(
+            f"saved completions have neither a corpus nor a frozen base beside the model: give another --config.reward.name "
+            f"than {reward.fn.__name__}, which needs {lacking[0]}"
         )
     groups = by_prompt(rows)
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}

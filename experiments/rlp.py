@@ -1,0 +1,21 @@
+"""RLP: a thought is worth what it adds to the likelihood of how a text goes on. No answer is read, only the corpus.
+
+    python -m urlvr_jax.main --config experiments/rlp.py
+    python -m urlvr_jax.main --config experiments/rlp.py --config.continuation.corpus=lab:sums_wrong
+
+The corpus has questions and answers without the steps between, "Q16-13+2?A5"; the base writes steps before its answer in
+half of its responses. A response up to its last ";" is the thought.
+"""
+
+from urlvr_jax import config
+
+
+def get_config():
+    c = config.default()
+    c.reward.name = "rlp"
+    c.continuation.corpus = "lab:sums"
+    c.continuation.cut = "?"
+    c.continuation.thought_end = ";"
+    c.optim.lr = 0.0003
+    c.steps = 40
+    return c

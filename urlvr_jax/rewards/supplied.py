@@ -1,0 +1,113 @@
+"""Texts that are supplied instead of sampled, and how likely the policy or its frozen base finds them.
+
+The corpus supplies what follows each prompt; the rollouts themselves are a text to the base. Each is a pass of the
+scorer, made once a step at most, and only where a reward asks.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from urlvr_jax import config as config_lib
+from urlvr_jax.answers.tokens import tokens_within
+from urlvr_jax.data.padding import bucket, padded
+from urlvr_jax.data.segments import pieces
+from urlvr_jax.types import Prompts, Rollouts
+
+OF_BASE = {"base_logp": "logp", "base_entropy": "entropy", "base_self_certainty": "self_certainty"}
+SCORED = ("continuation_logp", "continuation_logp_alone", "continuation_logp_base")
+OF_CORPUS = ("continuation", "prediction", *SCORED)
+NAMES = (*OF_BASE, *OF_CORPUS)
+
+
+def asks_base(needs) -> bool:
+    """Whether the frozen base has to be there."""
+    return any(name in needs for name in (*OF_BASE, "continuation_logp_base"))
+
+
+def asks_rows(needs) -> bool:
+    """Whether prompts are scored with other rows than the step's rollouts."""
+    return any(name in needs for name in SCORED)
+
+
+class Supplied:
+    """What is supplied in one step.
+
+    params, base: the policy and its frozen base in the layout of training; base None where it is the policy without
+    adapters, or nobody asks.
+    """
+
+    def __init__(self, engine, params, base, tokenizer, prompts: Prompts, rollouts: Rollouts):
+        self.engine, self.params, self._held = engine, params, base
+        self.tokenizer, self.prompts, self.rollouts = tokenizer, prompts, rollouts
+
+    def of(self, name: str, texts: list[str]):
+        """The input that a reward calls so; texts `[B]`: the responses, decoded."""
+        if name in OF_BASE:
+            return self.base_stats[OF_BASE[name]]
+        if name == "continuation":
+            return tuple(pieces(tokens, self.tokenizer) for tokens in self.prompts.continuations)
+        if name == "prediction":
+            return tuple(text[self._end(text) :] if self._marker else text for text in texts)
+        group = len(texts) // len(self.prompts.ids)
+        thoughts = [self._thought(b, text) for b, text in enumerate(texts)]
+        if name == "continuation_logp":
+            return self._logp(self.params, thoughts).reshape(-1, group)
+        none = [np.zeros(0, np.int32)] * len(thoughts)
+        return self._logp(self.base if name == "continuation_logp_base" else self.params, none)[::group]
+
+    @property
+    def base(self) -> dict:
+        return self.engine.base(self.params, self._held)
+
+    @property
+    def reference_logp(self) -> np.ndarray:
+        """float32 `[B, T]` of the rollouts by what a KL compares with: the base, or the policy at the start of the step."""
+        if self.engine.c.kl.reference == "fixed":
+            return self.base_stats["logp"]
+        return self.engine.score(self.params, self.prompts, self.rollouts)["logp"]
+
+    @functools.cached_property
+    def base_stats(self) -> dict[str, np.ndarray]:
+        """Teacher-forced statistics float32 `[B, T]` of the rollouts by the base."""
+        return self.engine.score(self.base, self.prompts, self.rollouts)
+
+    @property
+    def _marker(self) -> str:
+        return self.engine.c.continuation.thought_end
+
+    def _end(self, text: str) -> int:
+        """Where the thought of a response ends: after the last marker, at 0 without one."""
+        return text.rfind(self._marker) + len(self._marker) if self._marker in text else 0
+
+    def _thought(self, b: int, text: str) -> np.ndarray:
+        """Token ids of a response's thought."""
+        n = int(self.rollouts.lengths[b])
+        row = self.rollouts.tokens[b, : n - int(self.rollouts.ended[b])]
+        return row[: tokens_within(self.tokenizer, row, self._end(text))] if self._marker else row
+
+    def _logp(self, params, thoughts: list[np.ndarray]) -> np.ndarray:
+        """Mean log-probability of a token of each row's continuation after its thought, float32 `[B]`; -inf for a row that
+        is longer than the widest of `continuation.buckets`: it is not scored.
+
+        A thought that comes again in its group is scored once: its gain is the same to the last bit.
+        """
+        widths = config_lib.continuation_buckets(self.engine.c)
+        follows, group = self.prompts.continuations, self.engine.c.rollout.group
+        first: dict[tuple[int, bytes], int] = {}
+        places = [
+            first.setdefault((b // group, thought.tobytes()), b) for b, thought in enumerate(thoughts)
+        ]
+        rows = [np.concatenate([thought, follows[b // group]]) for b, thought in enumerate(thoughts)]
+        scored = [
+            b == at and len(row) <= widths[-1] for b, (at, row) in enumerate(zip(places, rows, strict=True))
+        ]
+        kept = [row if ok else row[:0] for row, ok in zip(rows, scored, strict=True)]
+        tokens, lengths = padded(kept, bucket(max(1, *map(len, kept)), widths))
+        logp = self.engine.score_rows(params, self.prompts, tokens, lengths)["logp"]
+        means = np.full(len(rows), -np.inf, np.float32)
+        for b in np.flatnonzero(scored):
+            means[b] = logp[b, len(thoughts[b]) : lengths[b]].mean()
+        return means[places]
