@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import lora, transformer
-from urlvr_jax.rewards import expression
+from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
@@ -332,16 +332,12 @@ def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]
     if "score" in out:
         out["score"]["optimizer beside"] = moments
     compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
-    judge = c.verify.judge if verifies(c) else "policy"
-    if (compared or judge == "base") and not m.lora:
+    needs = expression.load_configured(c).needs if c.mode == "rl" else ()
+    judge = c.verify.judge if "verification" in needs else "policy"
+    if (compared or judge == "base" or supplied.asks_base(needs)) and not m.lora:
         for parts in out.values():
             parts["reference weights"] = held
     if judge not in config_lib.OWN_JUDGES:
         for parts in out.values():
             parts["judge's weights"] = weight_bytes(open_model(config_lib.of_judge(c)), dict(c.mesh))
     return out
-
-
-def verifies(c) -> bool:
-    """Whether a step asks a judge."""
-    return c.mode == "rl" and "verification" in expression.load_configured(c).needs

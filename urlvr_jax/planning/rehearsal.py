@@ -22,6 +22,7 @@ from urlvr_jax.planning.finding import Finding
 from urlvr_jax.rewards import expression
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import DERIVED, Facts
+from urlvr_jax.rewards.self_verification import Verification
 from urlvr_jax.runtime import opening
 from urlvr_jax.types import STATISTICS, Rollouts
 
@@ -103,7 +104,9 @@ def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
         graded = grade()
         seconds = (time.perf_counter() - began) / len(prompts.ids) * config_lib.rows_per_step(c)
         made_up = lambda name, _: DERIVED[name].example(count, c.rollout.group, tokens.shape[1])
-        facts = Facts(answers, rollouts, tokenizer, lambda texts: np.zeros(len(texts), np.int32), made_up)
+        nobody = np.zeros(len(rows), np.int32)
+        verify = lambda: Verification(nobody, nobody[:, None], prompts, rollouts)
+        facts = Facts(answers, rollouts, tokenizer, verify, made_up)
         inputs = reward_inputs(c, reward.needs, facts, prompts, stats, 1)
         step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), 1)
     except UserError as error:
