@@ -99,6 +99,7 @@ def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
         answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
         asked = labels.of(prompts)
         table.require_rows(c.answers.check, asked.questions, asked.rows)
+        opening.require_programs(c, reward, asked.questions)
         began = time.perf_counter()
         grade = check.begin(answers, asked)
         graded = grade()
