@@ -128,8 +128,8 @@ def load(
     """Read a question file: prompts without answers, and the answers apart.
 
     With `rephrase` every question is followed by its other wording; where either is too long both go.
-    named, strict: what `data.columns` says. probe: which of its questions, see `Probe`. labelled: DataError unless every row has an answer. columns: keep all of
-    a row's columns with the labels.
+    named, strict: what `data.columns` says. labelled: DataError unless every row has an answer. columns: keep all of
+    a row's columns with the labels. probe: which of its questions, all without it.
     """
     found = files.read(name, named or {}, strict, deduplicate, columns)
     return ready(

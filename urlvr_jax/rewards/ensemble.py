@@ -177,7 +177,8 @@ def _signal_to_noise(first, second, votes):
     norm="none",
     range="[-1, 1]",
     papers="SNR reward, Condorcet TTT (2510.17472)",
-    failure="as majority voting: the vote that leads is made to lead further, right or wrong",
+    failure="as majority voting: the vote that leads is made to lead further, right or wrong; of a tie both are fined, "
+    "which favours whatever else was said",
     differs="S itself is one number a group, which has no advantage within it: the released code pays each rollout what S "
     "loses without it, as here. There no answer has -10, which drowns a group's other differences; here it has what an "
     "answer behind the leading two has",
