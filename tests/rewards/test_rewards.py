@@ -116,7 +116,8 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
-        "verification", "rephrased",
+        "verification", "rephrased", "base_logp", "base_entropy", "base_self_certainty", "continuation",
+        "prediction", "continuation_logp", "continuation_logp_alone", "continuation_logp_base",
     }  # fmt: skip
 
 
@@ -178,6 +179,9 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "self_verify": ("verification",),
         "co_reward": ("answers", "rephrased"),
         "countdown": ("answer_text",),
+        "rlp": ("continuation_logp", "continuation_logp_alone"),
+        "rpt": ("continuation", "prediction"),
+        "rlpt": ("continuation", "prediction"),
         "ground_truth": (),
         "verifier": (),
         "random": (),

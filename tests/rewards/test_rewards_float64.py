@@ -243,7 +243,8 @@ def test_no_reward_goes_without_a_reference_here():
         "verifier",
         "random",
     }
-    elsewhere = {"self_verify", "co_reward", "countdown"}  # tests/test_external.py
+    elsewhere = {"self_verify", "co_reward", "countdown"}  # test_external.py
+    elsewhere |= {"rlp", "rpt", "rlpt"}  # test_continuation.py
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 

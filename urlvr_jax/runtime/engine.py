@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.measure import anchors
 from urlvr_jax.models import lora, transformer
+from urlvr_jax.rewards import supplied
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import adapters, sharding
@@ -442,26 +444,19 @@ class Engine:
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
     def compile_all(
-        self,
-        stage: Stage = unwatched,
-        *,
-        sampling: bool,
-        scoring: bool,
-        verifying: bool = False,
-        continuing: bool = False,
+        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, needs: Collection[str] = ()
     ) -> None:
-        """Compile every declared bucket."""
+        """Compile every declared bucket. needs: what rewards ask for, some of which takes programs of its own."""
         tell = stage("compiling", "programs")
-        declared = self._declared(sampling, scoring, verifying, continuing)
-        for build, *args in counted(list(declared), tell):
+        for build, *args in counted(list(self._declared(sampling, scoring, needs)), tell):
             build(*args)
 
-    def _declared(self, sampling: bool, scoring: bool, verifying: bool, continuing: bool):
+    def _declared(self, sampling: bool, scoring: bool, needs: Collection[str]):
         """Each program of the configuration: what compiles it, and for what."""
         c = self.c
         if sampling and c.collapse.watch:
             yield self.scorer, *self.few_widths(), True
-        for width in c.verify.prompt_buckets if verifying else ():
+        for width in c.verify.prompt_buckets if "verification" in needs else ():
             yield self.sampler, self.verification_shape(width, config_lib.rows_per_step(c))
         for prompt_width in c.data.prompt_buckets:
             if sampling:
@@ -469,9 +464,9 @@ class Engine:
             if c.eval.every:
                 shape = self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
                 yield self.sampler, shape
-            for width in config_lib.continuation_buckets(c) if continuing else ():
+            for width in config_lib.continuation_buckets(c) if supplied.asks_rows(needs) else ():
                 yield self.scorer, prompt_width, width
             for width in config_lib.response_buckets(c):
-                if scoring:
+                if scoring or supplied.asks_base_stats(needs):
                     yield self.scorer, prompt_width, width
                 yield self.updater, prompt_width, width
