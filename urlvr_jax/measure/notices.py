@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from urlvr_jax import config as config_lib
 from urlvr_jax.answers.extract import ASKED_BY
 from urlvr_jax.answers.missing import missing
 from urlvr_jax.checks import own
@@ -83,7 +84,7 @@ def of_check(graded) -> dict[str, str]:
 
 def is_lab(c) -> bool:
     """Whether the questions are the laboratory's."""
-    return c.data.train.startswith("lab:")
+    return config_lib.trained_on(c).startswith("lab:")
 
 
 # ---- data ---------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def of_questions(name: str, questions, labels, buckets) -> dict[str, str]:
 def of_sets(c) -> dict[str, str]:
     """Of evaluation sets from another world than the questions that are trained on."""
     world = lambda name: name.startswith("lab:") and (1 + name.startswith("lab:countdown"))
-    if c.mode == "supervised" or not c.eval.every:
+    if c.mode == "supervised" or not c.eval.every or c.continuation.corpus:
         return {}
     other = [name for name in c.eval.sets if world(name) != world(c.data.train)]
     if not other:
@@ -124,11 +125,12 @@ def of_run(run) -> dict[str, str]:
     if c.mode == "supervised":
         return {}
     out = of_sets(c)
-    for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
+    trained = config_lib.trained_on(c)
+    for name, questions, labels in ((trained, run.questions, run.labels), *run.eval_sets):
         out |= of_questions(name, questions, labels, c.data.prompt_buckets)
     if len(run.questions) < c.data.prompts_per_step:
         out["few"] = (
-            f"{c.data.train} has {len(run.questions)} questions for data.prompts_per_step = {c.data.prompts_per_step}: "
+            f"{trained} has {len(run.questions)} questions for data.prompts_per_step = {c.data.prompts_per_step}: "
             "some come more than once in a step"
         )
     for name, questions, _ in run.eval_sets:

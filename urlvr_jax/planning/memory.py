@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import lora, transformer
+from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
@@ -311,7 +312,14 @@ def phases(c) -> tuple[str, ...]:
     """The programs that a run of this configuration has."""
     if c.mode != "rl":
         return ("update",)
-    scored = c.rollout.rescore or c.kl.coef or c.kl.watch
+    needs = expression.load_configured(c).needs
+    scored = (
+        c.rollout.rescore
+        or c.kl.coef
+        or c.kl.watch
+        or supplied.asks_base(needs)
+        or supplied.asks_rows(needs)
+    )
     return ("rollout", "score", "update") if scored else ("rollout", "update")
 
 
@@ -330,7 +338,8 @@ def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]
         out["rollout"]["train state beside"] = held + moments
     if "score" in out:
         out["score"]["optimizer beside"] = moments
-    if (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed" and not m.lora:
+    compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
+    if (compared or supplied.asks_base(expression.load_configured(c).needs)) and not m.lora:
         for parts in out.values():
             parts["reference weights"] = held
     return out
