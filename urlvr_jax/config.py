@@ -373,6 +373,11 @@ def response_buckets(c) -> tuple[int, ...]:
     return tuple(c.rollout.response_buckets) or ((-(-most // 4), most) if most > 128 else (most,))
 
 
+def trained_on(c) -> str:
+    """The file that prompts are from."""
+    return c.continuation.corpus or c.data.train
+
+
 def continuation_buckets(c) -> tuple[int, ...]:
     """Widths that thought and continuation together are scored in."""
     return tuple(c.continuation.buckets) or (c.rollout.max_new_tokens + c.continuation.tokens + 1,)

@@ -69,11 +69,9 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     workdir = opened.enter_context(Workdir(folder, c, run.facts))
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
-    rescore, verifying = c.rollout.rescore and sampling, "verification" in reward.needs
-    scoring = kl or rescore or supplied.asks_base(reward.needs)
-    continuing = supplied.asks_rows(reward.needs)
-    engine.compile_all(progress.stage, sampling=sampling, scoring=scoring, continuing=continuing)
-    judging = judges.Judging(run, verifying, progress.stage)
+    rescore = c.rollout.rescore and sampling
+    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, needs=reward.needs)
+    judging = judges.Judging(run, "verification" in reward.needs, progress.stage)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())
@@ -101,10 +99,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
         # ---- 3 statistics of every token, and the reference's log-probabilities ----------------
         stats = engine.score(state.params, prompts, rollouts) if rescore else rollouts.stats
-        ref_logp = np.zeros_like(stats["logp"])
         given = supplied.Supplied(engine, state.params, base, tokenizer, prompts, rollouts)
-        if kl:
-            ref_logp = given.reference_logp
+        ref_logp = given.reference_logp if kl else np.zeros_like(stats["logp"])
         clock.lap("score")
 
         # ---- 4 answers, and which are right: for metrics and controls ---------------------------
@@ -114,8 +110,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
 
         # ---- 5 rewards -------------------------------------------------------------------------
         verify = judging.asked(state.params, base, prompts, step, answers.texts)
-        ask, supply = clock.timed("verify", verify), clock.timed("supplied", given.of)
-        facts = Facts(answers, rollouts, tokenizer, ask, supply)
+        timed = clock.timed("verify", verify), clock.timed("supplied", given.of)
+        facts = Facts(answers, rollouts, tokenizer, *timed)
         with checkpoints.kept(workdir, step - 1, state, watch.held_out_accuracy):
             inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
             rewards = step_rewards(reward, inputs, functools.partial(reference_of, grade, asked), step)

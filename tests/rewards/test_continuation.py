@@ -10,6 +10,7 @@ from urlvr_jax import config, validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.data import stream
 from urlvr_jax.measure import metrics
+from urlvr_jax.planning import memory
 from urlvr_jax.rewards import RewardError, expression
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
@@ -208,3 +209,26 @@ def test_a_reward_of_continuations_asks_for_a_corpus_and_a_configuration_that_ca
         bad.update_from_flattened_dict({key: value})
         with pytest.raises(config.ConfigError, match=message):
             validation.validate(bad, 8)
+
+
+def test_only_what_a_reward_asks_for_is_compiled_and_scored():
+    engine = opened().engine
+    scored = lambda needs: {
+        tuple(a) for build, *a in engine._declared(False, False, needs) if build == engine.scorer
+    }
+    assert scored(()) == set() and scored(("continuation", "prediction")) == set()
+    assert scored(("continuation_logp",)) == {(16, 12 + 4 + 1)}
+    assert scored(("base_logp",)) == {(16, 12)}
+    assert scored(("base_logp", "continuation_logp_base")) == {(16, 12), (16, 12 + 4 + 1)}
+
+
+def test_a_run_that_asks_for_the_base_holds_it_beside_the_policy():
+    run = opened()
+    assert run.held_base(False, ("logp", "continuation_logp")) is None
+    assert run.held_base(False, ("base_logp",)).keys() == run.engine.shapes.keys()
+    phases = {}
+    for name in ("self_certainty", "rlp", "rlp(baseline='base')"):
+        c = run.c.copy_and_resolve_references()
+        c.reward.name = name
+        phases[name] = memory.phases(c)
+    assert list(map(len, phases.values())) == [2, 3, 3]

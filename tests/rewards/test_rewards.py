@@ -116,6 +116,8 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
         "verification", "rephrased", "rephrased_votes", "tests_passed", "task_solved",
+        "base_logp", "base_entropy", "base_self_certainty", "continuation",
+        "prediction", "continuation_logp", "continuation_logp_alone", "continuation_logp_base",
     }  # fmt: skip
 
 
@@ -185,6 +187,9 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "unit_tests": ("tests_passed",),
         "python_tasks": ("task_solved",),
         "integration": ("answer_text",),
+        "rlp": ("continuation_logp", "continuation_logp_alone"),
+        "rpt": ("continuation", "prediction"),
+        "rlpt": ("continuation", "prediction"),
         "ground_truth": (),
         "verifier": (),
         "noisy_verifier": (),

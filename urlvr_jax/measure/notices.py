@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from urlvr_jax import config as config_lib
 from urlvr_jax.answers.extract import ASKED_BY
 from urlvr_jax.answers.missing import missing
 from urlvr_jax.checks import own
@@ -83,7 +84,7 @@ def of_check(graded) -> dict[str, str]:
 
 def is_lab(c) -> bool:
     """Whether the questions are the laboratory's."""
-    return c.data.train.startswith("lab:")
+    return config_lib.trained_on(c).startswith("lab:")
 
 
 # ---- data ---------------------------------------------------------------------------------------------
@@ -108,9 +109,14 @@ def of_questions(name: str, questions, labels, buckets) -> dict[str, str]:
 
 def of_sets(c) -> dict[str, str]:
     """Of evaluation sets from another world than the questions that are trained on."""
-    worlds = ("lab:countdown", "lab:integration", "lab:")  # those of sums have no name of their own
+    worlds = (
+        "lab:countdown",
+        "lab:integration",
+        "lab:programs",
+        "lab:",
+    )  # those of sums have no name of their own
     world = lambda name: next((w for w in worlds if name.startswith(w)), None)
-    if c.mode == "supervised" or not c.eval.every:
+    if c.mode == "supervised" or not c.eval.every or c.continuation.corpus:
         return {}
     other = [name for name in c.eval.sets if world(name) != world(c.data.train)]
     if not other:
@@ -125,11 +131,12 @@ def of_run(run) -> dict[str, str]:
     if c.mode == "supervised":
         return {}
     out = of_sets(c)
-    for name, questions, labels in ((c.data.train, run.questions, run.labels), *run.eval_sets):
+    trained = config_lib.trained_on(c)
+    for name, questions, labels in ((trained, run.questions, run.labels), *run.eval_sets):
         out |= of_questions(name, questions, labels, c.data.prompt_buckets)
     if len(run.questions) < c.data.prompts_per_step:
         out["few"] = (
-            f"{c.data.train} has {len(run.questions)} questions for data.prompts_per_step = {c.data.prompts_per_step}: "
+            f"{trained} has {len(run.questions)} questions for data.prompts_per_step = {c.data.prompts_per_step}: "
             "some come more than once in a step"
         )
     for name, questions, _ in run.eval_sets:

@@ -274,7 +274,7 @@ def questions(c) -> list[Finding]:
     """Question files exist and can be opened. Rows are checked when they are read."""
     from urlvr_jax.data.files import question_path
 
-    names = [("data.train", c.data.train)] if c.mode == "rl" else []
+    names = [("data.train", c.data.train)] if c.mode == "rl" and not c.continuation.corpus else []
     names += [("eval.sets", name) for name in c.eval.sets] if c.eval.every else []
     out = []
     for key, name in names:

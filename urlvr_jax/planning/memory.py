@@ -312,7 +312,14 @@ def phases(c) -> tuple[str, ...]:
     """The programs that a run of this configuration has."""
     if c.mode != "rl":
         return ("update",)
-    scored = c.rollout.rescore or c.kl.coef or c.kl.watch
+    needs = expression.load_configured(c).needs
+    scored = (
+        c.rollout.rescore
+        or c.kl.coef
+        or c.kl.watch
+        or supplied.asks_base(needs)
+        or supplied.asks_rows(needs)
+    )
     return ("rollout", "score", "update") if scored else ("rollout", "update")
 
 

@@ -45,7 +45,8 @@ def rehearse(c) -> list[Finding]:
     except UserError as error:
         return [Finding("rehearsal", "fail", str(error), "change what is named")]
     out = [Finding("prompts", "warn", text, "see docs/data.md") for text in prompt_format.warnings]
-    out += _of_questions(c, "data.train", c.data.train, questions, labels)
+    key = "continuation.corpus" if c.continuation.corpus else "data.train"
+    out += _of_questions(c, key, config_lib.trained_on(c), questions, labels)
     sets = []
     for name in c.eval.sets if c.eval.every else ():
         try:

@@ -24,7 +24,12 @@ NAMES = (*OF_BASE, *OF_CORPUS)
 
 def asks_base(needs) -> bool:
     """Whether the frozen base has to be there."""
-    return any(name in needs for name in (*OF_BASE, "continuation_logp_base"))
+    return asks_base_stats(needs) or "continuation_logp_base" in needs
+
+
+def asks_base_stats(needs) -> bool:
+    """Whether the base scores the step's rollouts."""
+    return any(name in needs for name in OF_BASE)
 
 
 def asks_rows(needs) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from urlvr_jax.learning import objective, optimizer
 from urlvr_jax.learning.step import TrainState, UpdateConfig, update
 from urlvr_jax.measure import anchors, probe
 from urlvr_jax.models import lora, transformer
+from urlvr_jax.rewards import supplied
 from urlvr_jax.rollout import paged, paged_sizes, sample
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import adapters, sharding
@@ -442,10 +444,10 @@ class Engine:
         return self.updater(batch.prompt_tokens.shape[1], batch.tokens.shape[1])(state, *packed)
 
     def compile_all(
-        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, continuing: bool = False
+        self, stage: Stage = unwatched, *, sampling: bool, scoring: bool, needs: Collection[str] = ()
     ) -> None:
-        """Compile every declared bucket."""
-        self._compile(self._declared(sampling, scoring, continuing), stage)
+        """Compile every declared bucket. needs: what rewards ask for, some of which takes programs of its own."""
+        self._compile(self._declared(sampling, scoring, needs), stage)
 
     def compile_verifier(self, stage: Stage = unwatched) -> None:
         """Compile the second generation, of whoever judges."""
@@ -457,7 +459,7 @@ class Engine:
         for build, *args in counted(list(programs), stage("compiling", "programs")):
             build(*args)
 
-    def _declared(self, sampling: bool, scoring: bool, continuing: bool):
+    def _declared(self, sampling: bool, scoring: bool, needs: Collection[str]):
         """Each program of the configuration: what compiles it, and for what."""
         c = self.c
         if sampling and c.collapse.watch:
@@ -470,9 +472,9 @@ class Engine:
                 yield self.sampler, shape
             if c.labels.probe:
                 yield self.sampler, self.evaluation_shape(prompt_width, **probe.how(c))
-            for width in config_lib.continuation_buckets(c) if continuing else ():
+            for width in config_lib.continuation_buckets(c) if supplied.asks_rows(needs) else ():
                 yield self.scorer, prompt_width, width
             for width in config_lib.response_buckets(c):
-                if scoring:
+                if scoring or supplied.asks_base_stats(needs):
                     yield self.scorer, prompt_width, width
                 yield self.updater, prompt_width, width

@@ -26,7 +26,10 @@ def run(c) -> int:
     print(f"first prompt: {prompts.texts[0]!r}")
     print(f"its ids: {prompts.tokens[0][: prompts.lengths[0]].tolist()}")
     print(f"its gold answer: {opened.labels.gold.get(prompts.ids[0])!r}, for metrics and controls only")
-    for name, questions, labels in ((c.data.train, opened.questions, opened.labels), *opened.eval_sets):
+    for name, questions, labels in (
+        (config_lib.trained_on(c), opened.questions, opened.labels),
+        *opened.eval_sets,
+    ):
         print(_of_questions(name, questions, labels))
     if trained := opened.test_time_training:
         print(summary.test_time_text(trained))
