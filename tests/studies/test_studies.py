@@ -272,7 +272,8 @@ def test_theory_tells_errors_by_chance_from_errors_that_can_be_sought():
     assert judges.predicted(RIGHT, np.full(RIGHT.shape, 0.7), 5) == pytest.approx(RIGHT.mean())
 
 
-def test_laws_of_judges_are_computed_from_their_points():
+def test_laws_of_judges_are_computed_from_their_points(monkeypatch):
+    monkeypatch.setattr(judges, "LEAST", 4)
     rate = lambda x: {"mean": x, "low": x, "high": x}
     found = [
         judges.Point(f"judge, {i}", rate(0.9), rate(x), 0.2 - x, [0.2 - x + d for d in (-0.01, 0.0, 0.01)])
@@ -283,3 +284,4 @@ def test_laws_of_judges_are_computed_from_their_points():
     assert texts[0][1].startswith("-1.000") and texts[3][1].startswith("+0.200")
     turned = [p._replace(expected=-p.expected) for p in found]
     assert [holds for _, _, holds in judges.laws(turned)] == ["yes", "no", "no", "-"]
+    assert judges.laws(found[:3]) == []

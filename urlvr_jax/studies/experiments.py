@@ -25,6 +25,7 @@ from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 COUNTDOWN = "experiments/countdown.py"
+CHECKER = f"{COUNTDOWN}:checker"  # its runs are those of the study of judges
 GDPO = "group_z(majority_voting) + group_z(self_certainty)"
 INTEGRATION = "experiments/integration.py"
 VARIANTS = "experiments/variants.py"
@@ -70,6 +71,9 @@ ROWS = (
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
     Row(COUNTDOWN, {"reward.name": "countdown"}),
+    Row(CHECKER, {"steps": 120}),
+    Row(CHECKER, {"reward.name": "trajectory_level_entropy", "steps": 120}),
+    Row(CHECKER, {"reward.name": "countdown", "steps": 120}),
     Row("experiments/programs.py"),
     Row("experiments/programs.py", {"reward.name": "majority_voting"}),
     Row(INTEGRATION),
@@ -121,7 +125,7 @@ def median(values: list):
 
 def link(row: Row, up: str = "") -> str:
     name = row.file.removeprefix("experiments/")
-    return f"[`{name}`]({up}{row.file})" + (f" `{row.flags}`" if row.overrides else "")
+    return f"[`{name}`]({up}{row.file.partition(':')[0]})" + (f" `{row.flags}`" if row.overrides else "")
 
 
 def short_row(row: Row, runs: list[dict]) -> tuple[str, ...]:
@@ -173,7 +177,7 @@ def wide_page(rows: list[tuple[Row, list[dict]]]) -> str:
         "- base, peak, end: held-out accuracy, median (range) of the three seeds. The peak step is chosen on one half "
         "of the questions and reported on the other. Countdown has a base of its own.\n"
         "- tokens: mean response length, first step → last step, the median of the three seeds.\n\n"
-        "The runs are on file: [grid](../grid/README.md), [countdown](../countdown/README.md), and in this folder "
+        "The runs are on file: [grid](../grid/README.md), [countdown](../countdown/README.md), [judges](../judges/README.md), and in this folder "
         "`runs.jsonl`, those that neither study makes. `python -m urlvr_jax.main study experiments check` tells "
         "whether they are fresh, `run` makes those of this folder, `write` writes this page and the README's table.\n"
     )
@@ -194,7 +198,7 @@ def texts() -> dict[pathlib.Path, str]:
     rows = [(row, runs) for row in ROWS if None not in (runs := runs_of(row, lines))]
     out = {root() / "docs" / "experiments" / "README.md": wide_page(rows)}
     for row, runs in rows:
-        file = root() / row.file
+        file = root() / row.file.partition(":")[0]
         if not row.overrides and EXPECT.search(text := file.read_text()):
             out[file] = EXPECT.sub(lambda m, runs=runs: expectation(runs[0]), text)
     readme = root() / "README.md"
@@ -215,7 +219,7 @@ def run(jobs: int) -> None:
     """Make the runs that no other study has. Countdown's are made by its own."""
     file = root() / "docs" / "experiments" / "runs.jsonl"
     elsewhere = [r for f in (root() / "docs").glob("*/runs.jsonl") if f != file for r in read_runs(f)]
-    cells = [cell for row in ROWS if row.file != COUNTDOWN for cell in row.cells()]
+    cells = [cell for row in ROWS if row.file not in (COUNTDOWN, CHECKER) for cell in row.cells()]
     run_missing([cell for cell in cells if not any(map(cell.has, elsewhere))], file, jobs, condense)
 
 

@@ -11,6 +11,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from urlvr_jax.studies.run import condense, run_missing
 
 SEEDS = (0, 1, 2)
 STEPS, LONG = 60, 120
+LEAST = 12  # judges, for a law
 QUESTIONS, GROUP, TIMES = 150, 8, 8  # of which a judge is measured: solutions to each, verdicts on each
 BASES = ("judge", "computing", "checker")  # lab:countdown_...
 JUDGED = {"reward.name": "self_verify"}
@@ -104,7 +106,8 @@ def folder() -> pathlib.Path:
 def run(jobs: int) -> None:
     """Judges are measured first: what they say of the bases' solutions is known before any run."""
     for name in JUDGES:
-        _measured(name)
+        if _measured(name) is None:
+            _measure(name)
     run_missing(cells(), folder() / "runs.jsonl", jobs, lambda record, cell: condense(record, cell, thin=4))
 
 
@@ -120,22 +123,29 @@ def cell_of(name: str) -> Cell:
     return next(cell for cell in cells() if cell.about["arm"] == name and cell.seed == SEEDS[0])
 
 
-def _measured(name: str) -> dict:
-    """A judge's rates and what it says of each solution, from the file or measured and written there."""
+def _measured(name: str) -> dict | None:
+    """A judge's rates and what it says of each solution, from the file; None where that has none of this judge and base."""
+    line = next((line for line in read_runs(folder() / "judges.jsonl") if line["arm"] == name), None)
+    return line if line and _of(name).items() <= line.items() else None
+
+
+def _of(name: str) -> dict:
+    """What tells whether a line is of this judge."""
+    cell = cell_of(name)
+    return {"config_hash": cell.hash, "base_sha256": cell.base_sha256, "judge_sha256": _judge_sha256(cell)}
+
+
+def _measure(name: str) -> None:
+    """By a process of its own, for it opens models; written to the file."""
     file = folder() / "judges.jsonl"
     lines = {line["arm"]: line for line in read_runs(file)}
-    cell = cell_of(name)
-    known = {"config_hash": cell.hash, "base_sha256": cell.base_sha256, "judge_sha256": _judge_sha256(cell)}
-    if name in lines and all(lines[name][key] == value for key, value in known.items()):
-        return lines[name]
     words = [sys.executable, str(root() / "benchmarks" / "checks" / "judge_rates.py"), "--arm", name]
     printed = subprocess.run(words, cwd=root(), stdout=subprocess.PIPE, text=True, check=True).stdout
-    lines[name] = {"arm": name, **known, **json.loads(printed)}
+    lines[name] = {"arm": name, **_of(name), **json.loads(printed)}
     file.parent.mkdir(parents=True, exist_ok=True)
     ordered = [lines[n] for n in JUDGES if n in lines]
     write_whole(file, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in ordered))
     print(f"measured {name}", flush=True)
-    return lines[name]
 
 
 def _judge_sha256(cell: Cell) -> str | None:
@@ -175,10 +185,16 @@ class Point(NamedTuple):
 
 
 def points(runs: list[dict]) -> list[Point]:
-    """Of every judge. Theory's 1 / beta is what takes the base as far as the oracle's runs went, in what they sampled."""
+    """Of every judge that was measured and has its runs, and the oracle's on its base.
+
+    Theory's 1 / beta is what takes the base as far as the oracle's runs went, in what they sampled.
+    """
     out = []
+    count = Counter(r["arm"] for r in runs)
     for name, arm in JUDGES.items():
         judged = _measured(name)
+        if judged is None or min(count[name], count[f"{arm.base}, oracle"]) < len(SEEDS):
+            continue
         correct, accepted = np.array(judged["correct"], bool), np.array(judged["yes"]) / TIMES
         oracle = [r for r in runs if r["arm"] == f"{arm.base}, oracle"]
         strength = inverse_beta_of(correct, float(np.mean([np.mean(r["truth"][-3:]) for r in oracle])))
@@ -233,7 +249,12 @@ RULES = tuple(rule for arm in HOLDING for rule in _rules(arm)) + (
 
 
 def laws(found: list[Point]) -> list[tuple[str, str, str]]:
-    """Rules over all judges: text, what was measured with an interval over seeds, whether it holds by its mean."""
+    """Rules over all judges: text, what was measured with an interval over seeds, whether it holds by its mean.
+
+    None of fewer than LEAST judges.
+    """
+    if len(found) < LEAST:
+        return []
     low = np.array([p.false_positive["mean"] for p in found])
     expected = np.array([p.expected for p in found])
     change = lambda seeds: np.mean([[p.changes[s] for s in seeds] for p in found], axis=1)
@@ -301,7 +322,10 @@ def _late(values: list) -> float:
 
 def others(runs: list[dict]) -> str:
     """A row for each arm that is no judge of the border."""
-    rows = [(name, *_course([r for r in runs if r["arm"] == name])) for name in ARMS if name not in JUDGES]
+    of = lambda name: [r for r in runs if r["arm"] == name]
+    rows = [
+        (name, *_course(of(name))) for name in ARMS if name not in JUDGES and len(of(name)) == len(SEEDS)
+    ]
     return page.table(("base, reward", *HEAD[4:7]), rows)
 
 
