@@ -5,7 +5,9 @@
     --config.reward.name=majority_voting                the group's most frequent answer
     --config.reward.name=trajectory_level_entropy       or any other reward
 
-A generator writes the programs; the policy proposes none of its own.
+A generator writes the programs; the policy proposes none of its own. Cost: about two minutes of one core.
+Expect (seed 0, held-out accuracy): base 0.21, best 0.45 at
+step 20, 0.45 at the end; responses from 9 to 23 tokens.
 """
 
 from urlvr_jax import config

@@ -264,7 +264,7 @@ RIGHTS = {
     "becomes another": _tried("os.setuid(1)\nos.kill({pid}, 10)"),
     "raises its limits": _tried("import resource as r\nr.setrlimit(r.RLIMIT_AS, (-1, -1))"),
     "raises its threads": _tried("import resource as r\nr.setrlimit(r.RLIMIT_NPROC, (10**4, 10**4))"),
-    "raises another's limits": _tried("import resource as r\nr.prlimit(1, r.RLIMIT_AS, (1, 1))"),
+    "lowers the trainer's limits": _tried("import resource as r\nr.prlimit({pid}, r.RLIMIT_AS, (1, 1))"),
     "goes first": _tried("os.nice(-20)"),
     "is never stopped": _tried("os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))"),
     "namespaces of its own": _call(272, 0x10000000),
