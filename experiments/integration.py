@@ -6,8 +6,8 @@
 
 Hard questions with easier ones before them: variants.py.
 
-Expect (seed 0, held-out accuracy): base 0.00, best 0.00 at
-step 0, 0.00 at the end; responses from 0 to 0 tokens.
+Expect (seed 0, held-out accuracy): base 0.66, best 0.83 at
+step 40, 0.80 at the end; responses from 24 to 32 tokens.
 """
 
 from urlvr_jax import config

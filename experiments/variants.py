@@ -7,8 +7,8 @@
 Questions have three terms, and so have the held-out ones. The file is what `urlvr_jax.lab.build` wrote from
 lab:integration_hard by the rules of checks/variants.py: up to three variants a question, none of them held out.
 
-Expect (seed 0, held-out accuracy): base 0.00, best 0.00 at
-step 0, 0.00 at the end; responses from 0 to 0 tokens.
+Expect (seed 0, held-out accuracy): base 0.36, best 0.56 at
+step 56, 0.56 at the end; responses from 12 to 37 tokens.
 """
 
 import pathlib
