@@ -28,10 +28,8 @@ class Rewards:
     terms: dict[str, np.ndarray]  # {label: float32 [P, G]} of a sum, before normaliser and weight
     shadows: dict[str, np.ndarray]  # {name: float32 [P, G]} of rewards that are only watched
     verdicts: np.ndarray | None  # int32 [P, G] of self-verification, None where nobody asked
-    continuation_logp: (
-        np.ndarray | None
-    )  # float32 [P, G], of a corpus's continuations after the thoughts, likewise
     labelled: bool  # whether `values` and `terms` come from labels: of a control
+    continuation_logp: np.ndarray | None = None  # float32 [P, G], of what follows after each thought
 
 
 def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) -> RewardInputs:
@@ -87,8 +85,8 @@ def step_rewards(
         {name: _finite(x, name, step) for name, x in terms.items()},
         {name: _finite(x, name, step) for name, x in beside.items()},
         None if verdicts is None else np.asarray(verdicts),
-        None if follows is None else np.asarray(follows),
         reference is not None,
+        None if follows is None else np.asarray(follows),
     )
 
 
