@@ -1,6 +1,9 @@
 """Integrals: 0 wrong verdicts on a table of pairs, what is refused, the rule, the derivative, and easier variants."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 import types
 
@@ -263,18 +266,28 @@ def test_nothing_is_compiled_for_a_formula_and_precision_stays_local():
     assert jnp.ones(1).dtype == jnp.float32 and not jax.config.jax_enable_x64
 
 
+STEPS = """
+import time
+from urlvr_jax.checks import integration
+seconds = []
+for step in range(8):
+    pairs = [(f"I{a + 1}x^2+{step}sin(x)?", f"{a}x^3/{b + 2}+sin({step}x)") for a in range(32) for b in range(8)]
+    start = time.process_time()
+    integration.verdicts(pairs)
+    seconds.append(time.process_time() - start)
+print(min(seconds))
+"""
+
+
 @pytest.mark.slow
-def test_a_step_of_256_candidates_takes_a_tenth_of_a_second_of_the_processor():
-    rng = np.random.default_rng(0)
-    rows = [row["prompt"] for row in read_rows("lab:integration_train")]
-    seconds = []
-    for step in range(6):
-        asked = rows[32 * step : 32 * (step + 1)]
-        pairs = [(q, f"{a}x^3/{b}+sin({c}x)") for q in asked for a, b, c in rng.integers(1, 9, (8, 3))]
-        start = time.process_time()
-        integration.verdicts(pairs)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.1
+def test_a_step_of_256_candidates_takes_less_than_a_tenth_of_a_second_of_the_processor():
+    own = {
+        k: v for k, v in os.environ.items() if k != "XLA_FLAGS"
+    }  # with which tests compile fast, and run slowly
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], env=own, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 0.1
 
 
 # ---- trees ------------------------------------------------------------------------------------

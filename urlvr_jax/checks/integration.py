@@ -130,24 +130,30 @@ def _usable(tasks: dict[str, Task]) -> dict[str, tuple[np.ndarray, np.ndarray] |
 
     Of fewer than POINTS the first come again.
     """
-    out = {}
-    drawn = {question: points_of(question).reshape(-1, POINTS) for question in tasks}
     programs = {question: _program(task.integrand) for question, task in tasks.items()}
-    asked = [question for question in tasks if programs[question]]
-    rows = [(question, part) for question in asked for part in drawn[question]]
-    values = dict.fromkeys(asked, np.empty(0))
-    if rows:
-        found, _ = slopes.slopes([programs[q] for q, _ in rows], np.stack([part for _, part in rows]))
-        values = dict(zip(asked, found.reshape(len(asked), -1), strict=True))
+    drawn = {question: points_of(question) for question in tasks}
+    values = {question: np.full(DRAWN, np.nan) for question in tasks}
+    for start in range(0, DRAWN, POINTS):  # most integrands are defined at all of the first
+        here = slice(start, start + POINTS)
+        asked = [q for q in tasks if programs[q] and len(_defined(values[q])) < POINTS]
+        if asked:
+            found, _ = slopes.slopes(
+                [programs[q] for q in asked], np.stack([drawn[q][here] for q in asked])
+            )
+            for question, row in zip(asked, found, strict=True):
+                values[question][here] = row
+    out = {}
     for question in tasks:
         out[question] = None
-        if question in values:
-            x, f = drawn[question].ravel(), values[question]
-            keep = np.flatnonzero(np.isfinite(f) & (np.abs(f) <= LARGEST))
-            if len(keep) >= LEAST:
-                keep = np.resize(keep, POINTS)
-                out[question] = x[keep], f[keep]
+        if len(keep := _defined(values[question])) >= LEAST:
+            keep = np.resize(keep, POINTS)
+            out[question] = drawn[question][keep], values[question][keep]
     return out
+
+
+def _defined(values: np.ndarray) -> np.ndarray:
+    """Places of the integrand's values that may be compared."""
+    return np.flatnonzero(np.isfinite(values) & (np.abs(values) <= LARGEST))
 
 
 def _program(tree: trees.Tree) -> slopes.Program | None:
