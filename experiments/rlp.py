@@ -5,6 +5,9 @@
 
 The corpus has questions and answers without the steps between, "Q16-13+2?A5"; the base writes steps before its answer in
 half of its responses. A response up to its last ";" is the thought.
+
+Cost: less than 2 minutes of one core. Expect (seed 0, held-out accuracy): base 0.61, best 0.91 at
+step 40, 0.91 at the end; responses from 17 to 25 tokens.
 """
 
 from urlvr_jax import config

@@ -180,11 +180,11 @@ def test_a_response_is_a_thought_up_to_the_last_marker_and_then_a_prediction():
 
 
 def test_a_row_that_does_not_fit_is_counted_and_earns_nothing():
-    run = opened(continuation__buckets=(11,))
+    run = opened(continuation__buckets=(8,))
     got = computed(run, "rlp", placed())
     lengths = [len(c) for c in stream.take(run.questions, range(8)).continuations]
-    long = np.array([[len(thought) + n > 11 for thought in THOUGHTS] for n in lengths])
-    assert not long.any() or (got.values[long] == 0).all()
+    long = np.array([[len(thought) + n > 8 for thought in THOUGHTS] for n in lengths])
+    assert long.any() and not long.all() and (got.values[long] == 0).all()
     assert (np.isinf(got.continuation_logp) == long).all()
     narrow = metrics.of_continuations(np.array([[-1.0, -np.inf], [-3.0, -np.inf]]))
     assert narrow == {"train/continuation/unscored": 0.5, "train/continuation/logp": -2.0}

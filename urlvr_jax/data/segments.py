@@ -106,7 +106,7 @@ def _after_text(text: str, cuts: Cuts, tokenizer):
     ends = [m.end() for m in re.finditer(re.escape(cuts.after), text)]
     ends = [end for end in ends if text[end:].strip()]
     for end, following in itertools.islice(
-        zip(ends, [*ends[1:], len(text)], strict=True), cuts.segments or None
+        zip(ends, [*ends[1:], len(text)], strict=False), cuts.segments or None
     ):
         ids = tokenizer.encode_plain(text[end:following])
         closes = following == len(text) and len(ids) <= cuts.tokens
