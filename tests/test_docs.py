@@ -46,6 +46,8 @@ DOCS = (
     "docs/grid/README.md",
     "docs/countdown/README.md",
     "docs/countdown/notes.md",
+    "docs/judges/README.md",
+    "docs/judges/notes.md",
 )
 
 

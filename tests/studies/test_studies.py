@@ -285,3 +285,11 @@ def test_laws_of_judges_are_computed_from_their_points(monkeypatch):
     turned = [p._replace(expected=-p.expected) for p in found]
     assert [holds for _, _, holds in judges.laws(turned)] == ["yes", "no", "no", "-"]
     assert judges.laws(found[:3]) == []
+
+
+def test_the_page_of_judges_has_its_tables_of_today():
+    text = (judges.folder() / "README.md").read_text()
+    lines = cell_lib.read_runs(judges.folder() / "runs.jsonl")
+    assert not cell_lib.stale(judges.cells(), lines)
+    assert judges.table(judges.points(lines), lines) in text and judges.others(lines) in text
+    assert rule.verdict_table(judges.RULES, lines) in text and page.on_file(judges.cells(), lines) in text
