@@ -280,6 +280,13 @@ def laws(found: list[Point]) -> list[tuple[str, str, str]]:
     ]
 
 
+def law_table(found: list[Point]) -> str:
+    """The laws, or that there are too few judges for one."""
+    if len(found) < LEAST:
+        return f"A law over all judges takes {LEAST} of them: {len(found)} are measured and have their runs so far.\n"
+    return page.table(("over all judges", "measured", "holds"), laws(found))
+
+
 def _crossing(x: np.ndarray, y: np.ndarray) -> float:
     slope, at_zero = np.polyfit(x, y, 1)
     return float(-at_zero / slope)
@@ -343,7 +350,7 @@ def draw() -> None:
         "0.5.\n\n"
         f"Regenerate with `python -m urlvr_jax.main study judges draw`; run again with `python -m urlvr_jax.main study judges run`.\n\n"
         "![final minus base against the judge's false positives, and against theory](judges.png)\n\n"
-        f"## Rules\n\n{verdict_table(RULES, runs)}\n{page.table(('over all judges', 'measured', 'holds'), laws(found))}\n"
+        f"## Rules\n\n{verdict_table(RULES, runs)}\n{law_table(found)}\n"
         f"All rules were fixed in `{FIXED_IN}`. Differences of final held-out accuracy: mean over the seeds and a 95 % t interval; over all "
         "judges: bootstrap over seeds.\n\n"
         f"## Judges\n\n{table(found, runs)}\n"
