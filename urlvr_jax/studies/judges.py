@@ -162,9 +162,8 @@ def predicted(correct: np.ndarray, reward: np.ndarray, inverse_beta: float) -> f
     A judge whose verdict on y is yes with probability r(y) pays r(y) on average: the optimum weighs y by exp(r(y) / beta),
     question by question (paper, section on theory; `theory.optimum`).
     """
-    uniform = np.full(correct.shape[1], 1 / correct.shape[1])
-    shares = [theory.optimum(uniform, r, 1 / inverse_beta) for r in reward]
-    return float(np.mean([(share * right).sum() for share, right in zip(shares, correct, strict=True)]))
+    uniform = np.full(correct.shape, 1 / correct.shape[1])
+    return float((theory.optimum(uniform, reward, 1 / inverse_beta) * correct).sum(axis=1).mean())
 
 
 def inverse_beta_of(correct: np.ndarray, accuracy: float) -> float:
