@@ -74,6 +74,7 @@ ROWS = (
     Row(CHECKER, {"steps": 120}),
     Row(CHECKER, {"reward.name": "trajectory_level_entropy", "steps": 120}),
     Row(CHECKER, {"reward.name": "countdown", "steps": 120}),
+    Row(CHECKER, {"reward.name": "coverrl", "verify.votes": 4, "verify.train": "majority"}),
     Row("experiments/programs.py"),
     Row("experiments/programs.py", {"reward.name": "majority_voting"}),
     Row(INTEGRATION),
