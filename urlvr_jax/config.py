@@ -311,7 +311,8 @@ def of_verdicts(c) -> ml_collections.ConfigDict:
     c.rollout.group, c.rollout.train_group = c.verify.votes, 0
     c.rollout.temperature, c.rollout.max_new_tokens = c.verify.temperature, c.verify.max_new_tokens
     c.rollout.response_buckets = ()
-    c.optim.minibatch_prompts, c.optim.epochs, c.kl.coef, c.eval.every = 0, 1, 0.0, 0
+    c.optim.minibatch_prompts, c.optim.epochs, c.kl.coef = 0, 1, 0.0
+    c.eval.every, c.labels.probe = 0, 0
     return c
 
 

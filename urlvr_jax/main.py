@@ -70,8 +70,8 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore = c.rollout.rescore and sampling
-    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, needs=reward.needs)
     judging = judges.Judging(run, "verification" in reward.needs, progress.stage)
+    engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, needs=reward.needs)
 
     # ---- state: restored, or the base ----------------------------------------------------------
     restored = checkpoints.restore(engine.state_shapes(), engine.state_layout())

@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import config, validation
+from urlvr_jax import config, main, validation
 from urlvr_jax.answers.classes import read_answers
 from urlvr_jax.checks.grading import Asked
 from urlvr_jax.config import ConfigError
@@ -18,7 +18,8 @@ from urlvr_jax.rewards import expression, self_verification
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import Facts
 from urlvr_jax.rewards.self_verification import AMBIGUOUS, NO, YES
-from urlvr_jax.runtime import judges, opening
+from urlvr_jax.runtime import judges, opening, settled
+from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
 
 
@@ -264,3 +265,23 @@ def test_a_lesson_that_cannot_be_given_is_refused(keys, said):
     c.update_from_flattened_dict({"verify.votes": 2, "verify.train": "majority", "mesh.data": 1} | keys)
     with pytest.raises(ConfigError, match=said):
         validation.validate(c, 1)
+
+
+def test_a_judge_that_is_not_there_is_found_before_anything_compiles(tmp_path, monkeypatch):
+    def compiles(*_, **__):
+        raise AssertionError("a program was compiled")
+
+    monkeypatch.setattr(Engine, "_compile", compiles)
+    c = config.load_experiment("experiments/countdown.py")
+    c.verify.judge, c.eval.every = "no/such/folder", 0
+    with pytest.raises(ConfigError, match="verify.judge = 'no/such/folder'"):
+        main.train(settled.here(c), tmp_path / "run")
+
+
+def test_verdicts_are_taught_by_updates_alone():
+    """No sampler of an evaluation or of a probe is compiled for them."""
+    c = config.load_experiment("experiments/countdown.py")
+    c.labels.probe, c.verify.votes = 8, 3
+    second = config.of_verdicts(c)
+    assert (second.eval.every, second.labels.probe, second.kl.coef, second.rollout.group) == (0, 0, 0, 3)
+    assert (c.labels.probe, c.eval.every) == (8, 20)

@@ -32,7 +32,7 @@ DEFINITIONS = (
     Definition('`train/ensemble/reward_accuracy`', '0 to 1', 'labelled', 'share of rollouts whose majority pseudo-reward equals the true reward, whatever reward is trained; `vote acc` on the console. A group without any answer counts 0, so junk scores 0'),
     Definition('`train/ensemble/ground_truth_reward`', '0 to 1', 'labelled', "mean true reward of the step's rollouts"),
     Definition('`train/ensemble/pass@G`', '0 to 1', 'labelled', 'share of groups with a right rollout'),
-    Definition('`train/self_verify/yes`', '0 to 1', 'label-free', 'share of responses the policy judged right'),
+    Definition('`train/self_verify/yes`', '0 to 1', 'label-free', 'share of responses that `verify.judge` called right'),
     Definition('`train/self_verify/ambiguous`', '0 to 1', 'label-free', 'share of verdicts that earn nothing: neither yes nor no, cut, or not asked because the prompt was too long'),
     Definition('`train/self_verify/true_positive_rate`', '0 to 1', 'labelled', 'share judged right of the right responses'),
     Definition('`train/self_verify/false_positive_rate`', '0 to 1', 'labelled', 'share judged right of the wrong responses'),

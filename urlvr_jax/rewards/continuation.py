@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 
 import jax.numpy as jnp
-import numpy as np
 
-from urlvr_jax.rewards.interface import RewardError, about, needs
+from urlvr_jax.rewards.interface import RewardError, about, needs, paid_where
 from urlvr_jax.types import RewardInputs
 
 BASELINES = {"policy": "continuation_logp_alone", "base": "continuation_logp_base"}
@@ -58,15 +57,12 @@ def rpt(inputs: RewardInputs, *, read="prediction", least=1):
     """1 where the prediction is a prefix of the continuation and ends where a token ends."""
     if read not in ("prediction", "answer"):
         raise RewardError(f"rpt(read={read!r}): choose one of ['prediction', 'answer']")
-    if not any(inputs.questions):  # the rehearsal at start-up has no texts
-        return jnp.zeros(inputs.shape)
     said = inputs.answer_text if read == "answer" else inputs.prediction
     group = inputs.shape[1]
     beginnings = [
         set(list(itertools.accumulate(c))[min(int(least), len(c)) - 1 :]) for c in inputs.continuation
     ]
-    right = [text in beginnings[b // group] for b, text in enumerate(said)]
-    return jnp.asarray(np.array(right, np.float32).reshape(inputs.shape))
+    return paid_where(inputs, lambda: [text in beginnings[b // group] for b, text in enumerate(said)])
 
 
 @about(
@@ -82,12 +78,11 @@ def rpt(inputs: RewardInputs, *, read="prediction", least=1):
 @needs("continuation", "prediction")
 def rlpt(inputs: RewardInputs):
     """1 where the prediction is the next segment."""
-    if not any(inputs.questions):
-        return jnp.zeros(inputs.shape)
     plain = lambda text: " ".join(text.casefold().split())
     segments = [plain("".join(c)) for c in inputs.continuation]
-    right = [plain(text) == segments[b // inputs.shape[1]] for b, text in enumerate(inputs.prediction)]
-    return jnp.asarray(np.array(right, np.float32).reshape(inputs.shape))
+    group = inputs.shape[1]
+    same = lambda: [plain(text) == segments[b // group] for b, text in enumerate(inputs.prediction)]
+    return paid_where(inputs, same)
 
 
 METHODS = (rlp, rpt, rlpt)

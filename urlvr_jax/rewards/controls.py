@@ -42,7 +42,7 @@ def verifier(inputs: RewardInputs, reference: Reference):
     norm="none",
     range="{0, 1}",
     papers="-",
-    failure="none of its own: errors by chance cancel, so that it learns what is right, more slowly; a judge's own errors do not",
+    failure="errors by chance cannot be sought, but where most of what is paid is wrong little is learned",
 )
 def noisy_verifier(inputs: RewardInputs, reference: Reference, *, yes_if_right=0.9, yes_if_wrong=0.3):
     """A verifier with these true- and false-positive rates, whose errors are chance. Beside `self_verify`."""

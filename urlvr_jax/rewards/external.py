@@ -7,13 +7,12 @@ computation that reads the task from the question.
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
 from urlvr_jax.checks import countdown as countdown_check
 from urlvr_jax.checks import integration as integration_check
 from urlvr_jax.checks import programs as programs_check
 from urlvr_jax.rewards.ensemble import supporters
-from urlvr_jax.rewards.interface import RewardError, about, needs
+from urlvr_jax.rewards.interface import RewardError, about, needs, paid_where
 from urlvr_jax.rewards.self_verification import kept_majority
 from urlvr_jax.types import RewardInputs
 
@@ -106,10 +105,8 @@ def countdown(inputs: RewardInputs, *, mode="strict"):
     """Whether the answer solves the Countdown task in its question. Option: mode, strict or tinyzero."""
     if mode not in countdown_check.MODES:
         raise RewardError(f"countdown(mode={mode!r}): choose one of {list(countdown_check.MODES)}")
-    if not any(inputs.questions):  # the rehearsal at start-up has no texts
-        return jnp.zeros(inputs.shape)
-    right = countdown_check.right(inputs.texts, inputs.answer_text, inputs.questions, inputs.prompts, mode)
-    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
+    texts = inputs.texts, inputs.answer_text, inputs.questions, inputs.prompts
+    return paid_where(inputs, lambda: countdown_check.right(*texts, mode))
 
 
 @about(
@@ -124,10 +121,7 @@ def countdown(inputs: RewardInputs, *, mode="strict"):
 @needs("answer_text")
 def programs(inputs: RewardInputs):
     """Whether the answer is what the question's program gives, or an input for which it gives that."""
-    if not any(inputs.questions):  # the rehearsal at start-up has no texts
-        return jnp.zeros(inputs.shape)
-    right = programs_check.right(inputs.answer_text, inputs.questions)
-    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
+    return paid_where(inputs, lambda: programs_check.right(inputs.answer_text, inputs.questions))
 
 
 @about(
@@ -176,10 +170,7 @@ def python_tasks(inputs: RewardInputs):
 @needs("answer_text")
 def integration(inputs: RewardInputs):
     """1 where the answer is an antiderivative of what its question asks to integrate; no verdict is 0."""
-    if not any(inputs.questions):  # the rehearsal at start-up has no texts
-        return jnp.zeros(inputs.shape)
-    right, _ = integration_check.right(inputs.answer_text, inputs.questions)
-    return jnp.asarray(right.astype(np.float32).reshape(inputs.shape))
+    return paid_where(inputs, lambda: integration_check.right(inputs.answer_text, inputs.questions)[0])
 
 
 METHODS = (

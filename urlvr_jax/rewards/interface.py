@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +141,13 @@ def _float32(fn, out):
 
 def _shown(out) -> str:
     return f"{type(out).__name__} {str(out)[:80]!r}"
+
+
+def paid_where(inputs: RewardInputs, right: Callable[[], Sequence]):
+    """1 where a check of texts says so: right() is bool `[B]` -> float32 `[P, G]`. 0 in the rehearsal at start-up, which has no texts."""
+    if not any(inputs.questions):
+        return jnp.zeros(inputs.shape)
+    return jnp.asarray(np.asarray(right(), np.float32).reshape(inputs.shape))
 
 
 def own_inputs(lengths, group: int, *, stats=None, **given) -> RewardInputs:

@@ -83,7 +83,7 @@ ROWS = (
     Row(VARIANTS, {"data.train": "lab:integration_hard"}),
     Row("experiments/self_distillation.py"),
     Row("experiments/rlp.py"),
-    Row("experiments/rpt.py"),
+    Row("experiments/rlp.py", {"reward.name": "rpt"}),
     Row("experiments/ground_truth.py"),
     Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),
