@@ -18,6 +18,7 @@ import pathlib
 import re
 import selectors
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -69,20 +70,22 @@ def run(program: str, seconds: float, *, stdin: str = "", calls: list[str] | Non
         rules = _sealed(system_calls.filter_bytes(), opened)
         read_status, write_status = os.pipe()
         opened.callback(os.close, read_status)
+        ours, theirs = (opened.enter_context(end) for end in socket.socketpair())
         words = [*_bubblewrap()]
         for name, fd in files.items():
             words += ["--perms", "0444", "--ro-bind-data", str(fd), name]
         words += ["--remount-ro", "/", "--seccomp", str(rules), "--json-status-fd", str(write_status)]
-        words += ["--", *_python(), *_limits(seconds), str(int(calls is not None))]
+        words += ["--", *_python(), *_limits(seconds), str(int(calls is not None)), str(theirs.fileno())]
         try:
             process = subprocess.Popen(
                 words, stdin=_sealed(stdin, opened), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={}, pass_fds=(*files.values(), rules, write_status),
+                env={}, pass_fds=(*files.values(), rules, write_status, theirs.fileno()),
             )  # fmt: skip
         finally:
             os.close(write_status)
+            theirs.close()
         try:
-            return _watch(process, read_status, time.monotonic() + seconds)
+            return _watch(process, read_status, ours.fileno(), time.monotonic() + seconds)
         finally:
             process.kill()  # the namespace's first process goes with it, and so all others
             process.wait()
@@ -97,8 +100,12 @@ def values(ran: Ran, count: int) -> list[str | None]:
     return out + [None] * (count - len(out))
 
 
-def _watch(process: subprocess.Popen, status: int, end: float) -> Ran:
-    """Read what the program writes until bubblewrap ends, the time is over, or it is too much."""
+def _watch(process: subprocess.Popen, status: int, gate: int, end: float) -> Ran:
+    """Read what the program writes until bubblewrap ends, the time is over, or it is too much.
+
+    The program waits at the gate until it is told to begin. bubblewrap binds its life to this process's while it starts;
+    were this process killed before that, nobody would end the program, but nobody would tell it to begin either.
+    """
     out, said = bytearray(), bytearray()
     stdout = process.stdout.fileno()
     for fd in (stdout, status):
@@ -107,11 +114,17 @@ def _watch(process: subprocess.Popen, status: int, end: float) -> Ran:
     with selectors.DefaultSelector() as selector:
         for fd in into:
             selector.register(fd, selectors.EVENT_READ)
+        selector.register(gate, selectors.EVENT_READ)
         while status in selector.get_map():  # bubblewrap holds the other end until it ends
             left = end - time.monotonic()
             if left <= 0:
                 return Ran(bytes(out), None, LATE)
             for key, _ in selector.select(left):
+                if key.fd == gate:
+                    selector.unregister(gate)
+                    with contextlib.suppress(OSError):  # nobody is there: bubblewrap could not start it
+                        os.write(gate, b"\n")
+                    continue
                 part = os.read(key.fd, 1 << 16)
                 into[key.fd] += part
                 if not part:
