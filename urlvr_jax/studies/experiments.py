@@ -58,6 +58,7 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("experiments/selfcert.py"),
+    Row("experiments/selfcert.py", {"reward.name": "self_certainty(scorer='base')"}),
     Row("experiments/token_entropy.py"),
     Row("experiments/trajectory_entropy.py"),
     Row("experiments/probability.py"),
@@ -83,7 +84,9 @@ ROWS = (
     Row(VARIANTS, {"data.train": "lab:integration_hard"}),
     Row("experiments/self_distillation.py"),
     Row("experiments/rlp.py"),
+    Row("experiments/rlp.py", {"continuation.corpus": "lab:sums_wrong"}),
     Row("experiments/rlp.py", {"reward.name": "rpt"}),
+    Row("experiments/rlp.py", {"reward.name": "rlpt"}),
     Row("experiments/ground_truth.py"),
     Row("experiments/majority.py", {"reward.name": "zero_wrong_majority"}),
     Row("experiments/random_reward.py"),
