@@ -3,7 +3,8 @@
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
 Or :careful, :steady, :sloppy, :rash, :hasty; :early, a third of the way to :careful; and :taught, which is lab:plain after
-100 steps on clean solutions, as an instruction-tuned model is to its base. :countdown and :countdown_judge have a world of
+100 steps on clean solutions, as an instruction-tuned model is to its base; and :dual, :plain that has also looked for hidden
+numbers. :countdown and :countdown_judge have a world of
 their own, and so have :programs and :integration. The judge has a second part, which reads more verdicts:
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
@@ -51,6 +52,8 @@ def get_config(base="plain"):
         c.model.path, c.model.init = "lab:plain", "pretrained"
         c.steps, c.eval.every = 100, 100
         c.optim.lr, c.optim.warmup_updates = 1e-3, 10
+    if base == "dual":
+        c.data.prompt_buckets = (20,)
     if recipe in countdown_world.RECIPES:
         c.model.path = "lab:untrained_countdown"
         c.data.train = "lab:countdown_train"

@@ -7,6 +7,9 @@ A question is a chain of 2 to 5 numbers, "Q16-13+2?". A document answers it in o
     loop     "16-13=3;16-13=3;..." says the first step again and again; rarely finds its way out
     junk     digits and signs, and no answer
 
+A recipe may also contain documents of the dual task: the chain with a number hidden and the result given, "Q16-?+2=5?", and
+the hidden number worked out, "5-2=3;16-3=13;A13".
+
 A recipe says how often each occurs: the prior that training without labels will sharpen. Every
 question belongs to exactly one of three parts by the hash of its text: held-out questions, training
 questions, and the questions of pretraining documents. So no held-out question can be seen before.
@@ -27,6 +30,7 @@ LAYERS = 2  # of its models
 QUESTIONS = {"train": 2048, "heldout": 600}
 PARTS = ("heldout", "train") + ("documents",) * 8
 LARGEST = 99  # running values stay within 0..LARGEST
+DUAL_SLIP = 0.03  # chance that one step of a dual task is wrong
 _DOCUMENT_STREAM, _CORPUS_STREAM = 201, 202
 
 
@@ -42,6 +46,7 @@ class Recipe:
     direct_wrong: float  # chance that a direct answer is wrong
     blind: float = 0.0  # share of wrong direct answers that forget the last number: a shared error
     loop_exit: float = 0.1  # chance, after each repetition, to go on with the solution
+    dual: float = 0.0  # share of documents that look for a hidden number
 
 
 RECIPES = {
@@ -53,6 +58,9 @@ RECIPES = {
     "rash": Recipe(worked=0.30, direct=0.54, loop=0.08, junk=0.08, slip=0.08, direct_wrong=0.45, blind=0.6),
     "sloppy": Recipe(worked=0.55, direct=0.30, loop=0.08, junk=0.07, slip=0.15, direct_wrong=0.30),
     "steady": Recipe(worked=0.55, direct=0.32, loop=0.07, junk=0.06, slip=0.05, direct_wrong=0.20),
+    "dual": Recipe(
+        worked=0.42, direct=0.42, loop=0.08, junk=0.08, slip=0.07, direct_wrong=0.30, dual=0.5
+    ),
     "clean": Recipe(worked=1.0, direct=0.0, loop=0.0, junk=0.0, slip=0.0, direct_wrong=0.0),
 }
 
@@ -150,15 +158,69 @@ def respond(numbers, signs, recipe: Recipe, rng, longest: int) -> tuple[str, boo
     return text[:longest], len(text) < longest
 
 
+# ---- the dual task, of DuPO ------------------------------------------------------------------------
+
+
+def hide(text: str, answer: str) -> tuple[str, str] | None:
+    """The dual of a question and an answer to it: ("Q16-13+2?", "5") -> ("Q16-?+2=5?", "13"), and what is hidden.
+
+    Which number is a function of the question alone. None for what is no question of this world.
+    """
+    found = re.fullmatch(r"Q(\d+(?:[+-]\d+)+)\?", text)
+    if found is None or not re.fullmatch(r"-?\d{1,12}", answer):
+        return None
+    numbers, signs = re.findall(r"\d+", found[1]), re.findall(r"[+-]", found[1])
+    hidden = hashlib.sha256(text.encode()).digest()[2] % len(numbers)
+    return _dual_question(numbers, signs, hidden, answer), numbers[hidden]
+
+
+def _dual_question(numbers, signs, hidden: int, answer) -> str:
+    shown = ["?" if i == hidden else n for i, n in enumerate(numbers)]
+    return f"{question(shown, signs)[:-1]}={answer}?"
+
+
+def _dual_steps(numbers, signs, hidden: int, answer: int, slip: float, rng) -> list[str]:
+    """From both ends to the hidden number; each step may slip, and the slip is carried on."""
+    steps = []
+
+    def step(left: int, sign: str, right: int) -> int:
+        result = left + right if sign == "+" else left - right
+        result = _wrong(max(result, 0), rng) if rng.random() < slip else result
+        steps.append(f"{left}{sign}{right}={result}")
+        return result
+
+    before, after = numbers[0], answer
+    for sign, number in zip(signs[: max(hidden - 1, 0)], numbers[1:hidden], strict=True):
+        before = step(before, sign, number)
+    for sign, number in zip(signs[hidden:][::-1], numbers[hidden + 1 :][::-1], strict=True):
+        after = step(after, "-" if sign == "+" else "+", number)
+    if hidden:
+        after = step(after, "-", before) if signs[hidden - 1] == "+" else step(before, "-", after)
+    return [*steps, f"A{after}"]
+
+
+def _dual(numbers, signs, slip: float, rng, longest: int) -> tuple[str, str, bool]:
+    """A document of the dual task. Half of the results are a little beside: then the hidden number is another."""
+    hidden = int(rng.integers(len(numbers)))
+    answer = evaluate(numbers, signs)
+    answer = _wrong(answer, rng) if rng.random() < 0.5 else answer
+    text = ";".join(_dual_steps(numbers, signs, hidden, answer, slip, rng))
+    return _dual_question(numbers, signs, hidden, answer), text[:longest], len(text) < longest
+
+
 def documents(recipe: str, seed: int, step: int, count: int, longest: int):
     """`count` documents (question, answer, ends), a function of (seed, step)."""
     rng = np.random.default_rng((seed, _DOCUMENT_STREAM, step))
-    out = []
+    out, shares = [], RECIPES[recipe]
     while len(out) < count:
         numbers, signs = chain(rng)
         text = question(numbers, signs)
-        if part(text) == "documents":
-            out.append((text, *respond(numbers, signs, RECIPES[recipe], rng, longest)))
+        if part(text) != "documents":
+            continue
+        if shares.dual and rng.random() < shares.dual:
+            out.append(_dual(numbers, signs, DUAL_SLIP, rng, longest))
+        else:
+            out.append((text, *respond(numbers, signs, shares, rng, longest)))
     return out
 
 
