@@ -114,6 +114,8 @@ def _marked() -> ml_collections.ConfigDict:
     c.data.rephrase = _added(
         ""
     )  # a second wording beside every question: "lab", "column" (`rephrased`), "my.py:function"
+    # other models' responses to data.train, files of `generate --out`: a reward that votes with them needs one or more
+    c.data.votes = _added(())
     c.data.documents = (
         ""  # "supervised" only: lab:WORLD, or a file of completions such as `generate --out` writes
     )
@@ -224,6 +226,8 @@ def _verify() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     # the question as in its file, and the response as decoded
     c.template = _added("V{prompt}{response}?")
+    # DuPO: the question with a part hidden takes the place of the template: "lab", "number", or "my.py:function"
+    c.dual = _added("")
     # how a verdict is read: lab (Y, N), lab_last (the same, after a computation), boxed (True, False), word (yes, no, ...)
     c.verdict = _added("lab")
     # who judges: "policy", as it is; "base", as it was; or a model, as in model.path

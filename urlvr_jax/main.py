@@ -35,7 +35,7 @@ from urlvr_jax.measure import collapse, evaluate, metrics, notices
 from urlvr_jax.measure.warning import EarlyWarning
 from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import Facts
+from urlvr_jax.rewards.derived import SECOND_GENERATION, Facts
 from urlvr_jax.runtime import hosts, judges, own_rows, settled
 from urlvr_jax.runtime.checkpoint import Checkpoints
 from urlvr_jax.runtime.clock import Clock, CompileCounter
@@ -70,7 +70,7 @@ def _train(c, folder: str | os.PathLike, opened: contextlib.ExitStack) -> int:
     checkpoints = Checkpoints(workdir.checkpoints, c.checkpoint.keep, workdir.warn)
     sampling, kl = c.mode == "rl", bool(c.kl.coef) or c.kl.watch
     rescore = c.rollout.rescore and sampling
-    judging = judges.Judging(run, "verification" in reward.needs, progress.stage)
+    judging = judges.Judging(run, bool(SECOND_GENERATION & reward.needs), progress.stage)
     engine.compile_all(progress.stage, sampling=sampling, scoring=kl or rescore, needs=reward.needs)
 
     # ---- state: restored, or the base ----------------------------------------------------------

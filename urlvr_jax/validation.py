@@ -19,10 +19,11 @@ from urlvr_jax.config import (
     value_of,
 )
 from urlvr_jax.data import prompt_formats, shapes
+from urlvr_jax.errors import UserError
 from urlvr_jax.learning import advantages, objective
 from urlvr_jax.models import lora
 from urlvr_jax.models.attention import GPU_WIDTHS
-from urlvr_jax.rewards import expression, interface, self_verification
+from urlvr_jax.rewards import dual, expression, interface, self_verification
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.sinks import table as sinks
 
@@ -131,6 +132,8 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
 def _validate_verifier(c) -> None:
     """`verify.train` needs what it trains, and verdicts to compare."""
     _one_of(c, "verify.train", ("none", "majority"))
+    if c.verify.dual:
+        _validate_dual(c)
     if c.verify.train == "none":
         return
     if c.verify.judge != "policy":
@@ -147,6 +150,21 @@ def _validate_verifier(c) -> None:
         raise ConfigError(
             f"verify.train = {c.verify.train!r} needs mode = 'rl' and an advantage with a baseline: "
             f"they are {c.mode!r}, advantage.name = {c.advantage.name!r}"
+        )
+
+
+def _validate_dual(c) -> None:
+    """ConfigError for a dual question that nobody can ask, or that trains a judge."""
+    try:
+        dual.of(c.verify.dual)
+    except UserError as error:
+        raise ConfigError(
+            f"verify.dual: give one of {sorted(dual.DUALS)}, or a function; {error}"
+        ) from None
+    if c.verify.train != "none":
+        raise ConfigError(
+            f"verify.train = {c.verify.train!r} trains verdicts, and verify.dual = {c.verify.dual!r} asks for none: "
+            "set one of them back"
         )
 
 

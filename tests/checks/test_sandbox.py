@@ -90,7 +90,9 @@ def _programs_of(user):
 
 
 @needs_sandbox
-@pytest.mark.parametrize("killed", ["running", *[f"{ms} ms after bubblewrap's start" for ms in (0, 2, 5, 10, 20)]])
+@pytest.mark.parametrize(
+    "killed", ["running", *[f"{ms} ms after bubblewrap's start" for ms in (0, 2, 5, 10, 20)]]
+)
 def test_a_sandbox_ends_with_the_process_that_made_it_whenever_that_is_killed(killed):
     code = "from urlvr_jax.checks import sandbox\nprint('up', flush=True)\nsandbox.run('while True: pass', 100.0)"
     if killed != "running":

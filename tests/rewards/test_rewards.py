@@ -115,7 +115,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
     ]  # fmt: skip
     assert set(NEEDS) == {
         "logp", "entropy", "self_certainty", "top2_gap", "answers", "answer_span", "answer_text",
-        "verification", "rephrased", "rephrased_votes", "tests_passed", "task_solved",
+        "verification", "reconstruction", "rephrased", "rephrased_votes", "collective", "tests_passed", "task_solved",
         "base_logp", "base_entropy", "base_self_certainty", "continuation",
         "prediction", "continuation_logp", "continuation_logp_alone", "continuation_logp_base",
     }  # fmt: skip
@@ -180,7 +180,9 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "unified": ("self_certainty",),
         "self_verify": ("verification",),
         "coverrl": ("answers", "verification"),
+        "dupo": ("reconstruction",),
         "co_reward": ("answers", "rephrased"),
+        "rlccf": ("answers", "collective"),
         "self_harmony": ("answers", "rephrased_votes"),
         "countdown": ("answer_text",),
         "programs": ("answer_text",),

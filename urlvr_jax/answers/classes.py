@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -133,3 +135,34 @@ def partner_votes(classes: np.ndarray, names: list[dict[str, int]]) -> np.ndarra
         for answer, i in here.items():
             out[p, classes[p] == i] = np.sum(classes[p ^ 1] == there[answer]) if answer in there else 0
     return out
+
+
+class Ballot(NamedTuple):
+    """What one model answers to a question."""
+
+    votes: Counter[str]  # by key
+    responses: int  # those without an answer too
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {key: count / self.responses for key, count in self.votes.items()}
+
+
+def collective_classes(classes: np.ndarray, names: list[dict[str, int]], others: list[list[Ballot]]):
+    """Class, in each group, of the answer that most of several models' votes are for: int32 `[P]`; -1 nobody answered, -2 nobody
+    here gave it.
+
+    A model has one vote, spread over its responses, times its self-consistency: the share of its most frequent answer
+    (RLCCF, 2508.12338). The group is one of the models; others `[P]`: those beside it. Ties go by `tie_order`.
+    """
+    out = []
+    for row, here, beside in zip(classes, names, others, strict=True):
+        own = Ballot(Counter({k: int(np.sum(row == i)) for k, i in here.items()}), len(row))
+        total: Counter[str] = Counter()
+        for shares in (ballot.shares for ballot in (own, *beside)):
+            weight = max(shares.values(), default=0.0)
+            total.update({key: weight * share for key, share in shares.items()})
+        best = max(total.values(), default=0.0)
+        tied = [key for key, votes in total.items() if votes >= best * (1 - 1e-9)]
+        out.append(here.get(min(tied, key=tie_order), -2) if tied else -1)
+    return np.array(out, np.int32)

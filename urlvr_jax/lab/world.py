@@ -58,9 +58,7 @@ RECIPES = {
     "rash": Recipe(worked=0.30, direct=0.54, loop=0.08, junk=0.08, slip=0.08, direct_wrong=0.45, blind=0.6),
     "sloppy": Recipe(worked=0.55, direct=0.30, loop=0.08, junk=0.07, slip=0.15, direct_wrong=0.30),
     "steady": Recipe(worked=0.55, direct=0.32, loop=0.07, junk=0.06, slip=0.05, direct_wrong=0.20),
-    "dual": Recipe(
-        worked=0.42, direct=0.42, loop=0.08, junk=0.08, slip=0.07, direct_wrong=0.30, dual=0.5
-    ),
+    "dual": Recipe(worked=0.42, direct=0.42, loop=0.08, junk=0.08, slip=0.07, direct_wrong=0.30, dual=0.5),
     "clean": Recipe(worked=1.0, direct=0.0, loop=0.0, junk=0.0, slip=0.0, direct_wrong=0.0),
 }
 

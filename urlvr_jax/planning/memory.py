@@ -19,6 +19,7 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.models import attention as attention_lib
 from urlvr_jax.models import lora, transformer
 from urlvr_jax.rewards import expression, supplied
+from urlvr_jax.rewards.derived import SECOND_GENERATION
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.rollout import slots as slots_lib
 from urlvr_jax.runtime import sharding
@@ -340,7 +341,7 @@ def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]
         out["score"]["optimizer beside"] = moments
     compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
     needs = expression.load_configured(c).needs if c.mode == "rl" else ()
-    judge = c.verify.judge if "verification" in needs else "policy"
+    judge = c.verify.judge if SECOND_GENERATION & set(needs) else "policy"
     if (compared or judge == "base" or supplied.asks_base(needs)) and not m.lora:
         for parts in out.values():
             parts["reference weights"] = held

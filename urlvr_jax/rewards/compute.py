@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks.grading import Asked, CheckError, Graded
-from urlvr_jax.rewards.derived import Facts, derive
+from urlvr_jax.rewards.derived import SECOND_GENERATION, Facts, derive
 from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
 from urlvr_jax.rewards.interface import NEEDS, RewardError
-from urlvr_jax.runtime import own_rows
+from urlvr_jax.runtime import elsewhere, own_rows
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import STATISTICS, Declared, Prompts, Reference, RewardInputs
 
@@ -38,7 +38,10 @@ def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) ->
     stats: {name of STATISTICS: float32 `[B, T]`}.
     """
     rollouts = facts.rollouts
-    facts = facts._replace(outside=functools.partial(own_rows.outside, c, facts.answers, prompts))
+    facts = facts._replace(
+        outside=functools.partial(own_rows.outside, c, facts.answers, prompts),
+        collective=functools.partial(elsewhere.collective, c, prompts, facts.answers),
+    )
     return RewardInputs(
         stats=Declared({n: jnp.asarray(stats[n]) for n in STATISTICS if n in needs}, NEEDS),
         derived=Declared(derive(needs, facts), NEEDS),
@@ -79,7 +82,8 @@ def step_rewards(
         beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
     except RewardError as error:
         raise RewardError(f"step {step}: {error}") from error.__cause__
-    verdicts, follows = inputs.derived.get("verification"), inputs.derived.get("continuation_logp")
+    verdicts = next((x for n, x in inputs.derived.items() if n in SECOND_GENERATION), None)
+    follows = inputs.derived.get("continuation_logp")
     return Rewards(
         _finite(values, reward.fn.__name__, step),
         {name: _finite(x, name, step) for name, x in terms.items()},

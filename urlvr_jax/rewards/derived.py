@@ -29,6 +29,8 @@ class Facts(NamedTuple):
     supplied: Callable[[str, list[str]], object] | None = None
     # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
     outside: Callable[[str], np.ndarray] | None = None
+    # class of the answer of all models together, int32 [P]; `reward_inputs` knows how
+    collective: Callable[[], np.ndarray] | None = None
 
 
 class Derived(NamedTuple):
@@ -85,6 +87,11 @@ DERIVED = {
         lambda P, G, T: np.zeros((P, G), np.int32),
         "int32 `[P, G]`, the policy's own verdict: 1 yes, 0 no, -1 neither",
     ),
+    "reconstruction": Derived(
+        _verification,
+        lambda P, G, T: np.zeros((P, G), np.int32),
+        "int32 `[P, G]`, whether the hidden part of the question was found again: 1 yes, 0 no, -1 neither",
+    ),
     "tests_passed": Derived(
         lambda facts: jnp.asarray(facts.outside("unit_tests")),
         lambda P, G, T: np.zeros((P, G), np.float32),
@@ -106,6 +113,12 @@ DERIVED = {
         lambda P, G, T: np.zeros((P, G), np.int32),
         "int32 `[P, G]`, how many of the G rollouts of the question in other words give this rollout's answer; 0 "
         "without an answer",
+    ),
+    "collective": Derived(
+        lambda facts: jnp.asarray(facts.collective()),
+        lambda P, G, T: np.zeros(P, np.int32),
+        "int32 `[P]`, class of the answer that the group and the models of `data.votes` give together, each weighted by its "
+        "self-consistency; -1 where nobody answered, -2 where nobody here gave it",
     ),
     "base_logp": _supplied("base_logp", _BY_TOKEN, "float32 `[B, T]`, log-probability by the frozen base"),
     "base_entropy": _supplied("base_entropy", _BY_TOKEN, "float32 `[B, T]`, of the base's distribution"),
@@ -137,9 +150,11 @@ DERIVED = {
         "float32 `[P]`, the same without a thought, by the frozen base",
     ),
 }
+SECOND_GENERATION = frozenset({"verification", "reconstruction"})  # the latter by `verify.dual`
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`
 
 
+OF_OTHERS = frozenset({"collective"})  # those that need `data.votes`
 RUN_PROGRAMS = {
     "tests_passed": "unit_tests",
     "task_solved": "python_tasks",

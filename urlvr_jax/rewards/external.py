@@ -52,6 +52,22 @@ def coverrl(inputs: RewardInputs):
 
 @about(
     family="external",
+    formula="1[pi, given a_g and x without its part h, finds h]",
+    norm="none",
+    range="{0, 1}",
+    papers="DuPO (2508.14460)",
+    failure="a policy that reads the hidden part off its own habits, not off the answer; questions that several values fit",
+    differs="there several parts of each question are hidden, one after the other, and questions whose dual has no single answer are "
+    "left out; here one, a function of the question",
+)
+@needs("reconstruction")
+def dupo(inputs: RewardInputs):
+    """1 where what `verify.dual` hides of the question is found again from the answer. No answer, or no clear reply, is 0."""
+    return (inputs.reconstruction == 1).astype(jnp.float32)
+
+
+@about(
+    family="external",
     formula="1[a_g = majority of the rephrased question's answers]",
     norm="none",
     range="{0, 1}",
@@ -64,6 +80,22 @@ def co_reward(inputs: RewardInputs):
     """1 where the answer is the majority answer to the question's other wording. See `data.rephrase`."""
     other = inputs.rephrased[:, None]
     return ((inputs.answers == other) & (inputs.answers >= 0)).astype(jnp.float32)
+
+
+@about(
+    family="external",
+    formula="1[a_g = argmax_a sum_m SC_m p_m(a)], p_m(a) the share of model m's responses, SC_m = max_a p_m(a)",
+    norm="none",
+    range="{0, 1}",
+    papers="RLCCF (2508.12338)",
+    failure="a mistake that the models share; one that is sure and wrong outvotes others that are not sure",
+    differs="read by its abstract: there all models are trained together; here the others' responses are on file and stay as they were, "
+    "so they hold the vote while the policy changes",
+)
+@needs("answers", "collective")
+def rlccf(inputs: RewardInputs):
+    """1 where the answer is that of several models together. See `data.votes`."""
+    return ((inputs.answers == inputs.collective[:, None]) & (inputs.answers >= 0)).astype(jnp.float32)
 
 
 @about(
@@ -176,8 +208,10 @@ def integration(inputs: RewardInputs):
 METHODS = (
     self_verify,
     coverrl,
+    dupo,
     co_reward,
     self_harmony,
+    rlccf,
     countdown,
     integration,
     programs,

@@ -7,14 +7,18 @@ policy as it is: the base, which stays as it was at the start, or another model.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from urlvr_jax.answers.classes import majority_class
+from urlvr_jax.answers.extract import extract
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.prompt_formats import PromptFormat
+from urlvr_jax.rewards import dual
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import Prompts, Rollouts
 
@@ -59,6 +63,27 @@ def render(template: str, question: str, response: str) -> str:
     return re.sub(r"\{prompt\}|\{response\}", lambda m: values[m.group()], template)
 
 
+class Question(NamedTuple):
+    """What a judge is asked of one response, and how its reply is read."""
+
+    text: str
+    read: Callable[[str], int]  # a reply -> YES, NO or AMBIGUOUS
+
+
+def question_of(c, question: str, response: str) -> Question | None:
+    """By `verify.template`, or with `verify.dual` the dual question: YES where what is hidden is found, NO where something else
+    is. None where there is no dual."""
+    if not c.verify.dual:
+        return Question(render(c.verify.template, question, response), VERDICTS[c.verify.verdict])
+    style = c.answers.style
+    answer = extract(response, style)
+    asked = dual.asked(c.verify.dual, question, answer and answer.text)
+    if asked is None:
+        return None
+    verdict = {True: YES, False: NO, None: AMBIGUOUS}
+    return Question(asked[0], lambda reply: verdict[dual.finds(reply, asked[1], style)])
+
+
 class Verification(NamedTuple):
     """The second generation of a step."""
 
@@ -80,28 +105,32 @@ def ask(judge: Judge, prompts: Prompts, step: int, texts: list[str]) -> Verifica
     """What a judge says of `texts` `[B]`, the responses to `prompts` `[P]`.
 
     `verify.votes` generations a response, at `verify.temperature`, their randomness a function of the step; see
-    `outvoted`. A verification prompt that is longer than the widest of `verify.prompt_buckets` is not asked: AMBIGUOUS.
+    `outvoted`. A response without a question, see `question_of`, or with one that is longer than the widest of
+    `verify.prompt_buckets`, is not asked about: AMBIGUOUS.
     """
     engine, _, tokenizer = judge
     c = engine.c
     key = random_key(c.seed, "verify", step)
     group = len(texts) // len(prompts.ids)
     questions = [question for question in prompts.questions for _ in range(group)]
-    asked = [render(c.verify.template, q, t) for q, t in zip(questions, texts, strict=True)]
+    of = functools.cache(functools.partial(question_of, c))
+    about = [of(q, t) for q, t in zip(questions, texts, strict=True)]
     form = PromptFormat(tokenizer, c.data.prompt_format, system=c.data.system)
-    _, rows, _ = form.encode(asked)
-    fits = np.array([len(r) <= c.verify.prompt_buckets[-1] for r in rows])
+    _, rows, _ = form.encode([q.text if q else prompts.questions[0] for q in about])
+    fits = np.array(
+        [bool(q) and len(r) <= c.verify.prompt_buckets[-1] for q, r in zip(about, rows, strict=True)]
+    )
     rows = [r if ok else r[:1] for r, ok in zip(rows, fits, strict=True)]
     tokens, lengths = padded(rows, bucket(max(map(len, rows)), c.verify.prompt_buckets))
     asked = Prompts(("",) * len(rows), ("",) * len(rows), tokens, lengths)
     shape = engine.verification_shape(tokens.shape[1], len(rows))
     out = engine.sample(engine.to_rollout(judge.params), asked, key, shape)
     replies = tokenizer.decode(out.rows())
-    read = VERDICTS[c.verify.verdict]
     # A reply cut at its limit may have been about to say the contrary.
     clear = np.repeat(fits, c.verify.votes) & out.ended
-    each = np.array([read(t) if ok else AMBIGUOUS for t, ok in zip(replies, clear, strict=True)], np.int32)
-    each = each.reshape(-1, c.verify.votes)
+    readers = [q for q in about for _ in range(c.verify.votes)]
+    each = [q.read(t) if ok else AMBIGUOUS for q, t, ok in zip(readers, replies, clear, strict=True)]
+    each = np.array(each, np.int32).reshape(-1, c.verify.votes)
     return Verification(outvoted(each), each, asked, out)
 
 

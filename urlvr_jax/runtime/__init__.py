@@ -14,5 +14,6 @@ In: a configuration. Out: a `Run` with its engine; a folder with lines, tables a
     meeting.py      what must be the same on all   own_rows.py     each reads and checks its own questions
     barrier.py      a save fails on all at once    bucket.py       gs://, copied to this machine and back
     random_keys.py  (seed, stream, step) to a key  counting.py     how far a piece of work is
+    elsewhere.py    other models' responses        judges.py       who judges, and how a judge is taught
     compile_cache.py, user_code.py
 """

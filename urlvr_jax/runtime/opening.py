@@ -23,7 +23,8 @@ from urlvr_jax.learning.step import TrainState
 from urlvr_jax.measure import probe
 from urlvr_jax.models import folders, identity, lora, transformer
 from urlvr_jax.rewards import expression, interface, supplied
-from urlvr_jax.rewards.derived import RUN_PROGRAMS, TWO_WORDINGS
+from urlvr_jax.rewards.derived import OF_OTHERS, RUN_PROGRAMS, SECOND_GENERATION, TWO_WORDINGS
+from urlvr_jax.runtime import elsewhere
 from urlvr_jax.runtime.counting import Stage, unwatched
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.random_keys import random_key
@@ -76,6 +77,7 @@ class Run:
             "parameters": int(sum(np.prod(s.shape) for s in self.engine.rollout_shapes.values())),
             **base_facts(self.c, self.model_config, self.model_path),
             **(self.corpus.facts if self.corpus else {}),
+            **elsewhere.facts(self.c),
         }
 
     def base_params(self, stage: Stage = unwatched) -> dict:
@@ -94,7 +96,7 @@ class Run:
     def held_base(self, kl: bool, needs, stage: Stage = unwatched) -> dict | None:
         """The base, where a KL, its verdicts or a reward's needs ask for it beside the policy: not where that is the base and
         adapters."""
-        judging = "verification" in needs and self.c.verify.judge == "base"
+        judging = bool(SECOND_GENERATION & set(needs)) and self.c.verify.judge == "base"
         asked = (kl and self.c.kl.reference == "fixed") or judging or supplied.asks_base(needs)
         return self.base_params(stage) if asked and self.model_config.lora is None else None
 
@@ -286,11 +288,14 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
         rows = [labels.rows[i] for i in questions.ids] if labels.rows else None
         table.require_rows(run.c.answers.check, questions.questions, rows)
     require_programs(run.c, reward, run.questions.questions)
+    if OF_OTHERS & reward.needs:
+        elsewhere.require(run.c, run.questions.questions)
     if run.c.collapse.until_mcs:
         _require_labels("collapse.until_mcs = True", run)
     for fn in reward.all:
         if expression.needs_labels(fn):
             _require_labels(f"reward {fn.__name__!r}", run)
+        _require_second_generation(fn, run.c.verify.dual)
         if TWO_WORDINGS.intersection(interface.needs_of(fn)) and not run.c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
@@ -299,6 +304,19 @@ def require_inputs(reward: expression.Configured, run: Run) -> None:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares with what a text goes on with: set continuation.corpus, a file of text"
             )
+
+
+def _require_second_generation(fn, dual: str) -> None:
+    """ConfigError where the second generation is of the other kind than what a reward reads."""
+    needs = interface.needs_of(fn)
+    if "reconstruction" in needs and not dual:
+        raise ConfigError(
+            f"reward {fn.__name__!r} looks for a hidden part of the question: set verify.dual to lab, number or my.py:function"
+        )
+    if "verification" in needs and dual:
+        raise ConfigError(
+            f"reward {fn.__name__!r} asks for verdicts, and verify.dual = {dual!r} for a hidden part of the question: set it to ''"
+        )
 
 
 def _require_labels(who: str, run: Run) -> None:

@@ -15,12 +15,13 @@ from urlvr_jax.learning.advantages import token_advantages
 from urlvr_jax.measure import alignment, evaluate
 from urlvr_jax.rewards import expression, supplied
 from urlvr_jax.rewards.compute import reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
+from urlvr_jax.rewards.derived import OF_OTHERS, SECOND_GENERATION, TWO_WORDINGS, Facts
 from urlvr_jax.rewards.interface import needs_of
 from urlvr_jax.types import Prompts, Rollouts
 
 FAMILIES = ("certainty", "ensemble")  # the rewards that are always measured
-DEAR = {"verification": "needs a second generation"}
+DEAR = dict.fromkeys(SECOND_GENERATION, "needs a second generation")
+DEAR |= dict.fromkeys(OF_OTHERS, "needs other models' responses")
 DEAR |= dict.fromkeys(TWO_WORDINGS, "needs another wording of every question")
 DEAR |= dict.fromkeys(supplied.OF_BASE, "needs the frozen base") | dict.fromkeys(
     supplied.OF_CORPUS, "needs a corpus"

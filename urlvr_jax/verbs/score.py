@@ -20,8 +20,8 @@ from urlvr_jax.errors import DataError
 from urlvr_jax.measure import notices
 from urlvr_jax.rewards import expression, self_verification, supplied
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import TWO_WORDINGS, Facts
-from urlvr_jax.runtime import judges, own_rows
+from urlvr_jax.rewards.derived import OF_OTHERS, SECOND_GENERATION, TWO_WORDINGS, Facts
+from urlvr_jax.runtime import elsewhere, judges, own_rows
 from urlvr_jax.runtime.engine import Engine
 from urlvr_jax.runtime.opening import require_programs
 from urlvr_jax.runtime.terminal import warn
@@ -78,6 +78,8 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
             f"saved completions have no other wording of their prompts, which {c.reward.fn or c.reward.name!r} or a "
             "shadow needs: give --config.reward.name another, such as majority_voting"
         )
+    if OF_OTHERS & reward.needs:
+        elsewhere.require(c, [g[0].prompt for g in by_prompt(rows)])
     if lacking := [name for name in supplied.NAMES if name in reward.needs]:
         raise DataError(
             f"saved completions have neither a corpus nor a frozen base beside the model: give another --config.reward.name "
@@ -116,7 +118,7 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         warn(text)
     asked = labels.of(prompts)
     grade = own_rows.begin(check, answers, asked)
-    judge = _judge(engine, params, tokenizer) if "verification" in reward.needs else None
+    judge = _judge(engine, params, tokenizer) if SECOND_GENERATION & reward.needs else None
     verify = functools.partial(self_verification.ask, judge, prompts, step, answers.texts)
     facts = Facts(answers, rollouts, tokenizer, verify)
     inputs = reward_inputs(c, reward.needs, facts, prompts, stats, step)
