@@ -1,6 +1,7 @@
 """Several processes of one run on this machine: what one process gives, and what happens when some are ended.
 
     python benchmarks/checks/several_hosts.py same                      2 and 4 processes, 3 meshes, against 1 process
+    python benchmarks/checks/several_hosts.py rewards                   2 processes against 1, rewards from outside
     python benchmarks/checks/several_hosts.py faults [--kills 20] [--terms 10] [--seed 0]
 
 same: ten steps with evaluation, verification, KL and two updates a step (with mesh.tensor, which the vocabulary of the
@@ -8,6 +9,9 @@ base that verifies does not divide over, majority voting instead of verification
 or in several. Metrics (but for the sampler's difference, which is nothing but rounding) and exported weights must agree to
 1e-6, to 2e-6 with four processes, whose sums are in another order; exports are made by as many processes; evaluations and votes (so tokens) must be equal. What
 four processes saved goes on with one and with two.
+
+rewards: three steps of each reward that needs more than the rollouts, by two processes against one: a judge that is taught, a
+hidden part, a corpus, the frozen base, other models' votes, programs in a sandbox (left out, and said, where there is none).
 
 faults: SIGKILL to one of two processes at a random moment: the other must end within 60 s, with a line that names it
 and exit status 75. SIGTERM to one: both must end with 143 after the same step. Both runs are then started again, and
@@ -17,6 +21,7 @@ must end bit for bit as one that was left alone. Exit status 1 if anything fails
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import random
@@ -28,6 +33,9 @@ import time
 
 import numpy as np
 from kill_and_resume import CLOCKS, ROOT, differences, last_step, lines, members, outcome
+
+from urlvr_jax.checks import sandbox
+from urlvr_jax.lab import shipped
 
 VERIFIES, VOTES = "experiments/countdown.py", "experiments/majority.py"
 WITHIN = 60.0  # seconds
@@ -133,6 +141,70 @@ def same(base: pathlib.Path) -> int:
     return int(wrong > 0)
 
 
+def _written(base: pathlib.Path) -> tuple[str, str]:
+    """Files for rewards that read some: (votes of another model on every training question, questions with unit tests)."""
+    votes, tests = base / "votes.jsonl", base / "tests.jsonl"
+    asked = [json.loads(line)["prompt"] for line in shipped.questions("lab:train").read_text().splitlines()]
+    rows = [{"prompt": q, "response": f"A{eval(q[1:-1])}"} for q in asked]
+    votes.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [{"prompt": f"assert f({i}) == {i}"} for i in range(16)]
+    tests.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    return str(votes), str(tests)
+
+
+def _rewards(base: pathlib.Path) -> dict[str, tuple[str, dict]]:
+    """{what: (experiment, options)}."""
+    votes, tests = _written(base)
+    taught = {"reward.name": "coverrl", "verify.votes": 4, "verify.train": "majority"}
+    programs = {"reward.name": "unit_tests", "answers.check": "unit_tests", "answers.style": "fence"}
+    programs |= {
+        "answers.workers": 1,
+        "data.train": tests,
+        "data.prompt_buckets": "(32,)",
+        "model.path": "lab:plain",
+    }
+    out = {
+        "a judge that is taught": (VERIFIES, taught),
+        "a judge as it was": (VERIFIES, {"verify.judge": "base"}),
+        "a judge as it was, adapters": (VERIFIES, {"verify.judge": "base", "model.lora.rank": 4}),
+        "a hidden part": ("experiments/dupo.py", {}),
+        "a corpus": ("experiments/rlp.py", {"reward.name": "rlp(baseline='base')"}),
+        "the frozen base": ("experiments/selfcert.py", {"reward.name": "self_certainty(scorer='base')"}),
+        "the frozen base, adapters": (
+            "experiments/selfcert.py", {"reward.name": "self_certainty(scorer='base')", "model.lora.rank": 4},
+        ),
+        "other models' votes": (VOTES, {"reward.name": "rlccf", "data.votes": repr((votes,))}),
+        "programs": (VOTES, programs),
+    }  # fmt: skip
+    try:
+        sandbox.require()
+    except sandbox.SandboxError as error:
+        print(f"programs: left out, {error}", flush=True)
+        del out["programs"]
+    return out
+
+
+def rewards(base: pathlib.Path) -> int:
+    wrong = 0
+    shared = {
+        "steps": 3, "eval.every": 0, "data.prompts_per_step": 8, "rollout.group": 4, "mesh.data": 1, "mesh.fsdp": 2,
+        "optim.micro_rows": 0, "log.completions_every": 0, "collapse.watch": False,
+    }  # fmt: skip
+    for number, (what, (experiment, given)) in enumerate(_rewards(base).items()):
+        one, two = base / f"reward-{number}-1", base / f"reward-{number}-2"
+        for folder, processes in ((one, 1), (two, 2)):
+            finish(folder, processes, shared | given, 2, experiment)
+        apart, weight, _ = furthest(one, two, 2)
+        good = apart <= 1e-6 and weight <= 1e-6
+        wrong += not good
+        paid = [round(line["reward/mean"], 3) for line in lines(one / "metrics.jsonl")]
+        print(
+            f"{what}: metrics {apart:.1e} apart, weights {weight:.1e}, mean rewards {paid}{'' if good else '  WRONG'}",
+            flush=True,
+        )
+    return int(wrong > 0)
+
+
 def trial(folder: pathlib.Path, number: int, rng: random.Random, options: dict) -> tuple[bool, str]:
     """(whether both ended as they should, what happened)."""
     both = start(folder, 2, options, 2)
@@ -180,12 +252,13 @@ def faults(base: pathlib.Path, kills: int, terms: int, seed: int) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("same", "faults"))
+    parser.add_argument("what", choices=("same", "rewards", "faults"))
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--terms", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="several-hosts-") as name:
         base = pathlib.Path(name)
-        do = same if given.what == "same" else lambda b: faults(b, given.kills, given.terms, given.seed)
-        sys.exit(do(base))
+        if given.what == "faults":
+            sys.exit(faults(base, given.kills, given.terms, given.seed))
+        sys.exit({"same": same, "rewards": rewards}[given.what](base))

@@ -114,3 +114,17 @@ def test_files_styles_and_sets_that_do_not_fit_are_said(tmp_path):
     file.write_text("{broken")
     assert found(data__train=str(file))[0]["rehearsal"][0] == "fail"
     assert found(eval__sets=(str(file),))[0]["eval.sets"][0] == "fail"
+
+
+def test_a_judge_or_votes_that_are_not_there_are_said():
+    missing = found(reward__name="self_verify", verify__judge="lab:nobody")[0]["reward"]
+    assert missing[0] == "fail" and "verify.judge = 'lab:nobody': 'lab:nobody' does not ship" in missing[1]
+    long = found(reward__name="self_verify", verify__judge="lab:countdown_judge", verify__prompt_buckets=(512,))
+    assert "verify.judge = 'lab:countdown_judge'" in long[0]["reward"][1]
+    assert "reward" in found(reward__name="self_verify", verify__judge="lab:countdown_judge")[1]
+    assert "set data.votes" in found(reward__name="rlccf")[0]["reward"][1]
+    gone = found(reward__name="rlccf", data__votes=("nowhere.jsonl",))[0]["reward"][1]
+    assert "data.votes: file of completions 'nowhere.jsonl' does not exist" in gone
+    assert "set verify.dual" in found(reward__name="dupo")[0]["reward"][1]
+    assert "set data.rephrase" in found(reward__name="co_reward")[0]["reward"][1]
+    assert "set continuation.corpus" in found(reward__name="rlp")[0]["reward"][1]

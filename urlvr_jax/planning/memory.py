@@ -325,27 +325,38 @@ def phases(c) -> tuple[str, ...]:
 
 
 def memory(c, model: Model, platform: str = "tpu") -> dict[str, dict[str, float]]:
-    """{phase: {part: bytes a device}}: all that lies in a device's memory in that phase."""
-    m = model.config
+    """{phase: {part: bytes a device}}: all that lies in a device's memory in that phase. "verify" is the second generation, of
+    whoever judges, which `phases` leaves out: it is the rollout's program at other sizes."""
     held = weight_bytes(model, dict(c.mesh))
-    moments = trained_elements(model, dict(c.mesh)) * 8
+    state = held + trained_elements(model, dict(c.mesh)) * 8
     out = {phase: PROGRAMS[phase](c, model, platform) for phase in phases(c)}
-    if "rollout" in out:
-        if c.mesh.fsdp == 1 and m.param_dtype == m.compute_dtype:  # the training weights themselves
-            shared = table_elements(model) / c.mesh.tensor * item(m.compute_dtype)
-            out["rollout"]["weights"] -= shared if m.lora else out["rollout"]["weights"]
-        if m.lora:
-            out["rollout"]["merged weights"] = out["rollout"].pop("weights")
-        out["rollout"]["train state beside"] = held + moments
-    if "score" in out:
-        out["score"]["optimizer beside"] = moments
-    compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
     needs = expression.load_configured(c).needs if c.mode == "rl" else ()
     judge = c.verify.judge if SECOND_GENERATION & set(needs) else "policy"
-    if (compared or judge == "base" or supplied.asks_base(needs)) and not m.lora:
+    other = None if judge in config_lib.OWN_JUDGES else open_model(config_lib.of_judge(c))
+    if "rollout" in out:
+        _share_weights(c, model, out["rollout"])
+        out["rollout"]["train state beside"] = state
+    if SECOND_GENERATION & set(needs):
+        out["verify"] = rollout_memory(config_lib.of_verdicts(c), other or model, platform)
+        _share_weights(c, other or model, out["verify"])
+        out["verify"]["train state beside"] = state
+    if "score" in out:
+        out["score"]["optimizer beside"] = state - held
+    compared = (c.kl.coef or c.kl.watch) and c.kl.reference == "fixed"
+    if (compared or judge == "base" or supplied.asks_base(needs)) and not model.config.lora:
         for parts in out.values():
             parts["reference weights"] = held
-    if judge not in config_lib.OWN_JUDGES:
+    if other:
         for parts in out.values():
-            parts["judge's weights"] = weight_bytes(open_model(config_lib.of_judge(c)), dict(c.mesh))
+            parts["judge's weights"] = weight_bytes(other, dict(c.mesh))
     return out
+
+
+def _share_weights(c, model: Model, parts: dict[str, float]) -> None:
+    """Decoding reads the weights that are held anyway, where they lie as it needs them; adapters are merged for it."""
+    m = model.config
+    if c.mesh.fsdp == 1 and m.param_dtype == m.compute_dtype:
+        shared = table_elements(model) / c.mesh.tensor * item(m.compute_dtype)
+        parts["weights"] -= shared if m.lora else parts["weights"]
+    if m.lora:
+        parts["merged weights"] = parts.pop("weights")

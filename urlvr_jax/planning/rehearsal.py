@@ -21,9 +21,9 @@ from urlvr_jax.measure import notices
 from urlvr_jax.planning.finding import Finding
 from urlvr_jax.rewards import expression
 from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
-from urlvr_jax.rewards.derived import DERIVED, Facts
+from urlvr_jax.rewards.derived import DERIVED, SECOND_GENERATION, Facts
 from urlvr_jax.rewards.self_verification import Verification
-from urlvr_jax.runtime import opening
+from urlvr_jax.runtime import judges, opening
 from urlvr_jax.types import STATISTICS, Rollouts
 
 RESPONSE_TOKENS = 16
@@ -100,12 +100,14 @@ def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
         answers = read_answers(texts, c.rollout.group, c.answers.style, check.key_of)
         asked = labels.of(prompts)
         table.require_rows(c.answers.check, asked.questions, asked.rows)
-        opening.require_programs(c, reward, asked.questions)
+        opening.require_given(c, reward, questions.questions)
+        if SECOND_GENERATION & reward.needs:
+            judges.model_of(c)
         began = time.perf_counter()
         grade = check.begin(answers, asked)
         graded = grade()
         seconds = (time.perf_counter() - began) / len(prompts.ids) * config_lib.rows_per_step(c)
-        made_up = lambda name, _: DERIVED[name].example(count, c.rollout.group, tokens.shape[1])
+        made_up = lambda name, _=None: DERIVED[name].example(count, c.rollout.group, tokens.shape[1])
         nobody = np.zeros(len(rows), np.int32)
         verify = lambda: Verification(nobody, nobody[:, None], prompts, rollouts)
         facts = Facts(answers, rollouts, tokenizer, verify, made_up)

@@ -10,7 +10,7 @@ import numpy as np
 
 from urlvr_jax import config as config_lib
 from urlvr_jax.config import ConfigError
-from urlvr_jax.errors import FolderError
+from urlvr_jax.errors import DataError, FolderError
 from urlvr_jax.learning.advantages import step_advantages
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.models import folders
@@ -22,12 +22,10 @@ from urlvr_jax.runtime.opening import Run, base_params, open_model
 from urlvr_jax.types import Prompts
 
 
-def opened(c, stage: Stage = unwatched) -> Judge | None:
-    """The judge that is a model of its own; None where `verify.judge` is the policy or its base.
-
-    It reads texts, so its tokenizer may be another. ConfigError, naming the key, where its folder cannot be read or
-    its verdicts would not fit its positions.
-    """
+def model_of(c):
+    """(path, configuration, tokenizer) of the judge that is a model of its own, and the configuration it runs by; None where
+    `verify.judge` is the policy or its base. ConfigError, naming the key, where its folder cannot be read or its verdicts would
+    not fit its positions."""
     if c.verify.judge in config_lib.OWN_JUDGES:
         return None
     c = config_lib.of_judge(c)
@@ -36,8 +34,20 @@ def opened(c, stage: Stage = unwatched) -> Judge | None:
         path, model_config, tokenizer = open_model(c)
         folders.check_weights(path, model_config)
         folders.check_length(path, model_config, widest)
-    except (FolderError, ConfigError) as error:
+    except (FolderError, DataError, ConfigError) as error:
         raise ConfigError(f"verify.judge = {c.verify.judge!r}: {error}") from None
+    return c, path, model_config, tokenizer
+
+
+def opened(c, stage: Stage = unwatched) -> Judge | None:
+    """The judge that is a model of its own, see `model_of`; None where it is the policy or its base.
+
+    It reads texts, so its tokenizer may be another.
+    """
+    found = model_of(c)
+    if found is None:
+        return None
+    c, path, model_config, tokenizer = found
     engine = Engine(c, model_config, tokenizer.stop_ids)
     return Judge(engine, base_params(engine, path, stage), tokenizer)
 

@@ -279,28 +279,35 @@ def open_run(c, columns: bool = False) -> Run:
 
 def require_inputs(reward: expression.Configured, run: Run) -> None:
     """UserError if these rewards, or the check, need what the configuration or its files do not give."""
-    if run.c.verify.train != "none" and "verification" not in reward.needs:
-        raise ConfigError(
-            f"verify.train = {run.c.verify.train!r} trains verdicts, and no reward asks for any: give reward.name = coverrl, or "
-            "another that needs verification"
-        )
     for questions, labels in ((run.questions, run.labels), *(held[1:] for held in run.eval_sets)):
         rows = [labels.rows[i] for i in questions.ids] if labels.rows else None
         table.require_rows(run.c.answers.check, questions.questions, rows)
-    require_programs(run.c, reward, run.questions.questions)
-    if OF_OTHERS & reward.needs:
-        elsewhere.require(run.c, run.questions.questions)
+    require_given(run.c, reward, run.questions.questions)
     if run.c.collapse.until_mcs:
         _require_labels("collapse.until_mcs = True", run)
     for fn in reward.all:
         if expression.needs_labels(fn):
             _require_labels(f"reward {fn.__name__!r}", run)
-        _require_second_generation(fn, run.c.verify.dual)
-        if TWO_WORDINGS.intersection(interface.needs_of(fn)) and not run.c.data.rephrase:
+
+
+def require_given(c, reward: expression.Configured, questions) -> None:
+    """UserError if these rewards need what the configuration, or a file it names beside the questions, does not give."""
+    if c.verify.train != "none" and "verification" not in reward.needs:
+        raise ConfigError(
+            f"verify.train = {c.verify.train!r} trains verdicts, and no reward asks for any: give reward.name = coverrl, or "
+            "another that needs verification"
+        )
+    require_programs(c, reward, questions)
+    if OF_OTHERS & reward.needs:
+        elsewhere.require(c, questions)
+    for fn in reward.all:
+        needs = interface.needs_of(fn)
+        _require_second_generation(fn, c.verify.dual)
+        if TWO_WORDINGS.intersection(needs) and not c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
             )
-        if not run.c.continuation.corpus and any(n in supplied.OF_CORPUS for n in interface.needs_of(fn)):
+        if not c.continuation.corpus and any(n in supplied.OF_CORPUS for n in needs):
             raise ConfigError(
                 f"reward {fn.__name__!r} compares with what a text goes on with: set continuation.corpus, a file of text"
             )
