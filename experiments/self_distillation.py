@@ -6,7 +6,7 @@
     python -m urlvr_jax.main --config experiments/self_distillation.py
 
 A control: what a reward without labels has to beat. Temperature and top_p are those of the paper's released code; its
-top_k = 20 is not here (the laboratory has 20 tokens), nor that the shortest tenth of the samples is dropped. Other
+--config.eval.top_k=20 would keep all tokens of the laboratory. That it drops the shortest tenth of the samples is not here. Other
 samples: --config experiments/self_distillation.py:FILE. Cost: two minutes on two cores.
 """
 

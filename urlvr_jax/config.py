@@ -197,6 +197,7 @@ def _marked() -> ml_collections.ConfigDict:
     c.eval.k = 2  # samples a question
     c.eval.temperature = 0.6
     c.eval.top_p = 0.95
+    c.eval.top_k = _added(0)  # of so many tokens, before top_p; 0 = all
     c.eval.max_questions = 0  # the first N of each file; 0 = all
 
     c.checkpoint = ml_collections.ConfigDict()

@@ -37,7 +37,7 @@ RANGES = {  # (least, greatest) value of a key
     ),
     (0, MANY): (
         "data.subset", "continuation.segments", "rollout.slots", "rollout.pages", "rollout.train_group", "optim.warmup_updates",
-        "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every",
+        "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every", "eval.top_k",
         "eval.max_questions", "labels.probe", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
     (0, 2**32 - 1): ("seed",),

@@ -9,6 +9,7 @@ import re
 import runpy
 import types
 
+import helpers
 import jax
 import pytest
 
@@ -414,14 +415,15 @@ def test_bytes_of_adapters_and_their_base_are_those_that_the_engine_places(base)
 
 
 def test_the_second_generation_is_counted_with_the_cache_of_whoever_judges():
-    c = helpers.experiment(reward__name="self_verify", verify__prompt_buckets=(1024,), verify__votes=2)
-    own, own_model = memory.memory(c, memory.open_model(c)), memory.open_model(c)
+    c = helpers.experiment(reward__name="self_verify", verify__prompt_buckets=(1024,), mesh__data=1)
+    own_model = memory.open_model(c)
+    own = memory.memory(c, own_model, "cpu")
     position = memory.cache_bytes(own_model, dict(c.mesh))
     rows = c.data.prompts_per_step * c.rollout.group
     assert own["verify"]["prompts"] == rows * 1024 * position
-    assert "verify" not in memory.memory(helpers.experiment(), own_model)
+    assert "verify" not in memory.memory(helpers.experiment(mesh__data=1), own_model, "cpu")
     c.verify.judge = "known:Qwen3-8B-Base"
-    other = memory.memory(c, own_model)
+    other = memory.memory(c, own_model, "cpu")
     judge = memory.open_model(config_lib.of_judge(c))
     assert other["verify"]["prompts"] == rows * 1024 * memory.cache_bytes(judge, dict(c.mesh))
     assert other["rollout"]["judge's weights"] == memory.weight_bytes(judge, dict(c.mesh))

@@ -119,7 +119,9 @@ def test_files_styles_and_sets_that_do_not_fit_are_said(tmp_path):
 def test_a_judge_or_votes_that_are_not_there_are_said():
     missing = found(reward__name="self_verify", verify__judge="lab:nobody")[0]["reward"]
     assert missing[0] == "fail" and "verify.judge = 'lab:nobody': 'lab:nobody' does not ship" in missing[1]
-    long = found(reward__name="self_verify", verify__judge="lab:countdown_judge", verify__prompt_buckets=(512,))
+    long = found(
+        reward__name="self_verify", verify__judge="lab:countdown_judge", verify__prompt_buckets=(512,)
+    )
     assert "verify.judge = 'lab:countdown_judge'" in long[0]["reward"][1]
     assert "reward" in found(reward__name="self_verify", verify__judge="lab:countdown_judge")[1]
     assert "set data.votes" in found(reward__name="rlccf")[0]["reward"][1]

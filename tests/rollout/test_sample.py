@@ -24,7 +24,7 @@ BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 @functools.cache
-def compiled(slots, temperature, top_p, graph=GRAPH):
+def compiled(slots, temperature, top_p, top_k=0, graph=GRAPH):
     return jax.jit(
         functools.partial(
             sample.sample,
@@ -34,14 +34,15 @@ def compiled(slots, temperature, top_p, graph=GRAPH):
             max_new_tokens=WIDTH,
             temperature=temperature,
             top_p=top_p,
+            top_k=top_k,
             block=3,
         )
     )
 
 
-def rollouts(seed=0, step=1, slots=16, temperature=1.0, top_p=1.0, tokens=TOKENS, lengths=LENGTHS):
+def rollouts(seed=0, step=1, slots=16, temperature=1.0, top_p=1.0, top_k=0, tokens=TOKENS, lengths=LENGTHS):
     key = random_keys.random_key(seed, "rollout", step)
-    run = compiled(slots, temperature, top_p)
+    run = compiled(slots, temperature, top_p, top_k)
     return jax.tree.map(np.asarray, run(PARAMS, tokens, lengths, key, np.array(STOP, np.int32)))
 
 
@@ -61,7 +62,7 @@ def test_rows_past_the_tokenizers_ids_are_neither_drawn_nor_counted_nor_trained(
     config = helpers.model_config(tied=True, n_layers=1, vocab_size=16, real_vocab=13)
     graph, params = helpers.model(config, seed=3)
     params["embed"] = params["embed"].at[13:].multiply(20)  # the likeliest of all, if they existed
-    run = compiled(16, 1.0, 1.0, graph)
+    run = compiled(16, 1.0, 1.0, graph=graph)
     key = random_keys.random_key(0, "rollout", 1)
     out = jax.tree.map(np.asarray, run(params, TOKENS, LENGTHS, key, np.array(STOP, np.int32)))
     assert out["tokens"].max() < 13
@@ -127,7 +128,7 @@ def test_kernels_kept_with_outputs_first_draw_the_same_tokens(monkeypatch):
 def test_a_bfloat16_policy_samples_scores_and_learns():
     config = helpers.model_config(tied=True, n_layers=1, compute_dtype="bfloat16")
     graph = helpers.transformer.structure(config)[0]
-    run = compiled(5, 1.0, 1.0, graph)
+    run = compiled(5, 1.0, 1.0, graph=graph)
     half = {n: x.astype(jnp.bfloat16) for n, x in PARAMS.items()}
     out = run(half, TOKENS, LENGTHS, random_keys.random_key(0, "rollout", 1), np.array(STOP, np.int32))
     assert all(out[name].dtype == jnp.float32 for name in STATISTICS)
@@ -226,6 +227,21 @@ def test_top_p_stays_inside_the_nucleus():
     assert beyond_best > 5
 
 
+def test_top_k_draws_of_the_likeliest_alone_and_one_is_greedy():
+    out = rollouts(top_k=3)
+    rows = helpers.reference_rows(PARAMS, CONFIG, TOKENS, LENGTHS, out["tokens"], out["length"], 1.0)
+    ranks = [
+        int((logits > logits[out["tokens"][b, t]] + 1e-5).sum())
+        for b, z in enumerate(rows)
+        for t, logits in enumerate(z)
+    ]
+    assert set(ranks) == {0, 1, 2}
+    for name, value in rollouts(temperature=0.0).items():
+        np.testing.assert_array_equal(rollouts(top_k=1)[name], value)
+    all_of_them = rollouts(top_k=10_000)
+    np.testing.assert_array_equal(all_of_them["tokens"], rollouts()["tokens"])
+
+
 def test_draws_have_the_frequencies_of_their_probabilities():
     rng = np.random.default_rng(5)
     vocab, draws = 1000, 2**16  # four blocks, the last one part empty
@@ -301,8 +317,11 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
 
 
 def test_of_tokens_that_tie_for_the_last_place_the_first_ids_are_kept():
+    few = jax.jit(draw_lib.keep_most_likely, static_argnums=1)
     kept = jax.jit(draw_lib.keep_nucleus, static_argnums=1)
     p = np.array([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4], [0.2, 0.4, 0.2, 0.2]], np.float32)
     np.testing.assert_array_equal(kept(p, 0.5) > 0, [[1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(few(p, 2) > 0, [[1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(few(p, 3) > 0, [[1, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 0]])
     np.testing.assert_array_equal(kept(p, 0.85) > 0, [[1, 1, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]])
     np.testing.assert_array_equal(kept(p, 0.3) > 0, [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]])

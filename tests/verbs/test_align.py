@@ -100,6 +100,7 @@ def test_questions_without_labels_are_refused(tmp_path):
         ("--config.eval.k=1", "eval.k = 1 --config.eval.k=8"),
         ("--config.eval.temperature=0.6", "eval.temperature = 0.6 rollout.temperature leave"),
         ("--config.eval.top_p=0.9", "eval.top_p = 0.9 leave"),
+        ("--config.eval.top_k=20", "eval.top_k = 20 leave"),
     ],
 )
 def test_another_sampling_is_refused_by_its_key(words, expected):

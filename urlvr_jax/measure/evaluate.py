@@ -57,19 +57,19 @@ def how(c, name: str = "") -> dict:
     """How answers to a set's questions are sampled: `c.eval`, but those of the probe as in training."""
     if name == probe_lib.NAME:
         return probe_lib.how(c)
-    return dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p)
+    return dict(k=c.eval.k, temperature=c.eval.temperature, top_p=c.eval.top_p, top_k=c.eval.top_k)
 
 
-def _chunks(engine, questions, *, k, temperature, top_p):
+def _chunks(engine, questions, *, k, temperature, top_p, top_k=0):
     """Yield (indices of a chunk's real questions, its prompts, the shape of its rollouts).
 
     The last chunk is filled up with the first question; the filling is not rolled out.
     """
-    count = engine.evaluation_shape(0, k, temperature, top_p).prompts
+    count = engine.evaluation_shape(0, k, temperature, top_p, top_k).prompts
     for start in range(0, len(questions), count):
         real = list(range(start, min(start + count, len(questions))))
         prompts = stream_lib.take(questions, real + [0] * (count - len(real)))
-        yield real, prompts, engine.evaluation_shape(prompts.tokens.shape[1], k, temperature, top_p)
+        yield real, prompts, engine.evaluation_shape(prompts.tokens.shape[1], k, temperature, top_p, top_k)
 
 
 def compile_for(engine, questions, tell: Tell, options: dict) -> None:

@@ -44,7 +44,7 @@ def card(folder: pathlib.Path, step: int) -> str:
 
 ASKED = (
     "data.prompt_format", "data.template", "data.system", "answers.style", "answers.check", "eval.k", "eval.temperature",
-    "eval.top_p", "rollout.max_new_tokens",
+    "eval.top_p", "eval.top_k", "rollout.max_new_tokens",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def draw_column(run, head, hidden, slots, age, out, c):
     z = logits_at(hidden, head, run.temperature if run.temperature > 0 else 1.0)
     if run.temperature > 0:
         uniform = jax.vmap(lambda k, t: jax.random.uniform(jax.random.fold_in(k, t)))(slots.keys, age)
-        token = choose(z, uniform, run.top_p)
+        token = choose(z, uniform, run.top_p, run.top_k)
     else:
         token = jnp.argmax(z, axis=-1).astype(jnp.int32)
     live = ~slots.ended

@@ -1,4 +1,4 @@
-"""From logits to the next token: inverse-CDF sampling, with a nucleus (top-p) or without."""
+"""From logits to the next token: inverse-CDF sampling, with top-k and a nucleus (top-p) or without."""
 
 from __future__ import annotations
 
@@ -31,17 +31,34 @@ def draw(p, uniform):
     return (block * CDF_BLOCK + token).astype(jnp.int32)
 
 
+def keep_most_likely(p, top_k: int):
+    """Zero all but the `top_k` most likely tokens of `[B, V]`; of equals the first ids."""
+    kept = jax.lax.top_k(p, min(top_k, p.shape[-1]))[0]
+    return _from(p, kept[..., -1:], kept.shape[-1])
+
+
 def keep_nucleus(p, top_p):
     """Zero all but the smallest set of most likely tokens whose mass reaches `top_p`; of equals the first ids."""
     descending = -jnp.sort(-p, axis=-1)
     kept = jnp.cumsum(descending, axis=-1) - descending < top_p
     last = jnp.min(jnp.where(kept, descending, jnp.inf), axis=-1, keepdims=True)
-    room = jnp.sum(kept, axis=-1, keepdims=True) - jnp.sum(p > last, axis=-1, keepdims=True)
+    return _from(p, last, jnp.sum(kept, axis=-1, keepdims=True))
+
+
+def _from(p, last, count):
+    """The `count` most likely tokens, the least likely of which has probability `last`."""
+    room = count - jnp.sum(p > last, axis=-1, keepdims=True)
     equal = p == last
     return jnp.where((p > last) | (equal & (jnp.cumsum(equal, axis=-1) <= room)), p, 0.0)
 
 
-def choose(z, uniform, top_p: float):
-    """The next token int32 `[B]` from float32 logits `[B, V]`, already divided by T."""
+def choose(z, uniform, top_p: float, top_k: int = 0):
+    """The next token int32 `[B]` from float32 logits `[B, V]`, already divided by T.
+
+    top_k: 0 for all; else the nucleus is of the probabilities of those that are left, as in transformers and vLLM.
+    """
     p = jax.nn.softmax(z, axis=-1)
+    if top_k:
+        p = keep_most_likely(p, top_k)
+        p = p / jnp.sum(p, axis=-1, keepdims=True)
     return draw(p if top_p >= 1 else keep_nucleus(p, top_p), uniform)

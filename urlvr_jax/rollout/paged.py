@@ -42,6 +42,7 @@ def sample(
     top_p: float,
     page: int,
     pages: int = 0,
+    top_k: int = 0,
     limits=None,
 ):
     """Sample `group` responses a prompt, `slots` rows at a time, from `pages` pages a device.
@@ -69,7 +70,7 @@ def sample(
         run = Fixed(
             graph, params, (), lengths, last_prompt_token(tokens, lengths), limits,
             jax.random.wrap_key_data(key_data), stop_ids, temperature, top_p, group, slots // shards, 1,
-            queue * (rows // shards),
+            top_k, queue * (rows // shards),
         )  # fmt: skip
         return _decode(run, tokens, pages, page, max_new_tokens)
 

@@ -84,6 +84,7 @@ def sample(
     temperature: float,
     top_p: float,
     block: int,
+    top_k: int = 0,
     queues: int = 1,
     limits=None,
     constrain=lambda x: x,
@@ -111,7 +112,7 @@ def sample(
         graph, products.for_few_rows(params, slots), prefill(model, prompt_tokens), prompt_lengths,
         last_prompt_token(prompt_tokens, prompt_lengths),
         jnp.full(rows, max_new_tokens, jnp.int32) if limits is None else limits,
-        key, stop_ids, temperature, top_p, group, slots, queues,
+        key, stop_ids, temperature, top_p, group, slots, queues, top_k,
     )  # fmt: skip
     row = jnp.arange(queues)[:, None] * run.served + jnp.arange(slots // queues)
     empty = transformer.empty_cache(model.config, slots, width)

@@ -35,6 +35,7 @@ class Fixed(NamedTuple):
     group: int
     slots: int
     queues: int
+    top_k: int
     first_row: jax.Array | int = 0  # the global row that is row 0 here
 
     @property

@@ -58,6 +58,7 @@ class SampleShape(NamedTuple):
     temperature: float
     top_p: float
     max_new_tokens: int
+    top_k: int = 0  # 0 = all tokens
 
     @property
     def rows(self) -> int:
@@ -147,12 +148,14 @@ class Engine:
             c.rollout.max_new_tokens,
         )  # fmt: skip
 
-    def evaluation_shape(self, width: int, k: int, temperature: float, top_p: float) -> SampleShape:
+    def evaluation_shape(
+        self, width: int, k: int, temperature: float, top_p: float, top_k: int = 0
+    ) -> SampleShape:
         """A call of an evaluation with k samples a question: several times the rows in flight."""
         shards = config_lib.shards(self.c)
         count = max(1, EVALUATION_WAVES * config_lib.slots(self.c) // k // shards) * shards
         slots = min(config_lib.slots(self.c), count * k)
-        return SampleShape(count, width, k, slots, temperature, top_p, self.c.rollout.max_new_tokens)
+        return SampleShape(count, width, k, slots, temperature, top_p, self.c.rollout.max_new_tokens, top_k)
 
     def verification_shape(self, width: int, rows: int) -> SampleShape:
         """`verify.votes` verdicts on each of `rows` responses."""
@@ -198,6 +201,7 @@ class Engine:
             max_new_tokens=shape.max_new_tokens,
             temperature=float(shape.temperature),
             top_p=float(shape.top_p),
+            top_k=shape.top_k,
         )
         if config_lib.decodes_from_pages(c, self.platform):
             return functools.partial(paged.sample, page=c.rollout.page, pages=self.pages(shape), **options)
@@ -468,7 +472,9 @@ class Engine:
             if sampling:
                 yield self.sampler, self.rollout_shape(prompt_width)
             if c.eval.every:
-                shape = self.evaluation_shape(prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p)
+                shape = self.evaluation_shape(
+                    prompt_width, c.eval.k, c.eval.temperature, c.eval.top_p, c.eval.top_k
+                )
                 yield self.sampler, shape
             if c.labels.probe:
                 yield self.sampler, self.evaluation_shape(prompt_width, **probe.how(c))

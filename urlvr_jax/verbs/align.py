@@ -33,10 +33,10 @@ def how(flag, c) -> dict:
 
     ConfigError for fewer than two, and for keys of another sampling.
     """
-    for key in ("eval.temperature", "eval.top_p"):
+    for key in ("eval.temperature", "eval.top_p", "eval.top_k"):
         if key in flag.typed:
             raise ConfigError(
-                f"{key} = {flag.typed[key]}: --align samples as training does, at rollout.temperature and top_p 1: "
+                f"{key} = {flag.typed[key]}: --align samples as training does, at rollout.temperature, of all tokens: "
                 f"leave {key} out"
             )
     key, k = ("eval.k", c.eval.k) if "eval.k" in flag.typed else ("rollout.group", c.rollout.group)

@@ -63,7 +63,10 @@ def run(flag) -> int:
             **result.metrics(),
             **found,
         }
-    options = {"temperature": how["temperature"], "top_p": how["top_p"], "k": how["k"], "seed": c.seed}
+    options = {name: how[name] for name in ("temperature", "top_p", "k")} | {
+        "top_k": how.get("top_k", 0),
+        "seed": c.seed,
+    }
     options |= {
         "max_new_tokens": c.rollout.max_new_tokens,
         "style": c.answers.style,

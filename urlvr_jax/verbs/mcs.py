@@ -78,7 +78,7 @@ def of_base(c, flag) -> dict[str, float]:
     b = c.copy_and_resolve_references()
     b.eval.k = flag.typed.get("eval.k", SAMPLES)
     b.eval.max_questions = flag.typed.get("eval.max_questions", QUESTIONS)
-    b.eval.temperature, b.eval.top_p = b.rollout.temperature, 1.0
+    b.eval.temperature, b.eval.top_p, b.eval.top_k = b.rollout.temperature, 1.0, 0
     b = settled.here(b.lock())
     opened = open_run(b)
     questions, labels = open_evaluation(b, b.data.train, open_prompt_format(b, opened.tokenizer))

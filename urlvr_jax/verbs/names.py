@@ -22,6 +22,7 @@ ELSEWHERE = {
     "val_kwargs.n": "eval.k",
     "val_kwargs.temperature": "eval.temperature",
     "val_kwargs.top_p": "eval.top_p",
+    "val_kwargs.top_k": "eval.top_k",
     "tensor_model_parallel_size": "mesh.tensor",
     "ppo_mini_batch_size": "optim.minibatch_prompts",
     "ppo_micro_batch_size": "optim.micro_rows",
