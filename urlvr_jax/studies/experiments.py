@@ -45,7 +45,7 @@ class Row(NamedTuple):
     @property
     def flags(self) -> str:
         return " ".join(
-            f"--config.{key}={shlex.quote(str(value))}" for key, value in self.overrides.items()
+            f"--config.{key}={_quoted(str(value))}" for key, value in self.overrides.items()
         )
 
     @property
@@ -54,6 +54,11 @@ class Row(NamedTuple):
 
     def cells(self) -> list[Cell]:
         return [Cell(self.file, seed, self.overrides, {"experiment": self.name}) for seed in SEEDS]
+
+
+def _quoted(value: str) -> str:
+    """For a shell; a value with single quotes in double ones, which is easier to read than what shlex gives."""
+    return f'"{value}"' if "'" in value and not set(value) & set('"$`\\!') else shlex.quote(value)
 
 
 ROWS = (
