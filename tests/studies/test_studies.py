@@ -7,11 +7,12 @@ import types
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 from urlvr_jax.errors import UserError
 from urlvr_jax.measure.record import RunRecord
 from urlvr_jax.studies import cell as cell_lib
-from urlvr_jax.studies import countdown, experiments, grid, judges, page, rule
+from urlvr_jax.studies import countdown, experiments, experiments_figure, grid, judges, page, rule
 from urlvr_jax.studies import run as run_lib
 from urlvr_jax.studies.cell import Cell
 from urlvr_jax.studies.rule import Need, Rule
@@ -210,6 +211,20 @@ def test_the_experiments_texts_say_what_the_runs_on_file_say(monkeypatch):
     told = {root / row.file for row in experiments.ROWS if not row.overrides}
     told = {file for file in told if experiments.EXPECT.search(file.read_text())}
     assert set(experiments.changed_texts()) == pages | told and len(told) >= 11
+
+
+def test_the_picture_of_the_experiments_draws_what_is_paid_only_where_it_is_a_share(tmp_path):
+    run = {"eval_steps": [0, 10], "eval_avg": [0.3, 0.6], "curve_steps": [1, 9]}
+    drawn = lambda name, **more: experiments_figure.draw([(name, [run | more])], tmp_path / f"{name}.png")
+    drawn("without")
+    drawn("beyond", own_reward=[0.5, 7.0])
+    drawn("gaps", own_reward=[0.5, None])
+    drawn("share", own_reward=[0.5, 0.7])
+    read = lambda name: pyplot.imread(tmp_path / f"{name}.png")[: int(130), :, :3]
+    blank = read("without")
+    for name, same in (("beyond", True), ("gaps", True), ("share", False)):
+        orange = lambda x: ((x[..., 0] > 0.8) & (x[..., 2] < 0.5)).sum()
+        assert (orange(read(name)) == orange(blank)) is same, name
 
 
 def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):

@@ -7,5 +7,5 @@ and a page of tables, verdicts and figures that is computed from those lines alo
     run.py     what is missing is run; a run's folder becomes a line
     rule.py    findings fixed beforehand, as data, and their verdicts
     page.py    tables, intervals, commits
-    grid.py  countdown.py  experiments.py    the studies
+    grid.py  countdown.py  judges.py  experiments.py, with experiments_figure.py    the studies
 """

@@ -19,7 +19,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.measure import drawing
 from urlvr_jax.measure.intervals import spread
 from urlvr_jax.rewards import expression
-from urlvr_jax.studies import page
+from urlvr_jax.studies import experiments_figure, page
 from urlvr_jax.studies.cell import Cell, read_runs, root
 from urlvr_jax.studies.run import condense, run_missing
 
@@ -44,9 +44,7 @@ class Row(NamedTuple):
 
     @property
     def flags(self) -> str:
-        return " ".join(
-            f"--config.{key}={_quoted(str(value))}" for key, value in self.overrides.items()
-        )
+        return " ".join(f"--config.{key}={_quoted(str(value))}" for key, value in self.overrides.items())
 
     @property
     def name(self) -> str:
@@ -180,6 +178,7 @@ def wide_page(rows: list[tuple[Row, list[dict]]]) -> str:
     return (
         "# The experiments\n\n"
         "Each row is an experiment as its file stands, or with the keys beside it, under seeds 0, 1 and 2.\n\n"
+        + "![what each does](courses.png)\n\n"
         + page.table(head, [wide_row(row, runs) for row, runs in rows])
         + "\n- reward: the name that the verb `rewards` explains, with its formula.\n"
         "- paper: where the reward is from.\n"
@@ -259,9 +258,19 @@ def check() -> int:
     return int(bool(_say_rows(f"{len(changed)} texts are stale") or changed))
 
 
+def _titled(row: Row) -> str:
+    """What a panel is called: the reward, and what else is not as in the file."""
+    c = row.cells()[0].config
+    others = [f"{k}={v}" for k, v in row.overrides.items() if k != "reward.name"]
+    file = row.file.removeprefix("experiments/")
+    return f"{reward_of(c).strip('`')}: {file} {' '.join(others)}"
+
+
 def write() -> int:
-    """Write the texts anew; exit status 1 if a row was left out for want of fresh runs."""
-    changed = changed_texts()
+    """Write the texts and the figure anew; exit status 1 if a row was left out for want of fresh runs."""
+    changed, lines = changed_texts(), runs_on_file()
+    whole = [(_titled(row), runs) for row in ROWS if None not in (runs := runs_of(row, lines))]
+    experiments_figure.draw(whole, root() / "docs" / "experiments" / "courses.png")
     for file, text in changed.items():
         file.write_text(text)
         print(f"wrote {file.relative_to(root())}")
