@@ -220,11 +220,11 @@ def test_the_picture_of_the_experiments_draws_what_is_paid_only_where_it_is_a_sh
     drawn("beyond", own_reward=[0.5, 7.0])
     drawn("gaps", own_reward=[0.5, None])
     drawn("share", own_reward=[0.5, 0.7])
-    read = lambda name: pyplot.imread(tmp_path / f"{name}.png")[: int(130), :, :3]
+    read = lambda name: pyplot.imread(tmp_path / f"{name}.png")[:130, :, :3]
     blank = read("without")
     for name, same in (("beyond", True), ("gaps", True), ("share", False)):
         orange = lambda x: ((x[..., 0] > 0.8) & (x[..., 2] < 0.5)).sum()
-        assert (orange(read(name)) == orange(blank)) is same, name
+        assert bool(orange(read(name)) == orange(blank)) == same, name
 
 
 def test_a_row_whose_experiment_or_base_has_changed_is_stale(monkeypatch):
