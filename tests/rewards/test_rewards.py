@@ -118,6 +118,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
         "verification", "rephrased", "rephrased_votes", "tests_passed", "task_solved",
         "base_logp", "base_entropy", "base_self_certainty", "continuation",
         "prediction", "continuation_logp", "continuation_logp_alone", "continuation_logp_base",
+        "continuation_p", "continuation_p_alone",
     }  # fmt: skip
 
 
@@ -188,6 +189,7 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "python_tasks": ("task_solved",),
         "integration": ("answer_text",),
         "rlp": ("continuation_logp", "continuation_logp_alone"),
+        "rlpr": ("continuation_p", "continuation_p_alone"),
         "rpt": ("continuation", "prediction"),
         "rlpt": ("continuation", "prediction"),
         "ground_truth": (),

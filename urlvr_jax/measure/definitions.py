@@ -41,6 +41,7 @@ DEFINITIONS = (
     Definition('`verifier/paid`', '0 to 1', 'label-free', 'mean reward of the verdicts in those groups; absent where there are none'),
     Definition('`verifier/loss`, `verifier/grad_norm`, `verifier/entropy`, `verifier/skipped_updates`', '-', 'label-free', "the verdicts' own update, as `actor/...`; absent where no verdict could move it"),
     Definition('`train/continuation/logp`', 'nats', 'label-free', "mean log-probability of a token of what follows in `continuation.corpus`, by the policy after its thought"),
+    Definition('`train/continuation/p`', '0 to 1', 'label-free', "mean probability of such a token, where `rlpr` asks for it"),
     Definition('`train/continuation/unscored`', '0 to 1', 'label-free', 'share of rollouts whose thought and continuation do not fit `continuation.buckets`: they earn nothing'),
     Definition('`actor/entropy`', 'nats', 'label-free', 'token-mean entropy of sampled tokens at T'),
     Definition('`actor/nll`', 'nats', 'label-free', 'token-mean of minus log-probability of sampled tokens at T'),

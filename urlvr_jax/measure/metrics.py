@@ -54,8 +54,9 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, stats, ref_logp) -
         line.free |= of_reference(c, answers, rollouts, stats["logp"] - ref_logp, ref_logp)
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
-    if rewards.continuation_logp is not None:
-        line.free |= of_continuations(rewards.continuation_logp)
+    for name, value in (("logp", rewards.continuation_logp), ("p", rewards.continuation_p)):
+        if value is not None:
+            line.free |= of_continuations(name, value)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
         line.labelled |= of_rewards_against_labels(rewards.values, correct)
@@ -207,11 +208,11 @@ def of_lesson(lesson) -> dict[str, float]:
     return out
 
 
-def of_continuations(logp: np.ndarray) -> dict[str, float]:
-    """What follows in the corpus: log-probability a token after the thoughts, float `[P, G]`, -inf where not scored."""
-    scored = np.isfinite(logp)
+def of_continuations(name: str, value: np.ndarray) -> dict[str, float]:
+    """What follows in the corpus: its `logp` or `p` a token after the thoughts, float `[P, G]`, -inf where not scored."""
+    scored = np.isfinite(value)
     out = {"train/continuation/unscored": float(1 - scored.mean())}
-    return out | ({"train/continuation/logp": float(logp[scored].mean())} if scored.any() else {})
+    return out | ({f"train/continuation/{name}": float(value[scored].mean())} if scored.any() else {})
 
 
 def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:

@@ -30,6 +30,7 @@ class Rewards:
     verdicts: np.ndarray | None  # int32 [P, G] of self-verification, None where nobody asked
     labelled: bool  # whether `values` and `terms` come from labels: of a control
     continuation_logp: np.ndarray | None = None  # float32 [P, G], of what follows after each thought
+    continuation_p: np.ndarray | None = None  # the same, mean probability of a token
 
 
 def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) -> RewardInputs:
@@ -79,14 +80,18 @@ def step_rewards(
         beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
     except RewardError as error:
         raise RewardError(f"step {step}: {error}") from error.__cause__
-    verdicts, follows = inputs.derived.get("verification"), inputs.derived.get("continuation_logp")
+    seen = {
+        name: None if (value := inputs.derived.get(name)) is None else np.asarray(value)
+        for name in ("verification", "continuation_logp", "continuation_p")
+    }
     return Rewards(
         _finite(values, reward.fn.__name__, step),
         {name: _finite(x, name, step) for name, x in terms.items()},
         {name: _finite(x, name, step) for name, x in beside.items()},
-        None if verdicts is None else np.asarray(verdicts),
+        seen["verification"],
         reference is not None,
-        None if follows is None else np.asarray(follows),
+        seen["continuation_logp"],
+        seen["continuation_p"],
     )
 
 

@@ -136,6 +136,15 @@ DERIVED = {
         _BY_PROMPT,
         "float32 `[P]`, the same without a thought, by the frozen base",
     ),
+    "continuation_p": _supplied(
+        "continuation_p",
+        _BY_ROLLOUT,
+        "float32 `[P, G]`, the policy's mean probability of a token of the continuation after the thought; -inf where it "
+        "does not fit `continuation.buckets`",
+    ),
+    "continuation_p_alone": _supplied(
+        "continuation_p_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
 }
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`
 

@@ -85,6 +85,7 @@ ROWS = (
     Row("experiments/self_distillation.py"),
     Row("experiments/rlp.py"),
     Row("experiments/rlp.py", {"continuation.corpus": "lab:sums_wrong"}),
+    Row("experiments/rlp.py", {"reward.name": "rlpr"}),
     Row("experiments/rlp.py", {"reward.name": "rpt"}),
     Row("experiments/rlp.py", {"reward.name": "rlpt"}),
     Row("experiments/ground_truth.py"),
