@@ -202,7 +202,8 @@ def test_a_response_is_a_thought_up_to_the_last_marker_and_then_a_prediction():
     prompts = stream.take(run.questions, range(8))
     given = Supplied(run.engine, None, None, run.tokenizer, prompts, rollouts)
     texts = run.tokenizer.decode(rollouts.rows())
-    assert given.of("prediction", texts)[:8] == ("A7", "A7", "3+4", "", "", "A8", "A77", "17")
+    answers = read_answers(texts, 8, "lab", run.check.key_of)
+    assert given.of("prediction", answers)[:8] == ("A7", "A7", "3+4", "", "", "A8", "A77", "17")
     thoughts = [run.tokenizer.decode([given._thought(b, t)])[0] for b, t in enumerate(texts[:8])]
     assert thoughts == THOUGHTS
 

@@ -14,6 +14,7 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.learning.objective import KL_ESTIMATORS
 from urlvr_jax.measure.intervals import rank_correlation
+from urlvr_jax.rewards.covo import paths
 from urlvr_jax.rewards.self_verification import AMBIGUOUS, YES
 
 # Of an update, what depends on the advantages, and so on labels where the reward does.
@@ -57,6 +58,8 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, stats, ref_logp) -
     for name, value in (("logp", rewards.continuation_logp), ("p", rewards.continuation_p)):
         if value is not None:
             line.free |= of_continuations(name, value)
+    if rewards.answer_distance is not None:
+        line.free |= of_states(rewards.answer_distance, answers.classes)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
         line.labelled |= of_rewards_against_labels(rewards.values, correct)
@@ -213,6 +216,16 @@ def of_continuations(name: str, value: np.ndarray) -> dict[str, float]:
     scored = np.isfinite(value)
     out = {"train/continuation/unscored": float(1 - scored.mean())}
     return out | ({f"train/continuation/{name}": float(value[scored].mean())} if scored.any() else {})
+
+
+def of_states(distance: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Where the states of the responses lead: distance float `[B, S, G]`, classes int `[P, G]`, as `covo.paths` reads them."""
+    consistency, volatility, has = map(np.asarray, paths(jnp.asarray(distance), jnp.asarray(classes)))
+    out = {"train/states/scored": float(has.mean())}
+    if has.any():
+        out["train/states/consistency"] = float(consistency[has].mean())
+        out["train/states/volatility"] = float(volatility[has].mean())
+    return out
 
 
 def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:

@@ -31,6 +31,7 @@ class Rewards:
     labelled: bool  # whether `values` and `terms` come from labels: of a control
     continuation_logp: np.ndarray | None = None  # float32 [P, G], of what follows after each thought
     continuation_p: np.ndarray | None = None  # the same, mean probability of a token
+    answer_distance: np.ndarray | None = None  # float32 [B, S, G], of answers after the states
 
 
 def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) -> RewardInputs:
@@ -82,7 +83,7 @@ def step_rewards(
         raise RewardError(f"step {step}: {error}") from error.__cause__
     seen = {
         name: None if (value := inputs.derived.get(name)) is None else np.asarray(value)
-        for name in ("verification", "continuation_logp", "continuation_p")
+        for name in ("verification", "continuation_logp", "continuation_p", "answer_distance")
     }
     return Rewards(
         _finite(values, reward.fn.__name__, step),
@@ -92,6 +93,7 @@ def step_rewards(
         reference is not None,
         seen["continuation_logp"],
         seen["continuation_p"],
+        seen["answer_distance"],
     )
 
 

@@ -25,8 +25,7 @@ class Facts(NamedTuple):
     rollouts: Rollouts
     tokenizer: object
     verify: Callable[[], Verification]  # the second generation, made when it is first asked for
-    # (name, texts [B]) -> what `Supplied.of` gives
-    supplied: Callable[[str, list[str]], object] | None = None
+    supplied: Callable[[str, Answers], object] | None = None  # `Supplied.of`
     # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
     outside: Callable[[str], np.ndarray] | None = None
 
@@ -54,7 +53,7 @@ def _supplied(name: str, example: Callable[[int, int, int], object], about: str)
     """An input that `Supplied` makes."""
 
     def provide(facts: Facts):
-        value = facts.supplied(name, facts.answers.texts)
+        value = facts.supplied(name, facts.answers)
         return value if isinstance(value, tuple) else jnp.asarray(value)
 
     return Derived(provide, example, about)
@@ -144,6 +143,12 @@ DERIVED = {
     ),
     "continuation_p_alone": _supplied(
         "continuation_p_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
+    "answer_distance": _supplied(
+        "answer_distance",
+        lambda P, G, T: np.zeros((P * G, 1, G), np.float32),
+        "float32 `[B, S, G]`, the policy's mean negative log-probability of a token of the group's answer of class k after the "
+        "first s steps of each response, S of them at most (`states.most`); inf where there is no such state or answer",
     ),
 }
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`

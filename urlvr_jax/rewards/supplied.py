@@ -1,7 +1,7 @@
 """Texts that are supplied instead of sampled, and how likely the policy or its frozen base finds them.
 
-The corpus supplies what follows each prompt; the rollouts themselves are a text to the base. Each is a pass of the
-scorer, made once a step at most, and only where a reward asks.
+The corpus supplies what follows each prompt; the rollouts themselves are a text to the base; the answers of a group are put
+after its states. Each is a pass of the scorer, or several, made once a step at most, and only where a reward asks.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from urlvr_jax import config as config_lib
+from urlvr_jax.answers.classes import Answers
 from urlvr_jax.answers.tokens import tokens_within
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.segments import pieces
+from urlvr_jax.rewards import states
 from urlvr_jax.types import Prompts, Rollouts
 
 OF_BASE = {"base_logp": "logp", "base_entropy": "entropy", "base_self_certainty": "self_certainty"}
@@ -37,7 +39,8 @@ SCORED = {
     "continuation_p_alone": Asked(thought=False, of_token=np.exp),
 }
 OF_CORPUS = ("continuation", "prediction", *SCORED)
-NAMES = (*OF_BASE, *OF_CORPUS)
+OF_STATES = ("answer_distance",)
+NAMES = (*OF_BASE, *OF_CORPUS, *OF_STATES)
 
 
 def asks_base(needs) -> bool:
@@ -51,8 +54,13 @@ def asks_base_stats(needs) -> bool:
 
 
 def asks_rows(needs) -> bool:
-    """Whether prompts are scored with other rows than the step's rollouts."""
+    """Whether prompts are scored with rows of `continuation.buckets`."""
     return any(name in needs for name in SCORED)
+
+
+def asks_states(needs) -> bool:
+    """Whether prompts are scored with states and answers, in the widths of responses."""
+    return any(name in needs for name in OF_STATES)
 
 
 class Supplied:
@@ -67,10 +75,15 @@ class Supplied:
         self.tokenizer, self.prompts, self.rollouts = tokenizer, prompts, rollouts
         self._scored: dict[tuple[bool, bool], list[np.ndarray | None]] = {}
 
-    def of(self, name: str, texts: list[str]):
-        """The input that a reward calls so; texts `[B]`: the responses, decoded."""
+    def of(self, name: str, answers: Answers):
+        """The input that a reward calls so; answers: of the rollouts."""
+        texts = answers.texts
         if name in OF_BASE:
             return self.base_stats[OF_BASE[name]]
+        if name in OF_STATES:
+            return states.distances(
+                self.engine, self.params, self.tokenizer, self.prompts, self.rollouts, answers
+            )
         if name == "continuation":
             return tuple(pieces(tokens, self.tokenizer) for tokens in self.prompts.continuations)
         if name == "prediction":

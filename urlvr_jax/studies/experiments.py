@@ -67,6 +67,7 @@ ROWS = (
     Row("experiments/majority.py", {"reward.name": "scrl"}),
     Row("experiments/majority.py", {"reward.name": "snr"}),
     Row("experiments/majority.py", {"reward.name": GDPO, "advantage.name": "dr_grpo"}),
+    Row("experiments/covo.py"),
     Row("experiments/co_reward.py"),
     Row("experiments/co_reward.py", {"reward.name": "self_harmony"}),
     Row(COUNTDOWN),
