@@ -48,7 +48,7 @@ def paths(distance, answers):
     range="[0, 1], mode='linear': [-1, 1]; {0, 1} with paid='threshold'",
     papers="CoVo (2506.08745)",
     failure="an answer that is settled before the last step is worth most: responses that guess at once and calculate nothing. "
-    "In the laboratory 20 steps take held-out accuracy from 0.61 to 0.04, and what is left is 'A1'",
+    "In the laboratory accuracy falls from 0.63 to 0.03, and what is left is a guess of 3 tokens",
     differs="there a state is also the whole response, in which its answer stands, and the prompt alone is none; the distance "
     "is a perplexity over the words before the answer, the answer and one token more; and paid is 1 where the score is "
     "0.5 or more (0.05, mode='linear'), here with paid='threshold'. There as here a group of one answer earns 0. Its bonus for curiosity "
