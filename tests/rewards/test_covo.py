@@ -104,6 +104,39 @@ def test_an_option_that_is_none_is_refused():
             expression.load(f"covo({options})")
 
 
+def curiosity_in_float64(logp, step_of):
+    """The bonus of one response from its tokens' log-probabilities `[n]` and steps `[n]`."""
+    bonuses = []
+    for step in range(max(step_of, default=-1) + 1):
+        surprise = [-float(x) for x, s in zip(logp, step_of, strict=True) if s == step]
+        share = [x / sum(surprise) if sum(surprise) else 1 / len(surprise) for x in surprise]
+        divergence = sum(p * math.log(p * len(share)) for p in share if p)
+        bonuses.append(sum(surprise) / len(surprise) - math.log(max(divergence, 0) ** (1 / 3) + 1))
+    return sum(bonuses) / len(bonuses) if bonuses else 0
+
+
+def test_curiosity_equals_float64():
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(0, 13, P * G).astype(np.int32)
+    lengths[:2] = 12
+    step_of = np.sort(rng.integers(0, 4, (P * G, 12)), axis=1)
+    step_of[2:] -= step_of[2:, :1]
+    step_of = np.array([np.unique(row, return_inverse=True)[1] for row in step_of], np.int32)
+    step_of[np.arange(12)[None] >= lengths[:, None]] = -1
+    logp = (-rng.exponential(size=(P * G, 12))).astype(np.float32)
+    logp[0], logp[1, :6], logp[5] = 0, 0, -0.25  # certain; partly; all alike, which is no divergence
+    answers = rng.integers(-1, 3, (P, G))
+    answers[0] = 0
+    want = [curiosity_in_float64(logp[b, :n], step_of[b, :n]) for b, n in enumerate(lengths)]
+    given = helpers.reward_inputs(
+        covo.curiosity, stats={"logp": logp}, lengths=lengths, group=G, answers=answers, step_of=step_of
+    )
+    got = np.asarray(expression.compute(covo.curiosity, given))
+    # Where all are alike the root of float32's rounding is what is left.
+    helpers.assert_close(got, np.where(answers >= 0, np.reshape(want, (P, G)), 0), 3e-5)
+    assert got[0, 0] == 0 and got.max() > 1 and got[answers < 0].max() == 0
+
+
 # ---- the states -------------------------------------------------------------------------------
 
 
@@ -113,6 +146,18 @@ def test_a_state_ends_after_each_step_that_is_not_blank():
     assert ends("3+4=7;7-2=5;A", ";") == [0, 6, 12]
     assert ends(";;3+4=7;;; ;7-2=5;A", ";") == [0, 8, 18]
     assert ends("One.\n\nTwo.\nThree, so", "\n") == [0, 5, 11]
+
+
+def test_each_token_belongs_to_a_step():
+    run = opened()
+    texts = ["3+4=7;A7", "A7", "1;2;3;", "", ";;1;A1"]
+    rows = [[*run.tokenizer.encode(t), run.tokenizer.end_id] for t in texts]
+    tokens = np.array([[*row, *[0] * (12 - len(row))] for row in rows], np.int32)
+    rollouts = Rollouts(tokens, np.array(list(map(len, rows)), np.int32), np.ones(len(rows), bool), {})
+    found = states.steps(run.c, run.tokenizer, rollouts, texts)
+    want = [[0] * 6 + [1] * 3, [0] * 3, [0, 0, 1, 1, 2, 2, 2], [0], [0] * 4 + [1] * 3]
+    assert [line[line >= 0].tolist() for line in found] == want
+    assert (found[np.arange(12)[None] >= rollouts.lengths[:, None]] == -1).all()
 
 
 def test_of_many_states_the_first_the_last_and_those_between_stay():
@@ -257,10 +302,12 @@ def test_keys_that_cannot_work_are_refused():
 
 
 def test_it_is_watched_beside_another_reward_and_nothing_compiles_later(launcher, tmp_path):
-    shadow = "('covo', 'covo(mode=\"linear\")')"
-    call = launcher.run(tiny(tmp_path / "run", QUICK | {"reward.shadow": shadow}))
+    shadow = "('covo', 'covo + 0.1*curiosity')"
+    answers = {"model.path": "lab:plain", "model.init": "pretrained", "rollout.group": 8}
+    call = launcher.run(tiny(tmp_path / "run", QUICK | answers | {"reward.shadow": shadow}))
     assert call.status == 0, call.err
     lines = metrics_of(tmp_path / "run")
     assert len({line["perf/compilations"] for line in lines}) == 1
     for line in lines:
-        assert {"timing_s/supplied", "train/states/scored", "shadow/covo/mean"} <= set(line)
+        assert "timing_s/supplied" in line and line["train/states/scored"] > 0.1
+        assert line["shadow/covo + 0.1*curiosity/mean"] > line["shadow/covo/mean"]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks.grading import Asked, CheckError, Graded
+from urlvr_jax.rewards import states
 from urlvr_jax.rewards.derived import Facts, derive
 from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
 from urlvr_jax.rewards.interface import NEEDS, RewardError
@@ -40,7 +41,10 @@ def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) ->
     stats: {name of STATISTICS: float32 `[B, T]`}.
     """
     rollouts = facts.rollouts
-    facts = facts._replace(outside=functools.partial(own_rows.outside, c, facts.answers, prompts))
+    facts = facts._replace(
+        outside=functools.partial(own_rows.outside, c, facts.answers, prompts),
+        steps=functools.partial(states.steps, c, facts.tokenizer, rollouts, facts.answers.texts),
+    )
     return RewardInputs(
         stats=Declared({n: jnp.asarray(stats[n]) for n in STATISTICS if n in needs}, NEEDS),
         derived=Declared(derive(needs, facts), NEEDS),

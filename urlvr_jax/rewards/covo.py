@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from urlvr_jax.rewards.interface import RewardError, about, needs
-from urlvr_jax.types import RewardInputs
+from urlvr_jax.types import RewardInputs, length_mask
 
 ROUNDING = 1e-6
 LEAST = {"vector": 0.5, "linear": 0.05}  # from which score on the released code pays 1
@@ -51,8 +51,7 @@ def paths(distance, answers):
     "In the laboratory accuracy falls from 0.63 to 0.03, and what is left is a guess of 3 tokens",
     differs="there a state is also the whole response, in which its answer stands, and the prompt alone is none; the distance "
     "is a perplexity over the words before the answer, the answer and one token more; and paid is 1 where the score is "
-    "0.5 or more (0.05, mode='linear'), here with paid='threshold'. There as here a group of one answer earns 0. Its bonus for curiosity "
-    "is not here",
+    "0.5 or more (0.05, mode='linear'), here with paid='threshold'. There as here a group of one answer earns 0. Its bonus is `curiosity`",
 )
 @needs("answers", "answer_distance")
 def covo(inputs: RewardInputs, *, mode="vector", paid="score"):
@@ -77,4 +76,43 @@ def covo(inputs: RewardInputs, *, mode="vector", paid="score"):
     return jnp.where(has, reward, 0.0)
 
 
-METHODS = (covo,)
+def _step_sums(values, step_of):
+    """Sums of `[B, T]` over the tokens of each step -> `[B, T]`, column s for step s; tokens of step -1 are in none."""
+    rows, width = step_of.shape
+    place = jnp.where(step_of >= 0, jnp.arange(rows)[:, None] * width + step_of, rows * width)
+    return jax.ops.segment_sum(values.ravel(), place.ravel(), rows * width).reshape(rows, width)
+
+
+@about(
+    family="ensemble",
+    formula="mean over steps of -mean_t log p_t(y_t) - ln(KL^(1/3) + 1), KL from uniform of the step's log p_t(y_t) over their sum; 0 "
+    "without an answer",
+    norm="mean over the tokens of a step, then over steps",
+    range="(-inf, inf), 0 where every token is certain",
+    papers="CoVo's bonus for curiosity (2506.08745): 'covo + 0.1*curiosity'",
+    failure="alone: the less likely a response the better, so junk",
+    differs="there perplexity in place of its logarithm, over one token more, and paid is 0.4 where that is above 2",
+)
+@needs("logp", "answers", "step_of")
+def curiosity(inputs: RewardInputs):
+    """How unlikely the policy finds its own steps, less where few tokens of a step make it so. See `states.cut`."""
+    step_of = jnp.where(length_mask(inputs.lengths, inputs.step_of.shape[1]), inputs.step_of, -1)
+    inside = step_of >= 0
+    surprise = jnp.where(inside, jnp.maximum(-inputs.stats["logp"], 0.0), 0.0)
+    count, total = _step_sums(jnp.ones_like(surprise), step_of), _step_sums(surprise, step_of)
+    of_token = lambda x: jnp.where(inside, jnp.take_along_axis(x, jnp.maximum(step_of, 0), axis=1), 0.0)
+    size, sum_of_step = of_token(count), of_token(total)
+    # KL of p from 1/n as a sum of terms that are never negative: the cube root makes much of rounding near 0.
+    off = jnp.where(
+        sum_of_step > 0, surprise * size / jnp.where(sum_of_step > 0, sum_of_step, 1.0) - 1, 0.0
+    )
+    terms = (jax.scipy.special.xlog1py(1 + off, off) - off) / jnp.maximum(size, 1.0)
+    divergence = jnp.maximum(_step_sums(terms, step_of), 0.0)
+    bonus = total / jnp.maximum(count, 1.0) - jnp.log1p(jnp.cbrt(divergence))
+    is_step = count > 0
+    of_steps = jnp.sum(jnp.where(is_step, bonus, 0.0), axis=1)
+    mean = of_steps / jnp.maximum(jnp.sum(is_step, axis=1), 1).astype(jnp.float32)
+    return jnp.where(inputs.answers >= 0, inputs.per_group(mean), 0.0)
+
+
+METHODS = (covo, curiosity)

@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     supplied: Callable[[str, Answers], object] | None = None  # `Supplied.of`
     # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
     outside: Callable[[str], np.ndarray] | None = None
+    steps: Callable[[], np.ndarray] | None = None  # of the tokens, int32 [B, T]; likewise
 
 
 class Derived(NamedTuple):
@@ -143,6 +144,11 @@ DERIVED = {
     ),
     "continuation_p_alone": _supplied(
         "continuation_p_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
+    "step_of": Derived(
+        lambda facts: jnp.asarray(facts.steps()),
+        lambda P, G, T: np.zeros((P * G, T), np.int32),
+        "int32 `[B, T]`, which step of its response each token belongs to, from 0; steps end as `states.cut` says; -1 past the end",
     ),
     "answer_distance": _supplied(
         "answer_distance",

@@ -58,6 +58,17 @@ def ends(reasoning: str, cut: str, most: int) -> list[int]:
     return [found[int(i)] for i in np.linspace(0, len(found) - 1, most).round()]
 
 
+def steps(c, tokenizer, rollouts: Rollouts, texts: list[str]) -> np.ndarray:
+    """int32 `[B, T]`: which step each token of a response belongs to, from 0; -1 past its end. texts `[B]`: the responses."""
+    out = np.full(rollouts.tokens.shape, -1, np.int32)
+    for line, row, text in zip(out, rollouts.rows(), texts, strict=True):
+        line[: len(row)] = 0
+        for end in ends(text, cut_after(c), c.states.most)[1:]:
+            if text[end:].strip():
+                line[tokens_within(tokenizer, row, end) : len(row)] += 1
+    return out
+
+
 def distances(engine, params, tokenizer, prompts: Prompts, rollouts: Rollouts, answers: Answers):
     """Mean negative log-probability of a token of each answer after each state, at logits / temperature: float32 `[B, S, G]`.
 
