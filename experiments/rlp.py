@@ -2,6 +2,7 @@
 
     python -m urlvr_jax.main --config experiments/rlp.py
     python -m urlvr_jax.main --config experiments/rlp.py --config.continuation.corpus=lab:sums_wrong
+    python -m urlvr_jax.main --config experiments/rlp.py --config.reward.name=rlpr     probabilities in place of their logarithms
     python -m urlvr_jax.main --config experiments/rlp.py --config.reward.name=rpt      the prediction has to be how the text begins
 
 The corpus has questions and answers without the steps between, "Q16-13+2?A5"; the base writes steps before its answer in

@@ -133,7 +133,8 @@ def reward_inputs(
     fn=None, options=None, *, stats=None, answers=None, span=None, lengths, group, key=0, **changes
 ) -> RewardInputs:
     """What `fn` would be given: what it declared, and nothing else of it. changes: fields, or derived inputs."""
-    derived = {n: made.example(len(lengths) // group, group, 1) for n, made in DERIVED.items()}
+    width = next(iter(stats.values())).shape[1] if stats else 1
+    derived = {n: made.example(len(lengths) // group, group, width) for n, made in DERIVED.items()}
     if answers is not None:  # any integers will do
         derived |= {"answers": answers, "verification": answers, "rephrased": np.max(answers, axis=1)}
         derived |= {"rephrased_votes": np.maximum(answers, 0)}

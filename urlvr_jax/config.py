@@ -151,6 +151,8 @@ def _marked() -> ml_collections.ConfigDict:
 
     c.continuation = _continuation()
 
+    c.states = _states()
+
     c.advantage = ml_collections.ConfigDict()
     c.advantage.name = "grpo"  # grpo, dr_grpo, rloo, reinforce_pp
 
@@ -269,6 +271,18 @@ def _continuation() -> ml_collections.ConfigDict:
     c.thought_end = _added("")
     # widths compiled of thought and continuation; () = all fit. A longer row is not scored, and counted
     c.buckets = _added(())
+    return c
+
+
+def _states() -> ml_collections.ConfigDict:
+    """Where an answer is put to ask how likely it is there: docs/rewards.md."""
+    c = ml_collections.ConfigDict()
+    c.cut = _added(
+        ""
+    )  # a step of a response ends after this text; "" = by answers.style: ";" or a new line
+    c.template = _added("")  # how an answer follows, with {answer} in it; "" = by answers.style
+    c.most = _added(15)  # states of a response; of more, so many evenly between
+    c.answers = _added(8)  # answers of a group that are compared, those with most votes
     return c
 
 

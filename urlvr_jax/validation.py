@@ -23,7 +23,7 @@ from urlvr_jax.errors import UserError
 from urlvr_jax.learning import advantages, objective
 from urlvr_jax.models import lora
 from urlvr_jax.models.attention import GPU_WIDTHS
-from urlvr_jax.rewards import dual, expression, interface, self_verification
+from urlvr_jax.rewards import dual, expression, interface, self_verification, states
 from urlvr_jax.rollout import paged_sizes
 from urlvr_jax.sinks import table as sinks
 
@@ -31,7 +31,7 @@ MANY = 10**9  # far more than any run has, far less than what overflows or never
 RANGES = {  # (least, greatest) value of a key
     (1, MANY): (
         "steps", "data.prompts_per_step", "rollout.group", "rollout.max_new_tokens", "verify.max_new_tokens",
-        "verify.votes", "continuation.tokens",
+        "verify.votes", "continuation.tokens", "states.most",
         "optim.epochs", "mesh.data", "mesh.fsdp", "mesh.tensor", "eval.k", "checkpoint.keep",
         "log.repetition_ngram", "log.max_skipped_updates", "answers.compat_workers",
     ),
@@ -40,6 +40,7 @@ RANGES = {  # (least, greatest) value of a key
         "optim.minibatch_prompts", "optim.micro_rows", "optim.micro_prompts", "eval.every", "eval.top_k",
         "eval.max_questions", "labels.probe", "model.lora.rank", "answers.workers", "checkpoint.every", "log.completions_every", "log.completions_rows",
     ),
+    (2, MANY): ("states.answers",),
     (0, 2**32 - 1): ("seed",),
     (-1, 2**32 - 1): ("data.subset_seed",),
     (0, 1e38): ("kl.coef",),
@@ -121,6 +122,7 @@ def validate(c, device_count: int, platform: str | None = None) -> None:
     validate_data(c)
     _validate_labels(c)
     _validate_continuation(c)
+    _validate_states(c)
     for key, count in (("rollout.slots", slots(c)), ("optim.micro_rows", micro_rows(c))):
         if count % shards(c):
             raise ConfigError(
@@ -257,6 +259,13 @@ def _validate_continuation(c) -> None:
             raise ConfigError(
                 f"continuation.corpus = {c.continuation.corpus!r} does not go with {key} = {other!r}: set one of them back"
             )
+
+
+def _validate_states(c) -> None:
+    if c.states.template and c.states.template.count(states.ANSWER) != 1:
+        raise ConfigError(
+            f"states.template = {c.states.template!r:.200} must contain {states.ANSWER} exactly once, or be empty: by answers.style"
+        )
 
 
 def _validate_pages(c, platform: str | None) -> None:

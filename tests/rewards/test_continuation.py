@@ -58,8 +58,11 @@ def rollouts_of(run, texts=tuple(WRITTEN), ended=ENDED):
     return Rollouts(tokens, np.array(list(map(len, rows)), np.int32), ended, {})
 
 
-def means_in_float64(run, params, thoughts, temperature=1.0):
-    """Mean log-probability of each prompt's continuation after each of its thoughts, one sequence at a time."""
+def means_in_float64(run, params, thoughts, temperature=1.0, of_token=np.asarray):
+    """Mean log-probability of each prompt's continuation after each of its thoughts, one sequence at a time.
+
+    of_token: np.exp for the mean probability.
+    """
     host = {n: np.asarray(x) for n, x in params.items()}
     prompts = stream.take(run.questions, range(8))
     out = np.zeros((8, len(thoughts)))
@@ -71,7 +74,7 @@ def means_in_float64(run, params, thoughts, temperature=1.0):
             z = helpers.reference_logits(host, run.model_config, row)[-len(follows) - 1 : -1] / temperature
             z = z - z.max(axis=1, keepdims=True)
             logp = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-            out[p, g] = logp[np.arange(len(follows)), follows].mean()
+            out[p, g] = of_token(logp[np.arange(len(follows)), follows]).mean()
     return out
 
 
@@ -111,6 +114,31 @@ def test_the_baseline_may_be_the_frozen_base():
     helpers.assert_close(computed(run, "rlp(baseline='base')", moved, params).values, want)
     with pytest.raises(RewardError, match="choose one of"):
         expression.load("rlp(baseline='average')")
+
+
+def test_what_a_thought_adds_to_the_probability_is_that_of_float64_and_never_less_than_nothing():
+    run, params = opened(), placed()
+    answers = [run.tokenizer.decode([c])[0][1:] for c in stream.take(run.questions, range(8)).continuations]
+    knows = [f"0+{n}={n};" for n in answers]  # the last thought of each prompt knows how it goes on
+    texts = [text for n in answers for text in (*WRITTEN[:7], f"0+{n}={n};A")]
+    in_float64 = functools.partial(means_in_float64, run, params, of_token=np.exp)
+    after = in_float64(THOUGHTS)
+    after[:, 7] = np.diag(in_float64(knows))
+    gain = after - in_float64([""])
+    got = computed(run, "rlpr", params, rollouts=rollouts_of(run, texts))
+    helpers.assert_close(got.values, np.clip(gain, 0, 1))
+    assert gain.min() < -0.1 and got.values.min() == 0 and got.values.max() > 0.1
+    told = metrics.of_continuations("p", got.continuation_p)
+    assert told["train/continuation/p"] == pytest.approx(after.mean(), abs=1e-5)
+
+
+def test_rewards_that_read_the_same_continuations_share_their_two_passes(monkeypatch):
+    run, passes = opened(), []
+    score_rows = run.engine.score_rows
+    monkeypatch.setattr(run.engine, "score_rows", lambda *a: passes.append(1) or score_rows(*a))
+    both = computed(run, "rlp + rlpr", placed())
+    assert len(passes) == 2
+    np.testing.assert_array_equal(both.terms["rlp"], computed(run, "rlp", placed()).values)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +202,8 @@ def test_a_response_is_a_thought_up_to_the_last_marker_and_then_a_prediction():
     prompts = stream.take(run.questions, range(8))
     given = Supplied(run.engine, None, None, run.tokenizer, prompts, rollouts)
     texts = run.tokenizer.decode(rollouts.rows())
-    assert given.of("prediction", texts)[:8] == ("A7", "A7", "3+4", "", "", "A8", "A77", "17")
+    answers = read_answers(texts, 8, "lab", run.check.key_of)
+    assert given.of("prediction", answers)[:8] == ("A7", "A7", "3+4", "", "", "A8", "A77", "17")
     thoughts = [run.tokenizer.decode([given._thought(b, t)])[0] for b, t in enumerate(texts[:8])]
     assert thoughts == THOUGHTS
 
@@ -184,11 +213,14 @@ def test_a_row_that_does_not_fit_is_counted_and_earns_nothing():
     got = computed(run, "rlp", placed())
     lengths = [len(c) for c in stream.take(run.questions, range(8)).continuations]
     long = np.array([[len(thought) + n > 8 for thought in THOUGHTS] for n in lengths])
+    assert (computed(run, "rlpr", placed()).values[long] == 0).all()
     assert long.any() and not long.all() and (got.values[long] == 0).all()
     assert (np.isinf(got.continuation_logp) == long).all()
-    narrow = metrics.of_continuations(np.array([[-1.0, -np.inf], [-3.0, -np.inf]]))
+    narrow = metrics.of_continuations("logp", np.array([[-1.0, -np.inf], [-3.0, -np.inf]]))
     assert narrow == {"train/continuation/unscored": 0.5, "train/continuation/logp": -2.0}
-    assert metrics.of_continuations(np.full((1, 2), -np.inf)) == {"train/continuation/unscored": 1.0}
+    assert metrics.of_continuations("logp", np.full((1, 2), -np.inf)) == {
+        "train/continuation/unscored": 1.0
+    }
 
 
 def test_a_reward_of_continuations_asks_for_a_corpus_and_a_configuration_that_cannot_work_is_refused():

@@ -118,6 +118,7 @@ def test_reward_inputs_have_no_field_that_could_hold_a_label():
         "verification", "reconstruction", "rephrased", "rephrased_votes", "collective", "tests_passed", "task_solved",
         "base_logp", "base_entropy", "base_self_certainty", "continuation",
         "prediction", "continuation_logp", "continuation_logp_alone", "continuation_logp_base",
+        "continuation_p", "continuation_p_alone", "answer_distance", "step_of",
     }  # fmt: skip
 
 
@@ -178,6 +179,8 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "scrl": ("answers", "entropy"),
         "snr": ("answers",),
         "unified": ("self_certainty",),
+        "covo": ("answers", "answer_distance"),
+        "curiosity": ("logp", "answers", "step_of"),
         "self_verify": ("verification",),
         "coverrl": ("answers", "verification"),
         "dupo": ("reconstruction",),
@@ -190,6 +193,7 @@ def test_every_reward_declares_what_it_needs_and_describes_itself():
         "python_tasks": ("task_solved",),
         "integration": ("answer_text",),
         "rlp": ("continuation_logp", "continuation_logp_alone"),
+        "rlpr": ("continuation_p", "continuation_p_alone"),
         "rpt": ("continuation", "prediction"),
         "rlpt": ("continuation", "prediction"),
         "ground_truth": (),

@@ -268,7 +268,8 @@ def test_no_reward_goes_without_a_reference_here():
     elsewhere |= {"scrl", "snr", "self_harmony", "zero_wrong_majority"}  # test_label_rules.py
     elsewhere |= {"programs", "unit_tests", "python_tasks"}  # tests/checks
     elsewhere |= {"dupo", "rlccf"}  # test_dual.py, test_elsewhere.py
-    elsewhere |= {"rlp", "rpt", "rlpt"}  # test_continuation.py
+    elsewhere |= {"rlp", "rlpr", "rpt", "rlpt"}  # test_continuation.py
+    elsewhere |= {"covo", "curiosity"}  # test_covo.py
     assert compared | elsewhere | {"unified"} == set(expression.REWARDS)
 
 

@@ -78,6 +78,7 @@ def test_rewards_that_read_labels_or_ask_the_policy_again_are_left_out_and_told(
         ("ground_truth", "labels"),
         ("0.5*self_verify", "generation"),
         ("co_reward", "wording"),
+        ("covo", "scored after"),
     ):
         c.reward.name = name
         fns, left_out = align.rewards_for(c)

@@ -14,6 +14,7 @@ import numpy as np
 from urlvr_jax import config as config_lib
 from urlvr_jax.learning.objective import KL_ESTIMATORS
 from urlvr_jax.measure.intervals import rank_correlation
+from urlvr_jax.rewards.covo import paths
 from urlvr_jax.rewards.self_verification import AMBIGUOUS, YES
 
 # Of an update, what depends on the advantages, and so on labels where the reward does.
@@ -54,8 +55,11 @@ def of_step(c, step: int, rollouts, answers, rewards, graded, stats, ref_logp) -
         line.free |= of_reference(c, answers, rollouts, stats["logp"] - ref_logp, ref_logp)
     if rewards.verdicts is not None:
         line.free |= of_verdicts(rewards.verdicts)
-    if rewards.continuation_logp is not None:
-        line.free |= of_continuations(rewards.continuation_logp)
+    for name, value in (("logp", rewards.continuation_logp), ("p", rewards.continuation_p)):
+        if value is not None:
+            line.free |= of_continuations(name, value)
+    if rewards.answer_distance is not None:
+        line.free |= of_states(rewards.answer_distance, answers.classes)
     line.labelled |= {f"check/{cause}": float(n) for cause, n in graded.ungraded.items()}
     if correct is not None:
         line.labelled |= of_rewards_against_labels(rewards.values, correct)
@@ -207,11 +211,21 @@ def of_lesson(lesson) -> dict[str, float]:
     return out
 
 
-def of_continuations(logp: np.ndarray) -> dict[str, float]:
-    """What follows in the corpus: log-probability a token after the thoughts, float `[P, G]`, -inf where not scored."""
-    scored = np.isfinite(logp)
+def of_continuations(name: str, value: np.ndarray) -> dict[str, float]:
+    """What follows in the corpus: its `logp` or `p` a token after the thoughts, float `[P, G]`, -inf where not scored."""
+    scored = np.isfinite(value)
     out = {"train/continuation/unscored": float(1 - scored.mean())}
-    return out | ({"train/continuation/logp": float(logp[scored].mean())} if scored.any() else {})
+    return out | ({f"train/continuation/{name}": float(value[scored].mean())} if scored.any() else {})
+
+
+def of_states(distance: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Where the states of the responses lead: distance float `[B, S, G]`, classes int `[P, G]`, as `covo.paths` reads them."""
+    consistency, volatility, has = map(np.asarray, paths(jnp.asarray(distance), jnp.asarray(classes)))
+    out = {"train/states/scored": float(has.mean())}
+    if has.any():
+        out["train/states/consistency"] = float(consistency[has].mean())
+        out["train/states/volatility"] = float(volatility[has].mean())
+    return out
 
 
 def of_verdicts_against_labels(verdicts: np.ndarray, correct: np.ndarray) -> dict[str, float]:

@@ -320,6 +320,7 @@ def phases(c) -> tuple[str, ...]:
         or c.kl.watch
         or supplied.asks_base(needs)
         or supplied.asks_rows(needs)
+        or supplied.asks_states(needs)
     )
     return ("rollout", "score", "update") if scored else ("rollout", "update")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from urlvr_jax.checks.grading import Asked, CheckError, Graded
+from urlvr_jax.rewards import states
 from urlvr_jax.rewards.derived import SECOND_GENERATION, Facts, derive
 from urlvr_jax.rewards.expression import Configured, compute_terms, needs_labels
 from urlvr_jax.rewards.interface import NEEDS, RewardError
@@ -17,6 +18,7 @@ from urlvr_jax.runtime import elsewhere, own_rows
 from urlvr_jax.runtime.random_keys import random_key
 from urlvr_jax.types import STATISTICS, Declared, Prompts, Reference, RewardInputs
 
+MEASURED = (*SECOND_GENERATION, "continuation_logp", "continuation_p", "answer_distance")  # by metrics
 LARGEST = 1e15  # of a reward: float32 holds sums of squares of so many
 
 
@@ -30,6 +32,8 @@ class Rewards:
     verdicts: np.ndarray | None  # int32 [P, G] of self-verification, None where nobody asked
     labelled: bool  # whether `values` and `terms` come from labels: of a control
     continuation_logp: np.ndarray | None = None  # float32 [P, G], of what follows after each thought
+    continuation_p: np.ndarray | None = None  # the same, mean probability of a token
+    answer_distance: np.ndarray | None = None  # float32 [B, S, G], of answers after the states
 
 
 def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) -> RewardInputs:
@@ -41,6 +45,7 @@ def reward_inputs(c, needs, facts: Facts, prompts: Prompts, stats, step: int) ->
     facts = facts._replace(
         outside=functools.partial(own_rows.outside, c, facts.answers, prompts),
         collective=functools.partial(elsewhere.collective, c, prompts, facts.answers),
+        steps=functools.partial(states.steps, c, facts.tokenizer, rollouts, facts.answers.texts),
     )
     return RewardInputs(
         stats=Declared({n: jnp.asarray(stats[n]) for n in STATISTICS if n in needs}, NEEDS),
@@ -82,15 +87,16 @@ def step_rewards(
         beside = {s.__name__: compute_terms(s, inputs, None)[0] for s in reward.shadows}
     except RewardError as error:
         raise RewardError(f"step {step}: {error}") from error.__cause__
-    verdicts = next((x for n, x in inputs.derived.items() if n in SECOND_GENERATION), None)
-    follows = inputs.derived.get("continuation_logp")
+    seen = {name: np.asarray(x) for name, x in inputs.derived.items() if name in MEASURED}
     return Rewards(
         _finite(values, reward.fn.__name__, step),
         {name: _finite(x, name, step) for name, x in terms.items()},
         {name: _finite(x, name, step) for name, x in beside.items()},
-        None if verdicts is None else np.asarray(verdicts),
+        next((seen[name] for name in SECOND_GENERATION if name in seen), None),
         reference is not None,
-        None if follows is None else np.asarray(follows),
+        seen.get("continuation_logp"),
+        seen.get("continuation_p"),
+        seen.get("answer_distance"),
     )
 
 

@@ -36,10 +36,32 @@ def _baseline(options: dict) -> str:
 @needs(lambda **options: ("continuation_logp", _baseline(options)))
 def rlp(inputs: RewardInputs, *, baseline="policy"):
     """Information gain of the thought in nats a token. 0 where thought and continuation do not fit `continuation.buckets`."""
-    after = inputs.continuation_logp
-    alone = inputs.derived[BASELINES[baseline]][:, None]
+    return _gain(inputs.continuation_logp, inputs.derived[BASELINES[baseline]])
+
+
+def _gain(after, alone):
+    """What thoughts `[P, G]` add to no thought `[P]`; 0 where one of them was not scored."""
+    alone = alone[:, None]
     scored = jnp.isfinite(after) & jnp.isfinite(alone)
     return jnp.where(scored, after, 0.0) - jnp.where(scored, alone, 0.0)
+
+
+@about(
+    family="corpus",
+    formula="clip(1/|c| sum_j pi(c_j | x, thought of y, c_<j) - 1/|c| sum_j pi(c_j | x, c_<j), 0, 1)",
+    norm="none: by tokens of the continuation",
+    range="[0, 1], 0 for no thought",
+    papers="RLPR (2506.18254)",
+    failure="a thought that recites the continuation is worth most, as for `rlp`; likely tokens of a long continuation, which any "
+    "thought predicts, drown those that tell",
+    differs="there c is the gold answer, put in the place of the response's own: so it is a control that is trained on labels, as it "
+    "is here wherever the corpus's continuations are gold answers. Groups whose rewards hardly differ are left out there, below a running mean "
+    "of their deviation; not here",
+)
+@needs("continuation_p", "continuation_p_alone")
+def rlpr(inputs: RewardInputs):
+    """Gain of the thought in mean probability a token. 0 where thought and continuation do not fit `continuation.buckets`."""
+    return jnp.clip(_gain(inputs.continuation_p, inputs.continuation_p_alone), 0.0, 1.0)
 
 
 @about(
@@ -85,4 +107,4 @@ def rlpt(inputs: RewardInputs):
     return paid_where(inputs, same)
 
 
-METHODS = (rlp, rpt, rlpt)
+METHODS = (rlp, rlpr, rpt, rlpt)

@@ -25,12 +25,12 @@ class Facts(NamedTuple):
     rollouts: Rollouts
     tokenizer: object
     verify: Callable[[], Verification]  # the second generation, made when it is first asked for
-    # (name, texts [B]) -> what `Supplied.of` gives
-    supplied: Callable[[str, list[str]], object] | None = None
+    supplied: Callable[[str, Answers], object] | None = None  # `Supplied.of`
     # a check's name -> its scores of the questions alone, float32 [P, G]; `reward_inputs` knows how
     outside: Callable[[str], np.ndarray] | None = None
     # class of the answer of all models together, int32 [P]; `reward_inputs` knows how
     collective: Callable[[], np.ndarray] | None = None
+    steps: Callable[[], np.ndarray] | None = None  # of the tokens, int32 [B, T]; likewise
 
 
 class Derived(NamedTuple):
@@ -56,7 +56,7 @@ def _supplied(name: str, example: Callable[[int, int, int], object], about: str)
     """An input that `Supplied` makes."""
 
     def provide(facts: Facts):
-        value = facts.supplied(name, facts.answers.texts)
+        value = facts.supplied(name, facts.answers)
         return value if isinstance(value, tuple) else jnp.asarray(value)
 
     return Derived(provide, example, about)
@@ -148,6 +148,26 @@ DERIVED = {
         "continuation_logp_base",
         _BY_PROMPT,
         "float32 `[P]`, the same without a thought, by the frozen base",
+    ),
+    "continuation_p": _supplied(
+        "continuation_p",
+        _BY_ROLLOUT,
+        "float32 `[P, G]`, the policy's mean probability of a token of the continuation after the thought; -inf where it "
+        "does not fit `continuation.buckets`",
+    ),
+    "continuation_p_alone": _supplied(
+        "continuation_p_alone", _BY_PROMPT, "float32 `[P]`, the same without a thought"
+    ),
+    "step_of": Derived(
+        lambda facts: jnp.asarray(facts.steps()),
+        lambda P, G, T: np.zeros((P * G, T), np.int32),
+        "int32 `[B, T]`, which step of its response each token belongs to, from 0; steps end as `states.cut` says; -1 past the end",
+    ),
+    "answer_distance": _supplied(
+        "answer_distance",
+        lambda P, G, T: np.zeros((P * G, 1, G), np.float32),
+        "float32 `[B, S, G]`, the policy's mean negative log-probability of a token of the group's answer of class k after the "
+        "first s steps of each response, S of them at most (`states.most`); inf where there is no such state or answer",
     ),
 }
 SECOND_GENERATION = frozenset({"verification", "reconstruction"})  # the latter by `verify.dual`

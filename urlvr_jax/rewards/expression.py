@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from urlvr_jax.errors import UserCodeError
-from urlvr_jax.rewards import certainty, continuation, controls, ensemble, external, unified
+from urlvr_jax.rewards import certainty, continuation, controls, covo, ensemble, external, unified
 from urlvr_jax.rewards.interface import (
     RewardError,
     about,
@@ -35,7 +35,7 @@ from urlvr_jax.types import Reference, RewardInputs, standardised
 
 REWARDS = {
     fn.__name__: fn
-    for module in (certainty, ensemble, external, continuation, unified, controls)
+    for module in (certainty, ensemble, covo, external, continuation, unified, controls)
     for fn in module.METHODS
 }
 

@@ -1,25 +1,46 @@
 """Texts that are supplied instead of sampled, and how likely the policy or its frozen base finds them.
 
-The corpus supplies what follows each prompt; the rollouts themselves are a text to the base. Each is a pass of the
-scorer, made once a step at most, and only where a reward asks.
+The corpus supplies what follows each prompt; the rollouts themselves are a text to the base; the answers of a group are put
+after its states. Each is a pass of the scorer, or several, made once a step at most, and only where a reward asks.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from urlvr_jax import config as config_lib
+from urlvr_jax.answers.classes import Answers
 from urlvr_jax.answers.tokens import tokens_within
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.segments import pieces
+from urlvr_jax.rewards import states
 from urlvr_jax.types import Prompts, Rollouts
 
 OF_BASE = {"base_logp": "logp", "base_entropy": "entropy", "base_self_certainty": "self_certainty"}
-SCORED = ("continuation_logp", "continuation_logp_alone", "continuation_logp_base")
+
+
+class Asked(NamedTuple):
+    """How likely what follows is: after the thought or alone, to whom, and what is averaged over its tokens."""
+
+    thought: bool
+    base: bool = False
+    of_token: Callable = np.asarray  # of log-probabilities
+
+
+SCORED = {
+    "continuation_logp": Asked(thought=True),
+    "continuation_logp_alone": Asked(thought=False),
+    "continuation_logp_base": Asked(thought=False, base=True),
+    "continuation_p": Asked(thought=True, of_token=np.exp),
+    "continuation_p_alone": Asked(thought=False, of_token=np.exp),
+}
 OF_CORPUS = ("continuation", "prediction", *SCORED)
-NAMES = (*OF_BASE, *OF_CORPUS)
+OF_STATES = ("answer_distance",)
+NAMES = (*OF_BASE, *OF_CORPUS, *OF_STATES)
 
 
 def asks_base(needs) -> bool:
@@ -33,8 +54,13 @@ def asks_base_stats(needs) -> bool:
 
 
 def asks_rows(needs) -> bool:
-    """Whether prompts are scored with other rows than the step's rollouts."""
+    """Whether prompts are scored with rows of `continuation.buckets`."""
     return any(name in needs for name in SCORED)
+
+
+def asks_states(needs) -> bool:
+    """Whether prompts are scored with states and answers, in the widths of responses."""
+    return any(name in needs for name in OF_STATES)
 
 
 class Supplied:
@@ -47,21 +73,27 @@ class Supplied:
     def __init__(self, engine, params, base, tokenizer, prompts: Prompts, rollouts: Rollouts):
         self.engine, self.params, self._held = engine, params, base
         self.tokenizer, self.prompts, self.rollouts = tokenizer, prompts, rollouts
+        self._scored: dict[tuple[bool, bool], list[np.ndarray | None]] = {}
 
-    def of(self, name: str, texts: list[str]):
-        """The input that a reward calls so; texts `[B]`: the responses, decoded."""
+    def of(self, name: str, answers: Answers):
+        """The input that a reward calls so; answers: of the rollouts."""
+        texts = answers.texts
         if name in OF_BASE:
             return self.base_stats[OF_BASE[name]]
+        if name in OF_STATES:
+            return states.distances(
+                self.engine, self.params, self.tokenizer, self.prompts, self.rollouts, answers
+            )
         if name == "continuation":
             return tuple(pieces(tokens, self.tokenizer) for tokens in self.prompts.continuations)
         if name == "prediction":
             return tuple(text[self._end(text) :] if self._marker else text for text in texts)
-        group = len(texts) // len(self.prompts.ids)
-        thoughts = [self._thought(b, text) for b, text in enumerate(texts)]
-        if name == "continuation_logp":
-            return self._logp(self.params, thoughts).reshape(-1, group)
-        none = [np.zeros(0, np.int32)] * len(thoughts)
-        return self._logp(self.base if name == "continuation_logp_base" else self.params, none)[::group]
+        asked = SCORED[name]
+        means = [
+            -np.inf if logp is None else asked.of_token(logp).mean() for logp in self._follows(asked, texts)
+        ]
+        by_group = np.array(means, np.float32).reshape(len(self.prompts.ids), -1)
+        return by_group if asked.thought else by_group[:, 0]
 
     @property
     def base(self) -> dict:
@@ -93,12 +125,21 @@ class Supplied:
         row = self.rollouts.tokens[b, : n - int(self.rollouts.ended[b])]
         return row[: tokens_within(self.tokenizer, row, self._end(text))] if self._marker else row
 
-    def _logp(self, params, thoughts: list[np.ndarray]) -> np.ndarray:
-        """Mean log-probability of a token of each row's continuation after its thought, float32 `[B]`; -inf for a row that
-        is longer than the widest of `continuation.buckets`: it is not scored.
+    def _follows(self, asked: Asked, texts: list[str]) -> list[np.ndarray | None]:
+        """Log-probabilities `[n]` of the tokens of each row's continuation, None for a row that is longer than the widest of
+        `continuation.buckets`: it is not scored.
 
-        A thought that comes again in its group is scored once: its gain is the same to the last bit.
+        Inputs that read them in several ways share the pass. A thought that comes again in its group is scored once: its
+        gain is the same to the last bit.
         """
+        place = asked.thought, asked.base
+        if place not in self._scored:
+            none = np.zeros(0, np.int32)
+            thoughts = [self._thought(b, text) if asked.thought else none for b, text in enumerate(texts)]
+            self._scored[place] = self._score(self.base if asked.base else self.params, thoughts)
+        return self._scored[place]
+
+    def _score(self, params, thoughts: list[np.ndarray]) -> list[np.ndarray | None]:
         widths = config_lib.continuation_buckets(self.engine.c)
         follows, group = self.prompts.continuations, self.engine.c.rollout.group
         first: dict[tuple[int, bytes], int] = {}
@@ -112,7 +153,4 @@ class Supplied:
         kept = [row if ok else row[:0] for row, ok in zip(rows, scored, strict=True)]
         tokens, lengths = padded(kept, bucket(max(1, *map(len, kept)), widths))
         logp = self.engine.score_rows(params, self.prompts, tokens, lengths)["logp"]
-        means = np.full(len(rows), -np.inf, np.float32)
-        for b in np.flatnonzero(scored):
-            means[b] = logp[b, len(thoughts[b]) : lengths[b]].mean()
-        return means[places]
+        return [logp[at, len(thoughts[at]) : lengths[at]] if scored[at] else None for at in places]

@@ -481,6 +481,6 @@ class Engine:
             for width in config_lib.continuation_buckets(c) if supplied.asks_rows(needs) else ():
                 yield self.scorer, prompt_width, width
             for width in config_lib.response_buckets(c):
-                if scoring or supplied.asks_base_stats(needs):
+                if scoring or supplied.asks_base_stats(needs) or supplied.asks_states(needs):
                     yield self.scorer, prompt_width, width
                 yield self.updater, prompt_width, width

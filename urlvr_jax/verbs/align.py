@@ -26,6 +26,7 @@ DEAR |= dict.fromkeys(TWO_WORDINGS, "needs another wording of every question")
 DEAR |= dict.fromkeys(supplied.OF_BASE, "needs the frozen base") | dict.fromkeys(
     supplied.OF_CORPUS, "needs a corpus"
 )
+DEAR |= dict.fromkeys(supplied.OF_STATES, "needs answers scored after its states")
 
 
 def how(flag, c) -> dict:
@@ -49,7 +50,10 @@ def how(flag, c) -> dict:
 
 def rewards_for(c) -> tuple[dict, dict[str, str]]:
     """{name: reward} of all that read a policy's own rollouts, the configured ones among them; {name: why not}."""
-    fns = {n: fn for n, fn in expression.REWARDS.items() if fn.about.family in FAMILIES}
+    fns = {
+        n: fn for n, fn in expression.REWARDS.items()
+        if fn.about.family in FAMILIES and not DEAR.keys() & set(needs_of(fn))
+    }  # fmt: skip
     configured = [expression.load(c.reward.name, c.reward.fn), *expression.load_shadows(c.reward.shadow)]
     left_out = {}
     for text, fn in zip([c.reward.fn or c.reward.name, *c.reward.shadow], configured, strict=True):

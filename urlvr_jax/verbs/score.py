@@ -82,7 +82,7 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
         elsewhere.require(c, [g[0].prompt for g in by_prompt(rows)])
     if lacking := [name for name in supplied.NAMES if name in reward.needs]:
         raise DataError(
-            f"saved completions have neither a corpus nor a frozen base beside the model: give another --config.reward.name "
+            f"saved completions have neither a corpus, a frozen base nor scored states beside the model: give another --config.reward.name "
             f"than {reward.fn.__name__}, which needs {lacking[0]}"
         )
     groups = by_prompt(rows)
