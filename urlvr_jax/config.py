@@ -20,9 +20,8 @@ from urlvr_jax.runtime import user_code
 from urlvr_jax.untrusted import json_text
 
 MODES = ("rl", "supervised")
-LOOKBACK = (
-    60  # steps: the onset of a collapse is known so late, or sooner; its checkpoints are kept as long
-)
+# steps: the onset of a collapse is known so late, or sooner; its checkpoints are kept as long
+LOOKBACK = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +86,8 @@ def _marked() -> ml_collections.ConfigDict:
         "head"
     )  # V is every row of the head; "tokenizer": rows past its ids do not exist
     c.model.remat = _how(False)  # recompute each layer in the backward pass: less memory, a third more work
-    c.model.scan = _how(
-        _added(False)
-    )  # score and update loop over the layers: compiled once, not each; for deep models
+    # score and update loop over the layers: compiled once, not each; for deep models
+    c.model.scan = _how(_added(False))
     c.model.attention = _how(
         _added("auto")
     )  # xla; pallas: kernels for training and scoring; auto: these, for long rows on a TPU or GPU

@@ -84,7 +84,7 @@ def _step_sums(values, step_of):
 
 
 @about(
-    family="ensemble",
+    family="certainty",
     formula="mean over steps of -mean_t log p_t(y_t) - ln(KL^(1/3) + 1), KL from uniform of the step's log p_t(y_t) over their sum; 0 "
     "without an answer",
     norm="mean over the tokens of a step, then over steps",
@@ -115,4 +115,4 @@ def curiosity(inputs: RewardInputs):
     return jnp.where(inputs.answers >= 0, inputs.per_group(mean), 0.0)
 
 
-METHODS = (covo, curiosity)
+METHODS = (curiosity, covo)

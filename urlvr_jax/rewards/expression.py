@@ -35,7 +35,7 @@ from urlvr_jax.types import Reference, RewardInputs, standardised
 
 REWARDS = {
     fn.__name__: fn
-    for module in (certainty, ensemble, covo, external, continuation, unified, controls)
+    for module in (certainty, covo, ensemble, external, continuation, unified, controls)
     for fn in module.METHODS
 }
 
