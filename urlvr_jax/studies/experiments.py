@@ -71,6 +71,7 @@ ROWS = (
     Row("experiments/majority.py", {"reward.name": "snr"}),
     Row("experiments/majority.py", {"reward.name": GDPO, "advantage.name": "dr_grpo"}),
     Row("experiments/covo.py"),
+    Row("experiments/covo.py", {"reward.name": "covo + 0.1*curiosity"}),
     Row("experiments/co_reward.py"),
     Row("experiments/co_reward.py", {"reward.name": "self_harmony"}),
     Row("experiments/rlccf.py"),
