@@ -348,7 +348,7 @@ def draw() -> None:
         "A base judges *itself* as it changes, *as it was* at the start, or by *five votes*; *by* another model; *hot*: at T = 1 instead of "
         "0.5.\n\n"
         f"Regenerate with `python -m urlvr_jax.main study judges draw`; run again with `python -m urlvr_jax.main study judges run`.\n\n"
-        "![final minus base against the judge's false positives, and against theory](judges.png)\n\n"
+        "![final minus base against the judge's false positives, its true positives, and theory](judges.png)\n\n"
         f"## Rules\n\n{verdict_table(RULES, runs)}\n{law_table(found)}\n"
         f"All rules were fixed in `{FIXED_IN}`. Differences of final held-out accuracy: mean over the seeds and a 95 % t interval; over all "
         "judges: bootstrap over seeds.\n\n"
@@ -367,11 +367,13 @@ def draw() -> None:
 
 def _figure(found: list[Point]) -> None:
     plt = drawing.pyplot(8)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained", sharey=True)
     colours = dict(zip(BASES, ("#1f5fa8", "#d9711c", "#2e8b57"), strict=True))
     for p in found:
         base = JUDGES[p.name].base
-        for axis, x in ((axes[0], p.false_positive["mean"]), (axes[1], p.expected)):
+        for axis, x in zip(
+            axes, (p.false_positive["mean"], p.true_positive["mean"], p.expected), strict=True
+        ):
             axis.plot([x] * len(p.changes), p.changes, ".", color=colours[base], alpha=0.5)
             axis.plot(x, np.mean(p.changes), "o", color=colours[base], mfc="none")
             axis.annotate(
@@ -382,7 +384,9 @@ def _figure(found: list[Point]) -> None:
                 textcoords="offset points",
             )
     for axis, title in zip(
-        axes, ("false positives at the start", "theory: change at the optimum"), strict=True
+        axes,
+        ("false positives at the start", "true positives at the start", "theory: change at the optimum"),
+        strict=True,
     ):
         axis.axhline(0, color="#888888", lw=0.6)
         axis.set_xlabel(title)
