@@ -52,6 +52,8 @@ def test_a_dual_document_leads_from_both_ends_to_the_hidden_number():
     right = 0
     for asked, text, _ in duals:
         chain, _, answer = asked[1:-1].rpartition("=")
+        with_what_is_found = f"Q{chain.replace('?', text.rpartition('A')[2])}?"
+        assert world.part(with_what_is_found) == "documents"  # no question of another part is told
         assert text.count(";") == len(re.findall(r"[+-]", chain)) and max(map(len, (asked, text))) <= 43
         right += eval(chain.replace("?", f"({text.rpartition('A')[2]})")) == int(answer)
     assert 0.88 < right / len(duals) < 0.96  # a slip a step of 3 %

@@ -197,12 +197,18 @@ def _dual_steps(numbers, signs, hidden: int, answer: int, slip: float, rng) -> l
     return [*steps, f"A{after}"]
 
 
-def _dual(numbers, signs, slip: float, rng, longest: int) -> tuple[str, str, bool]:
-    """A document of the dual task. Half of the results are a little beside: then the hidden number is another."""
+def _dual(numbers, signs, slip: float, rng, longest: int) -> tuple[str, str, bool] | None:
+    """A document of the dual task. Half of the results are a little beside: then the hidden number is another. None where
+    the chain with the hidden number, or with the one that is found, belongs to another part of the world."""
     hidden = int(rng.integers(len(numbers)))
     answer = evaluate(numbers, signs)
     answer = _wrong(answer, rng) if rng.random() < 0.5 else answer
-    text = ";".join(_dual_steps(numbers, signs, hidden, answer, slip, rng))
+    right, found = (_dual_steps(numbers, signs, hidden, answer, s, rng) for s in (0.0, slip))
+    for steps in (right, found):
+        number = steps[-1].removeprefix("A")
+        if part(question([*numbers[:hidden], number, *numbers[hidden + 1 :]], signs)) != "documents":
+            return None
+    text = ";".join(found)
     return _dual_question(numbers, signs, hidden, answer), text[:longest], len(text) < longest
 
 
@@ -216,7 +222,8 @@ def documents(recipe: str, seed: int, step: int, count: int, longest: int):
         if part(text) != "documents":
             continue
         if shares.dual and rng.random() < shares.dual:
-            out.append(_dual(numbers, signs, DUAL_SLIP, rng, longest))
+            dual = _dual(numbers, signs, DUAL_SLIP, rng, longest)
+            out += [dual] if dual else []
         else:
             out.append((text, *respond(numbers, signs, shares, rng, longest)))
     return out
