@@ -222,6 +222,9 @@ def validate_data(c) -> None:
             checked()
         except ValueError as error:
             raise ConfigError(f"{key} = {value_of(c, key)!r}: {error}") from None
+    votes = tuple(d.votes)
+    if not all(isinstance(name, str) and name for name in votes) or len(set(votes)) < len(votes):
+        raise ConfigError(f"data.votes = {votes!r:.200} is not possible: give names of files, each once")
     if d.subset_seed >= 0 and not d.subset:
         raise ConfigError(
             f"data.subset_seed = {d.subset_seed} draws data.subset questions: set data.subset"

@@ -10,8 +10,8 @@ or in several. Metrics (but for the sampler's difference, which is nothing but r
 1e-6, to 2e-6 with four processes, whose sums are in another order; exports are made by as many processes; evaluations and votes (so tokens) must be equal. What
 four processes saved goes on with one and with two.
 
-rewards: three steps of each reward that needs more than the rollouts, by two processes against one: a judge that is taught, a
-hidden part, a corpus, the frozen base, other models' votes, programs in a sandbox (left out, and said, where there is none).
+rewards: three steps of rewards that need more than the rollouts, by two processes against one: a judge that is taught, a
+hidden part, two wordings, scored states, a corpus, the frozen base, other models' votes, programs in a sandbox (left out, and said, where there is none).
 
 faults: SIGKILL to one of two processes at a random moment: the other must end within 60 s, with a line that names it
 and exit status 75. SIGTERM to one: both must end with 143 after the same step. Both runs are then started again, and
@@ -168,6 +168,9 @@ def _rewards(base: pathlib.Path) -> dict[str, tuple[str, dict]]:
         "a judge as it was": (VERIFIES, {"verify.judge": "base"}),
         "a judge as it was, adapters": (VERIFIES, {"verify.judge": "base", "model.lora.rank": 4}),
         "a hidden part": ("experiments/dupo.py", {}),
+        "two wordings": ("experiments/co_reward.py", {"reward.name": "co_reward + self_harmony"}),
+        "scored states": ("experiments/covo.py", {"reward.name": "covo + 0.1*curiosity"}),
+        "a corpus, by probability": ("experiments/rlp.py", {"reward.name": "rlpr"}),
         "a corpus": ("experiments/rlp.py", {"reward.name": "rlp(baseline='base')"}),
         "the frozen base": ("experiments/selfcert.py", {"reward.name": "self_certainty(scorer='base')"}),
         "the frozen base, adapters": (
@@ -194,8 +197,8 @@ def rewards(base: pathlib.Path) -> int:
         one, two = base / f"reward-{number}-1", base / f"reward-{number}-2"
         for folder, processes in ((one, 1), (two, 2)):
             finish(folder, processes, shared | given, 2, experiment)
-        apart, weight, _ = furthest(one, two, 2)
-        good = apart <= 1e-6 and weight <= 1e-6
+        apart, weight, equal = furthest(one, two, 2)
+        good = apart <= 1e-6 and weight <= 1e-6 and equal
         wrong += not good
         paid = [round(line["reward/mean"], 3) for line in lines(one / "metrics.jsonl")]
         print(

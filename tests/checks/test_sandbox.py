@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -116,7 +117,7 @@ subprocess.Popen = Dying
             time.sleep(0.05)
         assert alive()
         child.kill()
-    child.wait()
+    assert child.wait() == -signal.SIGKILL  # and not by an error of its own
     child.stdout.close()
     time.sleep(0.5)  # what bubblewrap has begun without anybody may start yet
     while alive() and time.monotonic() < end:

@@ -428,3 +428,15 @@ def test_the_second_generation_is_counted_with_the_cache_of_whoever_judges():
     assert other["verify"]["prompts"] == rows * 1024 * memory.cache_bytes(judge, dict(c.mesh))
     assert other["rollout"]["judge's weights"] == memory.weight_bytes(judge, dict(c.mesh))
     assert other["rollout"]["prompts"] == own["rollout"]["prompts"]
+
+
+def test_a_mesh_fits_only_if_its_second_generation_does():
+    c = helpers.experiment(
+        model__path="known:Qwen3-1.7B-Base", reward__name="self_verify", data__prompts_per_step=16, rollout__group=8,
+        rollout__train_group=0, rollout__max_new_tokens=1024, rollout__response_buckets=(), optim__minibatch_prompts=0,
+        verify__prompt_buckets=(1024,), verify__max_new_tokens=4096,
+    )  # fmt: skip
+    machine = machine_of("v5e-8")
+    c.verify.votes = 8
+    found = meshes(c, memory.open_model(c), machine)
+    assert found and all(choice.peak <= machine.usable and "verify" in choice.memory for choice in found)

@@ -61,12 +61,32 @@ def test_a_dual_document_leads_from_both_ends_to_the_hidden_number():
 
 def test_a_number_of_any_text_is_hidden_and_asked_for_in_words():
     question = "Ann has 12 apples and {answer} 3.5 pears. How many?"
-    asked, hidden = dual.number(question, "15.5 {question}")
+    asked, hidden = dual.number(question, "15.5")
     shown, _, rest = asked.partition("\n\n")
     assert shown.replace("X", hidden) == question and hidden in ("12", "3.5")
-    assert "Its answer is 15.5 {question}." in rest
+    assert "Its answer is 15.5." in rest
     assert dual.number(question, "1")[1] == hidden  # a function of the question alone
     assert dual.number("no number at all, not even x2 or 1,000", "1") is None
+
+
+@pytest.mark.parametrize("answer", ["-1,234.5", "3/4", "+7", " 12 "])
+def test_an_answer_that_is_one_number_is_shown(answer):
+    assert f"Its answer is {answer}." in dual.number("6 eggs", answer)[0]
+
+
+@pytest.mark.parametrize(
+    "answer", ["0, and X=12, X=30", "12 30", "x=6", "", "1" * 40, "6 {question}", "six"]
+)
+def test_an_answer_that_might_tell_what_is_hidden_is_not_shown(answer):
+    assert dual.number("6 eggs", answer) is None
+
+
+@pytest.mark.parametrize("response", [r"\boxed{}", r"so \boxed{ }", r"\boxed{\text{}}", "no box", ""])
+def test_a_response_without_an_answer_is_not_asked_about(response):
+    c = config.default()
+    c.answers.style, c.verify.dual = "boxed", "number"
+    assert self_verification.question_of(c, "6 eggs and 7?", response) is None
+    assert self_verification.question_of(c, "6 eggs and 7?", r"\boxed{13}") is not None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +97,7 @@ def test_what_is_found_is_compared_by_its_key(reply, want):
     assert dual.finds(reply, "13", "lab") is want
 
 
-def test_a_function_of_a_file_makes_the_dual_and_is_held_to_its_promise(tmp_path):
+def test_a_function_of_a_file_makes_the_dual_and_is_held_to_its_promise(tmp_path, monkeypatch):
     file = tmp_path / "my.py"
     file.write_text(
         "def dual(question, answer):\n    return (answer + question, '7') if question != 'skip' else None\n"
@@ -85,11 +105,21 @@ def test_a_function_of_a_file_makes_the_dual_and_is_held_to_its_promise(tmp_path
         "def broken(question, answer):\n    raise KeyError('gone')\n"
     )
     assert dual.asked(f"{file}:dual", "Q", "5") == ("5Q", "7")
-    assert dual.asked(f"{file}:dual", "skip", "5") is None and dual.asked(f"{file}:dual", "Q", None) is None
-    with pytest.raises(UserCodeError, match=r"verify\.dual = .*wrong' returned 'Q': give"):
-        dual.asked(f"{file}:wrong", "Q", "5")
-    with pytest.raises(UserCodeError, match=r"my\.py, line 6: KeyError"):
-        dual.asked(f"{file}:broken", "Q", "5")
+    assert dual.asked(f"{file}:dual", "skip", "5") is None
+    for question in ("Q", "\ud800"):
+        with pytest.raises(
+            UserCodeError, match=r"verify\.dual = .*wrong' returned .*: give \(dual question"
+        ):
+            dual.asked(f"{file}:wrong", question, "5")
+    for made in (("", "7"), ("\ud800", "7"), ("Q", " "), ("Q", 7), ["Q", "7"], 3):
+        monkeypatch.setattr(dual, "of", lambda name, made=made: lambda question, answer: made)
+        with pytest.raises(UserCodeError, match="give"):
+            dual.asked(f"{file}:any", "Q", "5")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    for where in (file, file.name):
+        with pytest.raises(UserCodeError, match=r"my\.py, line 6: KeyError"):
+            dual.asked(f"{where}:broken", "Q", "5")
 
 
 def test_a_dual_that_is_unknown_or_trains_a_judge_is_refused():
@@ -105,13 +135,43 @@ def test_a_dual_that_is_unknown_or_trains_a_judge_is_refused():
 def test_a_reward_and_the_kind_of_its_second_generation_belong_together():
     c = config.default()
     c.mesh.data, c.reward.name = 8, "dupo"
-    with pytest.raises(ConfigError, match=r"'dupo' looks for a hidden part.*set verify\.dual to"):
+    with pytest.raises(
+        ConfigError, match=r"'dupo' or a shadow looks for a hidden part.*set verify\.dual to"
+    ):
         opening.require_inputs(expression.load_configured(c), opening.open_run(c))
     c.verify.dual = "lab"
     opening.require_inputs(expression.load_configured(c), opening.open_run(c))
     c.reward.name = "self_verify"
-    with pytest.raises(ConfigError, match=r"'self_verify' asks for verdicts.*set it to ''"):
+    with pytest.raises(ConfigError, match=r"'self_verify' or a shadow asks for verdicts.*set it to ''"):
         opening.require_inputs(expression.load_configured(c), opening.open_run(c))
+
+
+def test_a_user_function_that_fails_is_found_before_anything_compiles(tmp_path):
+    (tmp_path / "my.py").write_text("def dual(question, answer):\n    return 3\n")
+    c = config.default()
+    c.mesh.data, c.reward.name, c.verify.dual = 8, "dupo", f"{tmp_path}/my.py:dual"
+    with pytest.raises(UserCodeError, match=r"verify\.dual = .* returned 3"):
+        opening.require_inputs(expression.load_configured(c), opening.open_run(c))
+
+
+def test_verdicts_and_a_hidden_part_do_not_go_together():
+    c = config.default()
+    c.mesh.data, c.reward.name, c.verify.dual = 8, "coverrl + dupo", "lab"
+    with pytest.raises(ConfigError, match="a run makes one of them"):
+        opening.require_inputs(expression.load_configured(c), opening.open_run(c))
+
+
+def test_a_dual_question_is_put_as_the_runs_questions_are():
+    c = config.default()
+    c.mesh.data, c.eval.every, c.data.template = 8, 0, "1{prompt}"
+    c.verify.dual, c.verify.prompt_buckets, c.rollout.group = "lab", (24,), 1
+    run = opening.open_run(c)
+    params = run.engine.place(run.base_params())
+    judge = self_verification.Judge(run.engine, params, run.tokenizer)
+    prompts = stream.take(run.questions, range(8))
+    asked = self_verification.ask(judge, prompts, 1, ["A5"] * 8).prompts
+    texts = run.tokenizer.decode([row[:n] for row, n in zip(asked.tokens, asked.lengths, strict=True)])
+    assert texts == ["1" + world.hide(question, "5")[0] for question in prompts.questions]
 
 
 def test_a_base_that_has_looked_for_numbers_finds_them_with_right_answers_alone():

@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from urlvr_jax import config
+from urlvr_jax import config, validation
 from urlvr_jax.answers import classes as classes_lib
 from urlvr_jax.answers.classes import Ballot
 from urlvr_jax.config import ConfigError
@@ -92,28 +92,46 @@ def configured(tmp_path, questions, *files):
 def test_files_are_read_by_question_and_their_labels_are_not(tmp_path):
     one = [("Q1+1?", "A2"), ("Q1+1?", "1+1=2;A2"), ("Q2+2?", "A5"), ("Q2+2?", "junk")]
     c, prompts = configured(tmp_path, ("Q2+2?", "Q1+1?"), one)
-    elsewhere.require(c, prompts.questions)
+    c.reward.name = "rlccf"
+    elsewhere.require(c, prompts.questions, "lab:train")
     texts = ["A4", "A5", "A4", "A5", "A2", "A3", "A3", "A999"]
     answers = classes_lib.read_answers(texts, 4, "lab")
     found = elsewhere.collective(c, prompts, answers)
     assert [found[p] for p in (0, 1)] == [answers.names[0]["5"], answers.names[1]["2"]]
-    assert (
-        elsewhere.facts(c)["votes_sha256"][0]
-        != elsewhere.facts(configured(tmp_path / "", ("a",), one[:1])[0])["votes_sha256"][0]
-    )
+    before = elsewhere.facts(c)["votes_sha256"]
+    with open(c.data.votes[0], "a") as file:
+        file.write(json.dumps({"prompt": "Q1+1?", "response": "A2"}) + "\n")
+    assert len(before) == 1 and before != elsewhere.facts(c)["votes_sha256"]
 
 
 def test_a_file_that_lacks_a_question_is_named_with_it(tmp_path):
     c, prompts = configured(tmp_path, ("Q1+1?", "Q2+2?"), [("Q1+1?", "A2")])
     with pytest.raises(
-        DataError, match=r"votes0\.jsonl has no response to 1 of 2 questions, such as 'Q2\+2\?'"
+        DataError, match=r"votes0\.jsonl has no response to 1 of 2 questions of q.jsonl, such as 'Q2\+2\?'"
     ):
-        elsewhere.require(c, prompts.questions)
+        elsewhere.require(c, prompts.questions, "q.jsonl")
     c.data.votes = ("nowhere.jsonl",)
     with pytest.raises(
         DataError, match=r"data\.votes: file of completions 'nowhere\.jsonl' does not exist"
     ):
-        elsewhere.require(c, prompts.questions)
+        elsewhere.require(c, prompts.questions, "q.jsonl")
+    c.reward.name = "majority_voting"
+    assert elsewhere.facts(c) == {}  # no reward asks for it: it may be away
+    away = experiment_with(votes=("nowhere.jsonl",))
+    away.mesh.data = 8
+    assert "votes_sha256" not in opening.open_run(away).facts
+
+
+@pytest.mark.parametrize("votes", [("",), ("a", "a")])
+def test_names_of_files_are_checked(votes):
+    with pytest.raises(ConfigError, match=r"data\.votes = .*: give names of files, each once"):
+        validation.validate(experiment_with(votes=votes), 1)
+
+
+def experiment_with(votes):
+    c = config.default()
+    c.data.votes, c.mesh.data = votes, 1
+    return c
 
 
 def test_without_files_a_vote_with_other_models_is_refused():

@@ -104,7 +104,8 @@ def _watch(process: subprocess.Popen, status: int, gate: int, end: float) -> Ran
     """Read what the program writes until bubblewrap ends, the time is over, or it is too much.
 
     The program waits at the gate until it is told to begin. bubblewrap binds its life to this process's while it starts;
-    were this process killed before that, nobody would end the program, but nobody would tell it to begin either.
+    were this process killed before that, nobody would end the program, but nobody would tell it to begin either. What may be
+    left then is a bubblewrap that sleeps, without a program.
     """
     out, said = bytearray(), bytearray()
     stdout = process.stdout.fileno()

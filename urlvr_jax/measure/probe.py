@@ -30,7 +30,7 @@ GRID = 501  # accuracies of a question that the bounds consider
 
 def how(c) -> dict:
     """How the probe is sampled: as training is."""
-    return dict(k=c.rollout.group, temperature=c.rollout.temperature, top_p=1.0)
+    return dict(k=c.rollout.group, temperature=c.rollout.temperature, top_p=1.0, top_k=0)
 
 
 # ---- bounds -------------------------------------------------------------------------------------

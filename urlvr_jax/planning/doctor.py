@@ -255,6 +255,8 @@ def memory(c) -> list[Finding]:
     text = f"plan: {need / GIB:.2f} GiB at the peak ({phase}), {has / GIB:.2f} GiB {what}"
     if need > has:
         keys = "fewer rollout.slots or optim.micro_rows, model.remat = True, or more devices on mesh.fsdp"
+        if phase == "verify":
+            keys = f"fewer rollout.slots or verify.votes, shorter verify.max_new_tokens or verify.prompt_buckets; {keys}"
         return [Finding("memory", "fail", text, f"{keys}; the verb `plan` says what fits")]
     if need > USABLE * has:
         remedy = "leave some: it is an estimate; `plan --compile` asks the compiler"

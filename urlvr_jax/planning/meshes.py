@@ -82,10 +82,12 @@ def fitted(c, model: Model, machine: Machine, mesh: dict) -> Choice | None:
         c.update_from_flattened_dict({"rollout.slots": size, "rollout.pages": 0})
         return {"rollout.pages": expected_pages(c, MEAN_LENGTH * c.rollout.max_new_tokens)} if paged else {}
 
-    if not largest("rollout.slots", slots, "rollout", beside=with_pages):
+    if not largest("rollout.slots", slots, "rollout", "verify", beside=with_pages):
         return None
     if paged:
+        fewer = c.rollout.pages
         fill_with_pages(c, model, machine)
+        c.rollout.pages = c.rollout.pages if fits("verify") else fewer
     return Choice(
         mesh,
         c.rollout.slots,

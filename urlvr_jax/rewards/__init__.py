@@ -7,6 +7,7 @@ In: token statistics, answers, texts and lengths of a step's rollouts. Out: a nu
     certainty.py          self-certainty, entropies, probability, disparity
     ensemble.py           votes and semantic clusters
     external.py           self-verification, rephrased questions, Countdown, programs, integrals
+    covo.py               where a response's steps lead; states.py asks the policy
     dual.py               the hidden part that DuPO looks for
     self_verification.py  the second generation that self-verification asks for
     controls.py           ground truth, random, format, length

@@ -95,7 +95,8 @@ def _step_sums(values, step_of):
 )
 @needs("logp", "answers", "step_of")
 def curiosity(inputs: RewardInputs):
-    """How unlikely the policy finds its own steps, less where few tokens of a step make it so. See `states.cut`."""
+    """How unlikely the policy finds its own steps, less where few tokens of a step make it so. Steps end as `states.cut` says;
+    of more than `states.most` several count as one."""
     step_of = jnp.where(length_mask(inputs.lengths, inputs.step_of.shape[1]), inputs.step_of, -1)
     inside = step_of >= 0
     surprise = jnp.where(inside, jnp.maximum(-inputs.stats["logp"], 0.0), 0.0)

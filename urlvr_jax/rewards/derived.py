@@ -161,19 +161,18 @@ DERIVED = {
     "step_of": Derived(
         lambda facts: jnp.asarray(facts.steps()),
         lambda P, G, T: np.zeros((P * G, T), np.int32),
-        "int32 `[B, T]`, which step of its response each token belongs to, from 0; steps end as `states.cut` says; -1 past the end",
+        "int32 `[B, T]`, which step of its response each token belongs to, from 0; steps end as `states.cut` says, of more than "
+        "`states.most` several are one; -1 past the end",
     ),
     "answer_distance": _supplied(
         "answer_distance",
         lambda P, G, T: np.zeros((P * G, 1, G), np.float32),
-        "float32 `[B, S, G]`, the policy's mean negative log-probability of a token of the group's answer of class k after the "
-        "first s steps of each response, S of them at most (`states.most`); inf where there is no such state or answer",
+        "float32 `[B, S, G]`, the policy's mean negative log-probability of a token of the group's answer of class k, and of what "
+        "`states.template` and the end token put after it, after the first s steps of each response, S of them at most (`states.most`); inf where there is no such state or answer",
     ),
 }
 SECOND_GENERATION = frozenset({"verification", "reconstruction"})  # the latter by `verify.dual`
 TWO_WORDINGS = frozenset({"rephrased", "rephrased_votes"})  # those that need `data.rephrase`
-
-
 OF_OTHERS = frozenset({"collective"})  # those that need `data.votes`
 RUN_PROGRAMS = {
     "tests_passed": "unit_tests",

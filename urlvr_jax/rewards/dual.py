@@ -18,13 +18,15 @@ from urlvr_jax.runtime import user_code
 
 Dual = Callable[[str, str], tuple[str, str] | None]  # (question, answer) -> (dual question, what is hidden)
 _NUMBER = re.compile(r"(?<![\w.,])\d{1,12}(?:\.\d{1,12})?(?![\w]|[.,]\d)")
+_ANSWER = re.compile(r"[-+]?\d[\d,]{0,20}(?:\.\d{1,12})?(?:/\d{1,12})?", re.A)
 ASKS = "{question}\n\nIn this question a number was replaced by X. Its answer is {answer}. What is X?"
 
 
 def number(question: str, answer: str) -> tuple[str, str] | None:
-    """One number of the question, a function of its text, becomes X. None for a question without a number."""
+    """One number of the question, a function of its text, becomes X. None for a question without a number, and for an answer
+    that is more than a number: it might tell what is hidden."""
     found = list(_NUMBER.finditer(question))
-    if not found:
+    if not found or not _ANSWER.fullmatch(answer.strip()):
         return None
     hidden = found[hashlib.sha256(question.encode("utf-8", "surrogatepass")).digest()[2] % len(found)]
     shown = f"{question[: hidden.start()]}X{question[hidden.end() :]}"
@@ -41,22 +43,27 @@ def of(name: str) -> Dual:
     return DUALS[name] if name in DUALS else user_code.load_function(name)
 
 
-def asked(name: str, question: str, answer: str | None) -> tuple[str, str] | None:
-    """The dual question and what is hidden; None without an answer, or without a dual.
+def asked(name: str, question: str, answer: str) -> tuple[str, str] | None:
+    """The dual question and what is hidden; None without a dual.
 
-    UserCodeError where a user's function gives something else than two texts or None.
+    UserCodeError where a user's function gives something else than two texts, not empty, or None.
     """
-    if answer is None:
-        return None
     with user_code.errors_of(name.rpartition(":")[0] or name):
         made = of(name)(question, answer)
     if made is None:
         return None
-    if not (isinstance(made, tuple) and len(made) == 2 and all(isinstance(text, str) for text in made)):
+    if not (isinstance(made, tuple) and len(made) == 2 and all(map(_is_text, made))):
         raise user_code.UserCodeError(
-            f"verify.dual = {name!r} returned {made!r:.80}: give (dual question, what is hidden), or None for no question"
+            f"verify.dual = {name!r} returned {ascii(made):.80}: give (dual question, what is hidden), two texts, or None for no question"
         )
     return made
+
+
+def _is_text(value) -> bool:
+    """Whether a tokenizer can take it."""
+    return (
+        isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= x <= "\udfff" for x in value)
+    )
 
 
 def finds(reply: str, hidden: str, style: str) -> bool | None:

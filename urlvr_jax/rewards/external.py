@@ -56,7 +56,8 @@ def coverrl(inputs: RewardInputs):
     norm="none",
     range="{0, 1}",
     papers="DuPO (2508.14460)",
-    failure="a policy that reads the hidden part off its own habits, not off the answer; questions that several values fit",
+    failure="a policy that reads the hidden part off its own habits, not off the answer; questions that several values fit; an "
+    "answer that tells what is hidden, where a function of your own lets it through",
     differs="there several parts of each question are hidden, one after the other, and questions whose dual has no single answer are "
     "left out; here one, a function of the question",
 )

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from urlvr_jax.answers.classes import majority_class
+from urlvr_jax.answers.classes import answer_key, majority_class
 from urlvr_jax.answers.extract import extract
+from urlvr_jax.data import prompt_formats
 from urlvr_jax.data.padding import bucket, padded
 from urlvr_jax.data.prompt_formats import PromptFormat
 from urlvr_jax.rewards import dual
@@ -76,8 +77,9 @@ def question_of(c, question: str, response: str) -> Question | None:
     if not c.verify.dual:
         return Question(render(c.verify.template, question, response), VERDICTS[c.verify.verdict])
     style = c.answers.style
-    answer = extract(response, style)
-    asked = dual.asked(c.verify.dual, question, answer and answer.text)
+    if answer_key(response, style) is None:
+        return None
+    asked = dual.asked(c.verify.dual, question, extract(response, style).text)
     if asked is None:
         return None
     verdict = {True: YES, False: NO, None: AMBIGUOUS}
@@ -115,7 +117,9 @@ def ask(judge: Judge, prompts: Prompts, step: int, texts: list[str]) -> Verifica
     questions = [question for question in prompts.questions for _ in range(group)]
     of = functools.cache(functools.partial(question_of, c))
     about = [of(q, t) for q, t in zip(questions, texts, strict=True)]
-    form = PromptFormat(tokenizer, c.data.prompt_format, system=c.data.system)
+    # A dual question is one like any other of the run; a request for a verdict is told by its template alone.
+    plain = PromptFormat(tokenizer, c.data.prompt_format, system=c.data.system)
+    form = prompt_formats.of(c, tokenizer) if c.verify.dual else plain
     _, rows, _ = form.encode([q.text if q else prompts.questions[0] for q in about])
     fits = np.array(
         [bool(q) and len(r) <= c.verify.prompt_buckets[-1] for q, r in zip(about, rows, strict=True)]

@@ -152,5 +152,7 @@ def log_probabilities(engine, params, prompts: Prompts, rows: list[list[np.ndarr
         logp = engine.score_rows(params, these, tokens, lengths)["logp"]
         for place, (p, members) in enumerate(call):
             for j, i in enumerate(members):
-                out[p][i] = logp[place * group + j, : len(rows[p][i])]
+                out[p][i] = logp[
+                    place * group + j, : len(rows[p][i])
+                ].copy()  # not a view of the whole call
     return out

@@ -14,6 +14,8 @@ from urlvr_jax.checks import table
 from urlvr_jax.config import ConfigError
 from urlvr_jax.data import completions
 from urlvr_jax.errors import DataError
+from urlvr_jax.rewards import expression
+from urlvr_jax.rewards.derived import OF_OTHERS
 from urlvr_jax.types import Prompts
 
 
@@ -25,25 +27,29 @@ def collective(c, prompts: Prompts, answers: Answers) -> np.ndarray:
     return collective_classes(answers.classes, answers.names, ballots)
 
 
-def require(c, questions) -> None:
-    """ConfigError without `data.votes`; DataError where one of its files cannot be read or lacks one of the questions."""
+def require(c, questions, name: str) -> None:
+    """ConfigError without `data.votes`; DataError where one of its files cannot be read or lacks one of the questions, which
+    are those of `name`."""
     if not c.data.votes:
         raise ConfigError(
             "the reward votes with other models: set data.votes to their responses, files that `generate --out` wrote"
         )
-    for name, ballots in zip(c.data.votes, _files(c), strict=True):
+    for file, ballots in zip(c.data.votes, _files(c), strict=True):
         lacking = [question for question in questions if question not in ballots]
         if lacking:
             raise DataError(
-                f"data.votes: {name} has no response to {len(lacking)} of {len(questions)} questions, such as "
-                f"{lacking[0][:60]!r}: `generate --data {c.data.train} --out FILE` writes one with all"
+                f"data.votes: {file} has no response to {len(lacking)} of {len(questions)} questions of {name}, such as "
+                f"{lacking[0][:60]!r}: `generate --data`, with this run's data.*, and `--out FILE` write one with all"
             )
 
 
 def facts(c) -> dict:
-    """For the run's record: what was in the files."""
-    digest = lambda name: hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()[:16]
-    return {"votes_sha256": [digest(name) for name in c.data.votes]} if c.data.votes else {}
+    """For the run's record, where a reward reads them: what is in the files."""
+    if not OF_OTHERS & expression.load_configured(c).needs:
+        return {}
+    files = map(pathlib.Path, c.data.votes)  # one that is not there is told by `require`
+    digest = lambda file: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return {"votes_sha256": [digest(file) for file in files if file.is_file()]}
 
 
 def _files(c) -> tuple[dict[str, Ballot], ...]:

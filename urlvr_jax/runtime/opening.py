@@ -22,7 +22,7 @@ from urlvr_jax.lab import shipped
 from urlvr_jax.learning.step import TrainState
 from urlvr_jax.measure import probe
 from urlvr_jax.models import folders, identity, lora, transformer
-from urlvr_jax.rewards import expression, interface, supplied
+from urlvr_jax.rewards import dual, expression, interface, supplied
 from urlvr_jax.rewards.derived import OF_OTHERS, RUN_PROGRAMS, SECOND_GENERATION, TWO_WORDINGS
 from urlvr_jax.runtime import elsewhere
 from urlvr_jax.runtime.counting import Stage, unwatched
@@ -298,11 +298,11 @@ def require_given(c, reward: expression.Configured, questions) -> None:
             "another that needs verification"
         )
     require_programs(c, reward, questions)
+    require_second_generation(c, reward, questions)
     if OF_OTHERS & reward.needs:
-        elsewhere.require(c, questions)
+        elsewhere.require(c, questions, config_lib.trained_on(c))
     for fn in reward.all:
         needs = interface.needs_of(fn)
-        _require_second_generation(fn, c.verify.dual)
         if TWO_WORDINGS.intersection(needs) and not c.data.rephrase:
             raise ConfigError(
                 f"reward {fn.__name__!r} compares two wordings of a question: set data.rephrase"
@@ -313,17 +313,25 @@ def require_given(c, reward: expression.Configured, questions) -> None:
             )
 
 
-def _require_second_generation(fn, dual: str) -> None:
-    """ConfigError where the second generation is of the other kind than what a reward reads."""
-    needs = interface.needs_of(fn)
-    if "reconstruction" in needs and not dual:
+def require_second_generation(c, reward: expression.Configured, questions) -> None:
+    """UserError where the second generation is of the other kind than what a reward reads, or `verify.dual` fails on the first
+    question."""
+    name = reward.fn.__name__
+    if reward.needs >= SECOND_GENERATION:
         raise ConfigError(
-            f"reward {fn.__name__!r} looks for a hidden part of the question: set verify.dual to lab, number or my.py:function"
+            f"reward {name!r} with its shadows asks for verdicts and for a hidden part of the question; a run makes one of them"
         )
-    if "verification" in needs and dual:
+    if "reconstruction" in reward.needs and not c.verify.dual:
         raise ConfigError(
-            f"reward {fn.__name__!r} asks for verdicts, and verify.dual = {dual!r} for a hidden part of the question: set it to ''"
+            f"reward {name!r} or a shadow looks for a hidden part of the question: set verify.dual to lab, number or my.py:function"
         )
+    if "verification" in reward.needs and c.verify.dual:
+        raise ConfigError(
+            f"reward {name!r} or a shadow asks for verdicts, and verify.dual = {c.verify.dual!r} for a hidden part of the "
+            "question: set it to ''"
+        )
+    if "reconstruction" in reward.needs:
+        dual.asked(c.verify.dual, questions[0], "1")
 
 
 def _require_labels(who: str, run: Run) -> None:

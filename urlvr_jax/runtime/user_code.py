@@ -69,4 +69,5 @@ def _line(error: Exception, path: str) -> int | None:
     if isinstance(error, SyntaxError):
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f.lineno for f in reversed(frames) if f.filename == path), None)
+    path = os.path.abspath(path)
+    return next((f.lineno for f in reversed(frames) if os.path.abspath(f.filename) == path), None)

@@ -194,7 +194,8 @@ def wide_page(rows: list[tuple[Row, list[dict]]]) -> str:
         "- tokens: mean response length, first step → last step, the median of the three seeds.\n\n"
         "The runs are on file: [grid](../grid/README.md), [countdown](../countdown/README.md), [judges](../judges/README.md), and in this folder "
         "`runs.jsonl`, those that neither study makes. `python -m urlvr_jax.main study experiments check` tells "
-        "whether they are fresh, `run` makes those of this folder, `write` writes this page and the README's table.\n"
+        "whether they are fresh, `run` makes those of this folder, `write` writes this page and the README's table. `rlccf.py` and "
+        "`self_distillation.py` read files that the commands at their top write first.\n"
     )
 
 

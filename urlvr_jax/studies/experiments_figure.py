@@ -21,10 +21,11 @@ def draw(rows: list[tuple[str, list[dict]]], file: pathlib.Path) -> None:
     for axis in axes.flat[len(rows) :]:
         axis.axis("off")
     for axis, (name, runs) in zip(axes.flat, rows, strict=False):
+        paid = [x for run in runs for x in run.get("own_reward", [None])]
+        a_share = all(x is not None and 0 <= x <= 1 for x in paid)
         for run in runs:
-            paid = run.get("own_reward", [])
-            if paid and all(x is not None and 0 <= x <= 1 for x in paid):
-                axis.plot(run["curve_steps"], paid, color=drawing.ORANGE, lw=0.6, alpha=0.7)
+            if a_share:
+                axis.plot(run["curve_steps"], run["own_reward"], color=drawing.ORANGE, lw=0.6, alpha=0.7)
             axis.plot(run["eval_steps"], run["eval_avg"], color=drawing.BLUE, lw=1.2, alpha=0.8)
         drawing.span(axis, 0, 1)
         axis.set_title("\n".join(textwrap.wrap(name, 38)[:3]), fontsize=6)

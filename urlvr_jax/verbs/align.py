@@ -45,17 +45,15 @@ def how(flag, c) -> dict:
         raise ConfigError(
             f"{key} = {k}: --align compares the responses of a question: give --config.eval.k=8"
         )
-    return dict(k=k, temperature=c.rollout.temperature, top_p=1.0)
+    return dict(k=k, temperature=c.rollout.temperature, top_p=1.0, top_k=0)
 
 
 def rewards_for(c) -> tuple[dict, dict[str, str]]:
     """{name: reward} of all that read a policy's own rollouts, the configured ones among them; {name: why not}."""
-    fns = {
-        n: fn for n, fn in expression.REWARDS.items()
-        if fn.about.family in FAMILIES and not DEAR.keys() & set(needs_of(fn))
-    }  # fmt: skip
+    own = {n: fn for n, fn in expression.REWARDS.items() if fn.about.family in FAMILIES}
+    left_out = {n: DEAR[need] for n, fn in own.items() for need in needs_of(fn) if need in DEAR}
+    fns = {n: fn for n, fn in own.items() if n not in left_out}
     configured = [expression.load(c.reward.name, c.reward.fn), *expression.load_shadows(c.reward.shadow)]
-    left_out = {}
     for text, fn in zip([c.reward.fn or c.reward.name, *c.reward.shadow], configured, strict=True):
         if expression.needs_labels(fn):
             left_out[text] = "asks for labels"

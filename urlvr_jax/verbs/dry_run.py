@@ -8,6 +8,8 @@ from urlvr_jax import config as config_lib
 from urlvr_jax.data import stream
 from urlvr_jax.measure import notices, summary
 from urlvr_jax.rewards import expression
+from urlvr_jax.rewards.derived import SECOND_GENERATION
+from urlvr_jax.runtime import judges
 from urlvr_jax.runtime.opening import open_run, require_inputs
 from urlvr_jax.runtime.terminal import warn
 
@@ -17,6 +19,8 @@ def run(c) -> int:
     reward = expression.load_configured(c)
     opened = open_run(c, columns=expression.needs_labels(reward.fn))
     require_inputs(reward, opened)
+    if SECOND_GENERATION & reward.needs:
+        judges.model_of(c)
     for text in notices.of_run(opened).values():
         warn(text)
     print(json.dumps(_changed(c), indent=1, sort_keys=True))

@@ -63,10 +63,7 @@ def run(flag) -> int:
             **result.metrics(),
             **found,
         }
-    options = {name: how[name] for name in ("temperature", "top_p", "k")} | {
-        "top_k": how.get("top_k", 0),
-        "seed": c.seed,
-    }
+    options = {name: how[name] for name in ("temperature", "top_p", "top_k", "k")} | {"seed": c.seed}
     options |= {
         "max_new_tokens": c.rollout.max_new_tokens,
         "style": c.answers.style,

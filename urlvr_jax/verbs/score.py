@@ -23,7 +23,7 @@ from urlvr_jax.rewards.compute import reference_of, reward_inputs, step_rewards
 from urlvr_jax.rewards.derived import OF_OTHERS, SECOND_GENERATION, TWO_WORDINGS, Facts
 from urlvr_jax.runtime import elsewhere, judges, own_rows
 from urlvr_jax.runtime.engine import Engine
-from urlvr_jax.runtime.opening import require_programs
+from urlvr_jax.runtime.opening import require_programs, require_second_generation
 from urlvr_jax.runtime.terminal import warn
 from urlvr_jax.types import STATISTICS, Prompts, Rollouts
 from urlvr_jax.verbs.opened import open_flag
@@ -78,8 +78,6 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
             f"saved completions have no other wording of their prompts, which {c.reward.fn or c.reward.name!r} or a "
             "shadow needs: give --config.reward.name another, such as majority_voting"
         )
-    if OF_OTHERS & reward.needs:
-        elsewhere.require(c, [g[0].prompt for g in by_prompt(rows)])
     if lacking := [name for name in supplied.NAMES if name in reward.needs]:
         raise DataError(
             f"saved completions have neither a corpus, a frozen base nor scored states beside the model: give another --config.reward.name "
@@ -90,7 +88,11 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     labels = Labels(gold, {str(p): g[0].columns for p, g in enumerate(groups)})
     check = table.of(c)
     table.require_rows(c.answers.check, [g[0].prompt for g in groups], [g[0].columns for g in groups])
-    require_programs(c, reward, [g[0].prompt for g in groups])
+    asked = [g[0].prompt for g in groups]
+    require_programs(c, reward, asked)
+    require_second_generation(c, reward, asked)
+    if OF_OTHERS & reward.needs:
+        elsewhere.require(c, asked, "the file of --data")
     if expression.needs_labels(reward.fn) and check.needs_gold and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(
