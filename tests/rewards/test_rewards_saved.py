@@ -136,6 +136,9 @@ def test_the_verb_writes_one_line_a_row(launcher, tmp_path):
 @pytest.mark.parametrize("words, message", [
     ([], "--data is missing"),
     (["--data", "/nowhere.jsonl"], "'/nowhere.jsonl' does not exist"),
+    (["--data", "FILE", "--config.reward.name=dupo"], "looks for a hidden part of the question: set verify.dual"),
+    (["--data", "FILE", "--config.reward.name=self_verify", "--config.verify.dual=lab"], "set it to ''"),
+    (["--data", "FILE", "--config.reward.name=rlccf"], "set data.votes"),
     (["--data", "FILE", "--config.reward.name=empo(lo=1)"], "reward.name = 'empo(lo=1)': reward 'empo' has no option"),
 ])  # fmt: skip
 def test_the_verb_says_what_it_lacks(launcher, tmp_path, words, message):

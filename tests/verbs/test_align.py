@@ -49,7 +49,7 @@ def test_it_prints_one_object_and_writes_a_row_for_each_question_too(capsys, tmp
     )
     of_set = printed["sets"]["lab:train"]
     of, votes = of_set["alignment"]["rewards"], of_set["alignment"]["votes"]
-    assert set(of) >= ALWAYS | {expression} and "left_out" not in of_set["alignment"]
+    assert set(of) >= ALWAYS | {expression} and list(of_set["alignment"]["left_out"]) == ["covo"]
     assert not set(of) & {"ground_truth", "verifier", "self_verify", "co_reward"}
     assert of_set["questions"] == len(rows) == 20 == sum(b["questions"] for b in votes["calibration"])
     assert [row["id"] for row in rows] == [f"train/{i}" for i in range(20)]
@@ -68,8 +68,8 @@ def test_it_prints_one_object_and_writes_a_row_for_each_question_too(capsys, tmp
 def test_the_group_of_training_is_sampled_unless_k_is_typed():
     c = config.default()
     c.eval.k, c.rollout.group, c.rollout.temperature = 3, 5, 0.9
-    assert align.how(flags(), c) == dict(k=5, temperature=0.9, top_p=1.0)
-    assert align.how(flags("--config.eval.k=3"), c) == dict(k=3, temperature=0.9, top_p=1.0)
+    assert align.how(flags(), c) == dict(k=5, temperature=0.9, top_p=1.0, top_k=0)
+    assert align.how(flags("--config.eval.k=3"), c) == dict(k=3, temperature=0.9, top_p=1.0, top_k=0)
 
 
 def test_rewards_that_read_labels_or_ask_the_policy_again_are_left_out_and_told():
@@ -85,7 +85,7 @@ def test_rewards_that_read_labels_or_ask_the_policy_again_are_left_out_and_told(
         assert name not in fns and why in left_out[name] and set(fns) >= ALWAYS
     c.reward.name, c.reward.shadow = "length", ("format", "empo(low=0.1)", "empo")
     fns, left_out = align.rewards_for(c)
-    assert not left_out and list(fns)[-3:] == ["length", "format", "empo(low=0.1)"]
+    assert set(left_out) == {"covo"} and list(fns)[-3:] == ["length", "format", "empo(low=0.1)"]
 
 
 def test_questions_without_labels_are_refused(tmp_path):

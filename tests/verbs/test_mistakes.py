@@ -95,6 +95,7 @@ MISTAKES = [
     ((*DOCTOR, "--config.reward.fn={folder}/mine.py:broken"), "a reward's inputs have no 'lenghts'"),
     ((*TRAIN, "--config.reward.name=ground_truth", "--config.data.train={folder}/unlabelled.jsonl"), "needs a gold answer"),
     ((*TRAIN, "--config.reward.shadow=ground_truth"), "shadows receive none"),
+    ((*TRAIN, "--config.reward.name=self_verify", "--config.verify.judge=lab:nobody"), "verify.judge = 'lab:nobody'"),
     ((*TRAIN, "--config.rollout.group=1"), "must be at least 2"),
     ((*TRAIN, "--config.rollout.top_p=0.9"), "training samples by temperature alone"),
     ((*TRAIN, "--config.optim.minibatch_prompts=5"), "must divide data.prompts_per_step = 32"),
