@@ -2,9 +2,9 @@
 
 A question is a deduction, an abduction or an induction, the three kinds of Absolute Zero (2505.03335):
 
-    ```python                  ```python                                 assert f(1) == 1
+    ```python                  ```python                                 assert f(3) == 7
     def f(x): return 3*x-2     def f(x): return x+7 if x<5 else 2*x      assert f(4) == 10
-    ```                        ```                                       assert f(6) == 16
+    ```                        ```                                       assert f(1) == 1
     ```input                   ```output
     4                          11
     ```                        ```
@@ -12,8 +12,8 @@ A question is a deduction, an abduction or an induction, the three kinds of Abso
 A document answers by a fenced block, output, input or python, in one of four ways:
 
     solved   "3*4=12;12-2=10" before the block: the function worked out for the input that is given, or for the one
-             that is answered; of an induction "10-1=9;4-1=3;9//3=3;3*1=3;1-3=-2", factor and constant of a line through the
-             first two tests. Each step may slip
+             that is answered; of an induction "10-7=3;3*3=9;7-9=-2", factor and constant of the line through the first
+             two tests, whose inputs are neighbours. Each step may slip
     tried    a deduction that looks at no condition and adds no constant after a factor; an abduction from a number taken
              at random; an induction that looks at the first test alone
     direct   no steps, often wrong
@@ -35,13 +35,12 @@ from urlvr_jax.lab.world import part
 SPECIAL = ("<pad>", "<end>", "<unk>")
 FENCES = ("```", "\n```", "python\n", "input\n", "output\n", "\n")
 WORDS = ("def f(x): return ", " if ", " else ", "assert f(", ") == ", "True", "False")
-SYMBOLS = (*"0123456789+-*<>=;x", "//", *WORDS, *FENCES)
+SYMBOLS = (*"0123456789+-*<>=;x", *WORDS, *FENCES)
 LAYERS = 3  # of its models
 QUESTIONS = {"tasks_train": 800, "tasks_heldout": 600, "tests_train": 800, "tests_heldout": 600}
 DEDUCTION, ABDUCTION, INDUCTION = KINDS = ("output", "input", "python")  # by the block that is asked for
-LARGEST_INPUT, LARGEST_FACTOR, LARGEST_CONSTANT, LARGEST_VALUE = 9, 9, 20, 99
-TESTS = 3  # of an induction
-ASKED, LONGEST = 24, 48  # tokens of a question and of a solution without slips at most
+LARGEST_INPUT, LARGEST_FACTOR, LARGEST_CONSTANT, LARGEST_VALUE = 9, 9, 12, 99
+ASKED, LONGEST = 24, 34  # tokens of a question and of a solution without slips at most
 _DOCUMENT_STREAM = 205
 _TOKEN = re.compile("|".join(re.escape(s) for s in sorted(SYMBOLS, key=len, reverse=True)))
 
@@ -100,7 +99,7 @@ class Choice(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A kind, a function, and the inputs that a question is about: TESTS of an induction, else one."""
+    """A kind, a function, and the inputs that a question is about: three of an induction, else one."""
 
     kind: str
     function: Line | Choice
@@ -132,10 +131,18 @@ def drawn(rng, kinds, which: str) -> Task:
     while True:
         kind = kinds[int(rng.integers(len(kinds)))]
         function = _line(rng) if kind == INDUCTION or rng.random() < 0.5 else _choice(rng)
-        count = TESTS if kind == INDUCTION else 1
-        inputs = tuple(sorted(map(int, rng.choice(LARGEST_INPUT + 1, count, replace=False))))
+        inputs = _inputs(rng, kind)
         if part(text_of(function)) == which and all(0 <= function(x) <= LARGEST_VALUE for x in inputs):
             return Task(kind, function, inputs)
+
+
+def _inputs(rng, kind: str) -> tuple[int, ...]:
+    """Of an induction two neighbours, and another."""
+    if kind != INDUCTION:
+        return (int(rng.integers(LARGEST_INPUT + 1)),)
+    x = int(rng.integers(LARGEST_INPUT))
+    others = [other for other in range(LARGEST_INPUT + 1) if other not in (x, x + 1)]
+    return x, x + 1, int(rng.choice(others))
 
 
 def _line(rng) -> Line:
@@ -160,8 +167,10 @@ def solved(task: Task, slip: float, rng) -> str:
     kind, function, inputs = task
     steps = _Steps(slip, rng)
     if kind == INDUCTION:
-        found = _line_through([(x, function(x)) for x in inputs[:2]], steps)
-        return steps.before(kind, text_of(found))
+        x, value = inputs[0], function(inputs[0])
+        factor = steps.do(function(inputs[1]), "-", value)
+        constant = steps.do(value, "-", steps.do(factor, "*", x))
+        return steps.before(kind, text_of(Line(factor, constant)))
     (x,) = inputs
     if isinstance(function, Choice):
         holds = function.holds(x)
@@ -206,7 +215,7 @@ class _Steps:
         self.slip, self.rng, self.said = slip, rng, []
 
     def do(self, left: int, sign: str, right: int) -> int:
-        value = {"+": left + right, "-": left - right, "*": left * right, "//": left // (right or 1)}[sign]
+        value = {"+": left + right, "-": left - right, "*": left * right}[sign]
         if self.rng.random() < self.slip:
             value = _near(value, self.rng)
         self.said.append(f"{left}{sign}{right}={value}")
@@ -220,12 +229,6 @@ class _Steps:
 
     def before(self, kind: str, answer) -> str:
         return ";".join(self.said) + "\n" + _answer(kind, answer)
-
-
-def _line_through(points, steps: _Steps) -> Line:
-    (x, value), (other_x, other) = points
-    factor = steps.do(steps.do(other, "-", value), "//", steps.do(other_x, "-", x))
-    return Line(factor, steps.do(value, "-", steps.do(factor, "*", x)))
 
 
 def _answer(kind: str, content) -> str:
