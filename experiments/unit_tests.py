@@ -1,0 +1,20 @@
+"""Python in a sandbox as the reward: write a function that passes the tests in the question (induction).
+
+    python -m urlvr_jax.main --config experiments/unit_tests.py                     the sandbox; it needs bubblewrap
+
+    --config.reward.name="unit_tests(mode='share')"     the share of the three tests
+
+A question is three lines such as `assert f(4) == 10`; they are a part of the task, and no label.
+"""
+
+import pathlib
+
+from urlvr_jax import config
+
+
+def get_config():
+    c = config.load_experiment(str(pathlib.Path(__file__).with_name("python_tasks.py"))).unlock()
+    c.data.train = "lab:python_tests_train"
+    c.eval.sets = ("lab:python_tests_heldout",)
+    c.answers.check = c.reward.name = "unit_tests"
+    return c
