@@ -1,5 +1,7 @@
 """The laboratory's world of Python: its questions are read by the checks, and its solutions are right by the sandbox."""
 
+import hashlib
+import json
 import re
 
 import numpy as np
@@ -13,6 +15,7 @@ from urlvr_jax.data.files import read_rows
 from urlvr_jax.data.tokenizer import Tokenizer
 from urlvr_jax.lab import python_world as python
 from urlvr_jax.lab import shipped
+from urlvr_jax.models import folders
 
 TOKENIZER = Tokenizer(shipped.base("lab:untrained_python"))
 SECONDS = 10.0
@@ -94,6 +97,15 @@ def test_documents_answer_as_their_recipe_says():
     assert abs(share(not found for found in blocks) - shares.junk) < 0.02
     assert abs(share(response.startswith("```") for _, response, _ in written) - shares.direct) < 0.03
     assert abs(share(question.startswith("assert") for question, *_ in written) - 1 / 3) < 0.03
+
+
+def test_the_base_is_the_one_on_record_and_reads_the_worlds_symbols():
+    base = shipped.base("lab:python")
+    recipe = json.loads((base / "recipe.json").read_text())
+    assert recipe["sha256"] == hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    folders.check_weights(base, folders.model_config(base))
+    assert Tokenizer(base).hf.get_vocab() == TOKENIZER.hf.get_vocab()
+    assert len(TOKENIZER.hf.get_vocab()) == len(python.SPECIAL) + len(python.SYMBOLS)
 
 
 @needs_sandbox
