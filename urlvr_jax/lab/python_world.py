@@ -73,12 +73,6 @@ class Line(NamedTuple):
     def __call__(self, x: int) -> int:
         return self.factor * x + self.constant
 
-    def working(self, x: int) -> list[tuple[int, str, int]]:
-        """(left, sign, right) of each operation in turn."""
-        scaled = [(self.factor, "*", x)] if self.factor != 1 else []
-        added = (self.factor * x, "+-"[self.constant < 0], abs(self.constant))
-        return scaled + [added] * bool(self.constant)
-
 
 class Choice(NamedTuple):
     """One line where x is on one side of a number, and another elsewhere: x+7 if x<5 else 2*x."""
@@ -149,7 +143,7 @@ def _line(rng) -> Line:
     line = Line(
         int(rng.integers(1, LARGEST_FACTOR + 1)), int(rng.integers(-LARGEST_CONSTANT, LARGEST_CONSTANT + 1))
     )
-    return line if line != Line(1, 0) else _line(rng)
+    return line if line != Line(1, 0) else _line(rng)  # x alone leaves nothing to work out
 
 
 def _choice(rng) -> Choice:
@@ -222,10 +216,8 @@ class _Steps:
         return value
 
     def of_line(self, line: Line, x: int) -> int:
-        value = x
-        for _, sign, right in line.working(x):
-            value = self.do(line.factor, sign, x) if sign == "*" else self.do(value, sign, right)
-        return value
+        value = x if line.factor == 1 else self.do(line.factor, "*", x)
+        return self.do(value, "+-"[line.constant < 0], abs(line.constant)) if line.constant else value
 
     def before(self, kind: str, answer) -> str:
         return ";".join(self.said) + "\n" + _answer(kind, answer)
