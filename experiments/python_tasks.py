@@ -5,6 +5,10 @@
     --config.reward.name=majority_voting                the group's most frequent answer
 
 A generator writes the functions; the policy proposes none of its own. Absolute Zero's third kind: unit_tests.py.
+
+Cost: about five minutes of one core that is shared; two thirds of a step are the sandbox's.
+Expect (seed 0, held-out accuracy): base 0.37, best 0.55 at
+step 40, 0.55 at the end; responses from 14 to 17 tokens.
 """
 
 from urlvr_jax import config

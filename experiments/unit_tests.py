@@ -5,6 +5,9 @@
     --config.reward.name="unit_tests(mode='share')"     the share of the three tests
 
 A question is three lines such as `assert f(4) == 10`; they are a part of the task, and no label.
+
+Expect (seed 0, held-out accuracy): base 0.23, best 0.42 at
+step 40, 0.42 at the end; responses from 20 to 31 tokens.
 """
 
 import pathlib
