@@ -6,6 +6,7 @@
 
 A question is three lines such as `assert f(4) == 10`; they are a part of the task, and no label.
 
+Cost: 4 to 13 s a step of one core, by what else it does.
 Expect (seed 0, held-out accuracy): base 0.23, best 0.42 at
 step 40, 0.42 at the end; responses from 20 to 31 tokens.
 """
