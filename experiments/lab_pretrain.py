@@ -4,8 +4,8 @@ python -m urlvr_jax.main --config experiments/lab_pretrain.py:plain
 
 Or :careful, :steady, :sloppy, :rash, :hasty; :early, a third of the way to :careful; and :taught, which is lab:plain after
 100 steps on clean solutions, as an instruction-tuned model is to its base; and :dual, :plain that has also looked for hidden
-numbers. :countdown and :countdown_judge have a world of
-their own, and so have :programs and :integration. The judge has a second part, which reads more verdicts:
+numbers. :countdown and :countdown_judge have a world of their own, and so have :programs, :integration and :python. The judge
+has a second part, which reads more verdicts:
 
 python -m urlvr_jax.main --config experiments/lab_pretrain.py:countdown_judge --workdir runs/judge
 python -m urlvr_jax.main export --model runs/judge --out runs/judge/base
@@ -16,7 +16,7 @@ also writes the target beside what comes out.
 """
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world, integration_world, programs_world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world, python_world
 
 THIRD_PARTS = {  # of the judges, which go on from lab:countdown_judge: seeds of which nothing has been read
     "countdown_computing": 4,
@@ -72,6 +72,14 @@ def get_config(base="plain"):
         c.rollout.response_buckets = (40,)
         c.steps = 1000
         c.loss.aggregation = "seq-mean-token-mean"  # an answer alone weighs as much as one with its steps
+        c.eval.every = 0
+    if recipe in python_world.RECIPES:
+        c.model.path = "lab:untrained_python"
+        c.data.train = "lab:python_tasks_train"
+        c.data.prompt_buckets = (24,)
+        c.data.prompts_per_step = 64
+        c.rollout.max_new_tokens = 40
+        c.steps = 1400
         c.eval.every = 0
     if recipe == "countdown_verdicts":  # the second part of the judge: goes on from an export of the first
         c.model.path, c.model.init = "runs/judge/base", "pretrained"

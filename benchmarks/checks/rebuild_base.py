@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 from urlvr_jax import config
-from urlvr_jax.lab import countdown_world, integration_world, programs_world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world, python_world
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASES = ROOT / "urlvr_jax" / "lab" / "bases"
@@ -31,6 +31,8 @@ WORLDS = {
     "experiments/countdown.py": countdown_world,
     "experiments/programs.py": programs_world,
     "experiments/integration.py": integration_world,
+    "experiments/python_tasks.py": python_world,
+    "experiments/unit_tests.py": python_world,
 }
 MEASURES = ("avg@8", "maj@8", "pass@8")
 RATES = ("true_positive_rate", "false_positive_rate")
@@ -56,14 +58,23 @@ def on_one_core(*words: str) -> str:
 
 
 def held_out(name: str, folder: pathlib.Path) -> dict:
-    """{measure: its mean, low and high} of a base on its world's held-out questions."""
-    world = next((("--config", file) for file, of in WORLDS.items() if name in of.RECIPES), ())
-    printed = command("evaluate", "--model", str(folder), *world, *EVALUATION)
-    (measured,) = json.loads(printed)["sets"].values()
-    out = {
-        m: {"mean": measured[m], "low": measured[f"{m}/low"], "high": measured[f"{m}/high"]}
-        for m in MEASURES
-    }
+    """{measure: its mean, low and high} of a base on its world's held-out questions, of each experiment where there are several."""
+    files = [file for file, of in WORLDS.items() if name in of.RECIPES]
+    out = {}
+    for file in files or [""]:
+        printed = command(
+            "evaluate", "--model", str(folder), *(("--config", file) if file else ()), *EVALUATION
+        )
+        (measured,) = json.loads(printed)["sets"].values()
+        of_file = f", {pathlib.Path(file).stem}" if len(files) > 1 else ""
+        out |= {
+            f"{m}{of_file}": {
+                "mean": measured[m],
+                "low": measured[f"{m}/low"],
+                "high": measured[f"{m}/high"],
+            }
+            for m in MEASURES
+        }
     if getattr(countdown_world.RECIPES.get(name), "judging", 0):
         rates = json.loads(on_one_core("benchmarks/checks/judge_rates.py", str(folder)))
         out |= {f"{m}, {wording}": rates[wording][m] for wording in rates for m in RATES}

@@ -13,7 +13,7 @@ from urlvr_jax.checks import countdown
 from urlvr_jax.data import corpus
 from urlvr_jax.data.files import read_rows
 from urlvr_jax.data.tokenizer import Tokenizer
-from urlvr_jax.lab import build, countdown_world, integration_world, programs_world, world
+from urlvr_jax.lab import build, countdown_world, integration_world, programs_world, python_world, world
 from urlvr_jax.lab import shipped as shipped_lib
 
 UNTRAINED = pathlib.Path(build.__file__).parent / "bases" / "untrained"
@@ -29,9 +29,10 @@ def test_regenerating_the_question_files_gives_the_shipped_bytes(tmp_path):
     build.write_questions(tmp_path, countdown_world, "countdown_")
     build.write_questions(tmp_path, programs_world, "programs_")
     build.write_questions(tmp_path, integration_world, "integration_")
+    build.write_questions(tmp_path, python_world, "python_")
     integrals = ["integration_variants", *(f"integration_{which}" for which in integration_world.QUESTIONS)]
     both = [prefix + part for prefix in ("", "countdown_", "programs_") for part in ("train", "heldout")]
-    for which in (*both, *integrals):
+    for which in (*both, *integrals, *(f"python_{which}" for which in python_world.QUESTIONS)):
         new, old = tmp_path / f"{which}.jsonl", shipped_lib.questions(f"lab:{which}")
         assert new.read_bytes() == old.read_bytes()
 
@@ -43,6 +44,7 @@ def test_regenerating_the_untrained_folder_gives_the_shipped_tokenizer(tmp_path)
         (countdown_world, "lab:untrained_countdown"),
         (programs_world, "lab:untrained_programs"),
         (integration_world, "lab:untrained_integration"),
+        (python_world, "lab:untrained_python"),
     ):
         build.write_folder(tmp_path / name, of)
         assert read(tmp_path / name) == read(shipped_lib.base(name))

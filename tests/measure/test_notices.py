@@ -114,6 +114,8 @@ def test_questions_that_are_mostly_too_long_or_have_one_answer_are_said(tmp_path
         ("my.jsonl", ("hf:other:test",), 1, False),
         ("lab:countdown_train", ("lab:heldout",), 1, True),
         ("lab:countdown_train", ("lab:countdown_heldout",), 1, False),
+        ("lab:python_tasks_train", ("lab:python_tests_heldout",), 1, True),
+        ("lab:python_tasks_train", ("lab:python_tasks_heldout",), 1, False),
     ],
 )
 def test_an_evaluation_of_another_kind_than_the_training_is_said(train, sets, every, said):

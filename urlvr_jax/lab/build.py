@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
-from urlvr_jax.lab import countdown_world, integration_world, programs_world, world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world, python_world, world
 
 HERE = pathlib.Path(__file__).parent
 
 
 def write_folder(path: pathlib.Path, of) -> None:
-    """The folder of a world's model: an ordinary Hugging Face folder without weights: Qwen3 configuration, character tokenizer."""
+    """The folder of a world's model: an ordinary Hugging Face folder without weights: Qwen3 configuration, and a tokenizer
+    of the world's symbols, of which the longest that fits is taken."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config
 
     pad, end, unk = of.SPECIAL
     names = [*of.SPECIAL, *of.SYMBOLS]
     tokenizer = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token=unk))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?m)."), "isolated")
+    words = sorted((s for s in of.SYMBOLS if len(s) > 1), key=len, reverse=True)
+    pattern = "|".join([*map(re.escape, words), "(?m)."])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
     tokenizer.decoder = decoders.Fuse()
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -70,6 +74,7 @@ if __name__ == "__main__":
         (countdown_world, "untrained_countdown", "countdown_"),
         (programs_world, "untrained_programs", "programs_"),
         (integration_world, "untrained_integration", "integration_"),
+        (python_world, "untrained_python", "python_"),
     ):
         write_folder(HERE / "bases" / folder, of)
         write_questions(HERE / "questions", of, prefix)

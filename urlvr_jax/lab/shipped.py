@@ -9,11 +9,13 @@ from __future__ import annotations
 import pathlib
 
 from urlvr_jax.errors import DataError
-from urlvr_jax.lab import countdown_world, integration_world, programs_world, world
+from urlvr_jax.lab import countdown_world, integration_world, programs_world, python_world, world
 
 HERE = pathlib.Path(__file__).parent
 WORLDS = {  # by recipe
-    recipe: w for w in (world, countdown_world, programs_world, integration_world) for recipe in w.RECIPES
+    recipe: w
+    for w in (world, countdown_world, programs_world, integration_world, python_world)
+    for recipe in w.RECIPES
 }
 
 

@@ -113,6 +113,8 @@ def of_sets(c) -> dict[str, str]:
         "lab:countdown",
         "lab:integration",
         "lab:programs",
+        "lab:python_tasks",
+        "lab:python_tests",
         "lab:",
     )  # those of sums have no name of their own
     world = lambda name: next((w for w in worlds if name.startswith(w)), None)
