@@ -193,7 +193,7 @@ def wide_page(rows: list[tuple[Row, list[dict]]]) -> str:
         '- what it does: "rises" means that peak minus base is above zero with 95 % confidence; "falls", that end '
         'minus peak is below zero; "stays" is neither. Where the seeds differ, the number tells how many agree.\n'
         "- base, peak, end: held-out accuracy, median (range) of the three seeds. The peak step is chosen on one half "
-        "of the questions and reported on the other. Countdown and the integrals have bases of their own, and `variants.py` asks hard integrals.\n"
+        "of the questions and reported on the other. Countdown, programs, Python, integrals and `dupo.py` have bases of their own, and `variants.py` asks hard integrals.\n"
         "- tokens: mean response length, first step → last step, the median of the three seeds.\n\n"
         "The runs are on file: [grid](../grid/README.md), [countdown](../countdown/README.md), [judges](../judges/README.md), and in this folder "
         "`runs.jsonl`, those that neither study makes. `python -m urlvr_jax.main study experiments check` tells "
