@@ -65,8 +65,8 @@ def test_no_heldout_question_is_a_training_question():
 
 @functools.cache
 def pretraining(recipe):
-    """The documents of a base's first 300 steps."""
-    return [d for step in range(1, 301) for d in world.documents(recipe, 0, step, 128, 43)]
+    """The documents of a base's first 100 steps."""
+    return [d for step in range(1, 101) for d in world.documents(recipe, 0, step, 128, 43)]
 
 
 @pytest.mark.parametrize("recipe", world.RECIPES)
