@@ -45,7 +45,7 @@ def require(c, questions, name: str) -> None:
 
 def facts(c) -> dict:
     """For the run's record, where a reward reads them: what is in the files."""
-    if not OF_OTHERS & expression.load_configured(c).needs:
+    if not c.data.votes or not OF_OTHERS & expression.load_configured(c).needs:
         return {}
     files = map(pathlib.Path, c.data.votes)  # one that is not there is told by `require`
     digest = lambda file: hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -22,7 +22,7 @@ def draw(rows: list[tuple[str, list[dict]]], file: pathlib.Path) -> None:
         axis.axis("off")
     for axis, (name, runs) in zip(axes.flat, rows, strict=False):
         paid = [x for run in runs for x in run.get("own_reward", [None])]
-        a_share = all(x is not None and 0 <= x <= 1 for x in paid)
+        a_share = all(x is not None and 0 <= x <= 1 for x in paid) and any(paid)  # deviations have mean 0
         for run in runs:
             if a_share:
                 axis.plot(run["curve_steps"], run["own_reward"], color=drawing.ORANGE, lw=0.6, alpha=0.7)
