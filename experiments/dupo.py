@@ -2,7 +2,8 @@
 
     python -m urlvr_jax.main --config experiments/dupo.py
 
-    --config.reward.name=majority_voting                on the same base
+    --config.verify.judge=base                          the base as it was looks for the number: it does not forget how
+    --config.reward.name=majority_voting --config.verify.dual=''        votes, on the same base
     --config.verify.votes=3                             of three searches more than half have to find it
 
 The base has read documents that look for a hidden number, "Q16-?+2=5?"; with a model that follows instructions give

@@ -76,6 +76,7 @@ ROWS = (
     Row("experiments/co_reward.py", {"reward.name": "self_harmony"}),
     Row("experiments/rlccf.py"),
     Row("experiments/dupo.py"),
+    Row("experiments/dupo.py", {"verify.judge": "base"}),
     Row("experiments/dupo.py", {"reward.name": "majority_voting", "verify.dual": ""}),
     Row(COUNTDOWN),
     Row(COUNTDOWN, {"reward.name": "trajectory_level_entropy"}),
