@@ -24,12 +24,12 @@ A line through three tests is one line: no table of two answers passes them.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import NamedTuple
 
 import numpy as np
 
+from urlvr_jax.lab.programs_world import Recipe
 from urlvr_jax.lab.world import part
 
 SPECIAL = ("<pad>", "<end>", "<unk>")
@@ -43,18 +43,6 @@ LARGEST_INPUT, LARGEST_FACTOR, LARGEST_CONSTANT, LARGEST_VALUE = 9, 9, 12, 99
 ASKED, LONGEST = 24, 34  # tokens of a question and of a solution without slips at most
 _DOCUMENT_STREAM = 205
 _TOKEN = re.compile("|".join(re.escape(s) for s in sorted(SYMBOLS, key=len, reverse=True)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What share of documents answers how, and how often each way is wrong."""
-
-    solved: float
-    tried: float
-    direct: float
-    junk: float
-    slip: float  # chance that one step's result is wrong
-    direct_wrong: float  # chance that a direct answer is a near miss, or a random number
 
 
 RECIPES = {"python": Recipe(solved=0.40, tried=0.30, direct=0.24, junk=0.06, slip=0.04, direct_wrong=0.5)}

@@ -107,7 +107,7 @@ def step(c, tokenizer, reward, check, questions, labels: Labels) -> Finding:
         grade = check.begin(answers, asked)
         graded = grade()
         seconds = (time.perf_counter() - began) / len(prompts.ids) * config_lib.rows_per_step(c)
-        made_up = lambda name, _=None: DERIVED[name].example(count, c.rollout.group, tokens.shape[1])
+        made_up = lambda name, _: DERIVED[name].example(count, c.rollout.group, tokens.shape[1])
         nobody = np.zeros(len(rows), np.int32)
         verify = lambda: Verification(nobody, nobody[:, None], prompts, rollouts)
         facts = Facts(answers, rollouts, tokenizer, verify, made_up)

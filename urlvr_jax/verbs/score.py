@@ -87,12 +87,12 @@ def rewards_of(engine: Engine, params, tokenizer, rows: list[Row], step: int) ->
     gold = {str(p): row.answer for p, g in enumerate(groups) for row in g if row.answer is not None}
     labels = Labels(gold, {str(p): g[0].columns for p, g in enumerate(groups)})
     check = table.of(c)
-    table.require_rows(c.answers.check, [g[0].prompt for g in groups], [g[0].columns for g in groups])
-    asked = [g[0].prompt for g in groups]
-    require_programs(c, reward, asked)
-    require_second_generation(c, reward, asked)
+    questions = [g[0].prompt for g in groups]
+    table.require_rows(c.answers.check, questions, [g[0].columns for g in groups])
+    require_programs(c, reward, questions)
+    require_second_generation(c, reward, questions)
     if OF_OTHERS & reward.needs:
-        elsewhere.require(c, asked, "the file of --data")
+        elsewhere.require(c, questions, "the file of --data")
     if expression.needs_labels(reward.fn) and check.needs_gold and len(gold) < len(groups):
         lacking = next(g[0] for p, g in enumerate(groups) if str(p) not in gold)
         raise DataError(
